@@ -1,0 +1,59 @@
+// Builds winnow: TypeScript to dist/, the C runtime to dist/runtime/ with its checksums.
+// usage: node scripts/build.mjs [--runtime-only]
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const out = join(root, 'dist', 'runtime');
+
+/** Each program of the runtime with its sources: static, without libc. */
+const PROGRAMS = {
+  launch: ['launch.c', 'prefetch.c'],
+  stub: ['stub.c'],
+  keeper: ['keeper.c'],
+};
+
+const CC_FLAGS = [
+  '-std=c11', '-Os', '-Wall', '-Wextra', '-Werror', '-static', '-nostdlib', '-nostartfiles', '-ffreestanding',
+  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fno-builtin', '-fno-pie', '-no-pie',
+  '-fcf-protection=none', '-mno-red-zone', '-Wl,--build-id=none', '-Wl,-z,noexecstack', '-Wl,-z,norelro',
+  '-Wl,--gc-sections', '-ffunction-sections', '-s',
+];
+
+function run(command, args) {
+  const done = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (done.error?.code === 'ENOENT') fail(`${command} is not installed`, 'apt-get install gcc libc6-dev');
+  if (done.status !== 0) fail(`${command} failed`, 'read its messages above');
+}
+
+function fail(what, next) {
+  process.stderr.write(`build: ${what}\n  next:  ${next}\n`);
+  process.exit(1);
+}
+
+function buildRuntime() {
+  mkdirSync(out, { recursive: true });
+  const checksums = {};
+  for (const [name, sources] of Object.entries(PROGRAMS)) {
+    const target = join(out, name);
+    const temporary = `${target}.${process.pid}`;
+    try {
+      run(process.env.CC ?? 'gcc', [...CC_FLAGS, '-o', temporary, ...sources.map((s) => join('runtime', s))]);
+      renameSync(temporary, target);
+    } finally {
+      rmSync(temporary, { force: true });
+    }
+    checksums[name] = {
+      sha256: createHash('sha256').update(readFileSync(target)).digest('hex'),
+      size: statSync(target).size,
+    };
+  }
+  writeFileSync(join(out, 'checksums.json'), `${JSON.stringify(checksums, null, 2)}\n`);
+}
+
+if (!existsSync(join(root, 'node_modules', 'typescript'))) fail('the dependencies are not installed', 'npm ci');
+buildRuntime();
+if (!process.argv.includes('--runtime-only')) run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
