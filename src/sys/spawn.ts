@@ -232,6 +232,11 @@ export function killGroup(child: Pid): void {
   killProcess(-child, SIGKILL);
 }
 
+/** Whether a process of the group is left. */
+export function groupIsAlive(child: Pid): boolean {
+  return killProcess(-child, 0) === 0 || lastErrno() !== 'ESRCH';
+}
+
 /**
  * Runs a program to its end; blocks.
  * @param timeoutMs after which the program (with `ownGroup`: its group) is killed.
