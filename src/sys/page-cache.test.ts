@@ -1,0 +1,32 @@
+import { closeSync, fsyncSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dropPages, isResident } from './page-cache.ts';
+
+describe('the page cache of a file', () => {
+  let folder = '';
+  // Not under /tmp, which may be in memory alone.
+  beforeEach(() => {
+    folder = mkdtempSync(join(import.meta.dirname, '.page-cache-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  it('can be dropped and seen', () => {
+    const path = join(folder, 'file');
+    writeFileSync(path, Buffer.alloc(64 * 1024, 1));
+    const fd = openSync(path, 'r+');
+    try {
+      fsyncSync(fd);
+      expect(isResident(fd, 3)).toBe(true);
+      expect(dropPages(fd)).toBeUndefined();
+      expect(isResident(fd, 3)).toBe(false);
+      // Asking does not read it in.
+      expect(isResident(fd, 3)).toBe(false);
+      readFileSync(path);
+      expect(isResident(fd, 3)).toBe(true);
+      expect(isResident(fd, 16)).toBeUndefined();
+    } finally {
+      closeSync(fd);
+    }
+  });
+});
