@@ -1,0 +1,295 @@
+/**
+ * The store: a folder of profiles and images that belongs to one user.
+ *
+ *     DIR/profiles/NAME.wnp    one profile each
+ *     DIR/profiles/.lock       held while a profile is read, merged and replaced
+ *     DIR/images/NAME/         what `winnow build` makes (src/image)
+ *
+ * Problem: several recordings of one command finish at once, and any of them may be killed. Method: one
+ * lock that dies with its holder, and files that are replaced whole; what a killed writer left is removed
+ * by the next one. A second store, root's, is read where the first has nothing of that name. Limits: the
+ * lock is flock(2), which some network file systems keep to one machine.
+ */
+import { readdirSync, rmSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
+import { decodeProfile, encodeProfile } from './codec.ts';
+import { nameTaken, noProfile } from './errors.ts';
+import { clampExtents } from './extents.ts';
+import { mergeRuns } from './merge.ts';
+import type { Command, Profile, Run } from './model.ts';
+import { checkName, commandKey, defaultName, distinctName, isValidName, similarNames } from './name.ts';
+import { exportFailure, storeFailure, storeReadOnly } from './store-errors.ts';
+import {
+  makeFolder,
+  readOutside,
+  readTrusted,
+  removeLeftovers,
+  replaceFile,
+  trustedFolder,
+  withLock,
+} from './store-files.ts';
+
+export const SYSTEM_STORE = '/var/lib/winnow';
+const SUFFIX = '.wnp';
+
+export interface StoreOptions {
+  /** Folder of the store. Default: `$XDG_DATA_HOME/winnow` or `~/.local/share/winnow`. */
+  readonly store?: string;
+  /** A second store to read from; /var/lib/winnow where `store` is not given, none where it is. */
+  readonly system?: string;
+}
+
+/** One profile in a listing. */
+export interface Listed {
+  readonly name: string;
+  readonly path: string;
+  /** In the second, read-only store. */
+  readonly system: boolean;
+  /** The profile, or why it cannot be read. */
+  readonly profile: Profile | WinnowError;
+}
+
+/** Where a command's profile is, or would be. */
+export interface Found {
+  readonly name: string;
+  /** The profile, undefined where the command has not been recorded. */
+  readonly profile: Profile | undefined;
+}
+
+/** Every method throws WinnowError: E_STORE_… for the folder, E_PROFILE_… for a file's content. */
+export interface Store {
+  readonly dir: string;
+  readonly profilesDir: string;
+  readonly imagesDir: string;
+  /** All profiles by name; one of the system's store is hidden by the user's of the same name. */
+  list(): Listed[];
+  /** @throws WinnowError E_NO_PROFILE, E_BAD_NAME */
+  read(name: string): Profile;
+  /** The profile whose newest run is the newest of all. @throws WinnowError E_NO_PROFILE */
+  newest(): Profile;
+  /** Finds a command's profile under its default name, or under `NAME-xxxxxx` where another has that. */
+  findByCommand(command: Command): Found;
+  /** Makes the folders and checks that a run could be added: before a program is started for an hour. */
+  prepare(name: string): void;
+  /** Adds one run, whatever else is being recorded. Pages past the end of a file are left out. */
+  addRun(name: string, run: Run): Profile;
+  /** Adds the runs of the profiles `from` to `into`, which need not exist; they stay as they are. */
+  merge(into: string, from: readonly string[]): Profile;
+  /** Writes a profile to a file outside the store, which is replaced whole. */
+  export(name: string, path: string): void;
+  /** The bytes that `export` writes. */
+  exportBytes(name: string): Uint8Array;
+  /** Adds the runs of an exported file, under its own name unless `name` is given. @throws E_NAME_TAKEN */
+  import(path: string, name?: string): Profile;
+  /** Removes a profile; its image stays. @throws WinnowError E_NO_PROFILE, E_STORE_READ_ONLY */
+  drop(name: string): void;
+}
+
+/** Folder of the user's own store. */
+export function defaultStore(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  const data = environment.XDG_DATA_HOME ?? '';
+  // The specification says that a relative XDG_DATA_HOME is to be ignored.
+  return join(isAbsolute(data) ? data : join(homedir(), '.local', 'share'), 'winnow');
+}
+
+/** Opens a store; nothing is read or made before it is needed. */
+export function openStore(options: StoreOptions = {}): Store {
+  const dir = resolve(options.store ?? defaultStore());
+  const system = options.system ?? (options.store === undefined ? SYSTEM_STORE : undefined);
+  return new FolderStore(dir, system === undefined ? undefined : resolve(system));
+}
+
+const profileFile = (dir: string, name: string): string => join(dir, 'profiles', `${name}${SUFFIX}`);
+
+function namesIn(dir: string): string[] {
+  if (trustedFolder(dir) === undefined || trustedFolder(join(dir, 'profiles')) === undefined) return [];
+  try {
+    const files = readdirSync(join(dir, 'profiles')).filter((file) => file.endsWith(SUFFIX));
+    return files.map((file) => file.slice(0, -SUFFIX.length)).filter(isValidName);
+  } catch (error) {
+    throw storeFailure(error, dir);
+  }
+}
+
+function readFrom(dir: string, name: string): Profile | undefined {
+  if (trustedFolder(dir) === undefined || trustedFolder(join(dir, 'profiles')) === undefined)
+    return undefined;
+  const path = profileFile(dir, name);
+  const bytes = readTrusted(path);
+  return bytes === undefined ? undefined : { ...decodeProfile(bytes, path), name };
+}
+
+/** The size of a file may have changed between the touch of a page and the look at its size. */
+function withoutPagesPastEnd(run: Run): Run {
+  const processes = run.processes.map((process) => ({
+    ...process,
+    pages: process.pages.map((pages) => {
+      const size = run.files[pages.file]?.identity.size ?? 0;
+      return { ...pages, extents: clampExtents(pages.extents, size) };
+    }),
+  }));
+  return { ...run, processes };
+}
+
+const keyOf = (profile: Profile): string | undefined => {
+  const newest = profile.runs[0];
+  return newest === undefined ? undefined : commandKey(newest.command);
+};
+
+class FolderStore implements Store {
+  readonly dir: string;
+  readonly profilesDir: string;
+  readonly imagesDir: string;
+  readonly #dirs: readonly string[];
+
+  constructor(dir: string, system: string | undefined) {
+    this.dir = dir;
+    this.profilesDir = join(dir, 'profiles');
+    this.imagesDir = join(dir, 'images');
+    this.#dirs = system === undefined || system === dir ? [dir] : [dir, system];
+  }
+
+  list(): Listed[] {
+    const listed = new Map<string, Listed>();
+    for (const dir of this.#dirs) {
+      for (const name of namesIn(dir)) {
+        if (listed.has(name)) continue;
+        const entry = { name, path: profileFile(dir, name), system: dir !== this.dir };
+        try {
+          const profile = readFrom(dir, name);
+          if (profile !== undefined) listed.set(name, { ...entry, profile });
+        } catch (error) {
+          if (!(error instanceof WinnowError)) throw error;
+          listed.set(name, { ...entry, profile: error });
+        }
+      }
+    }
+    return [...listed.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  read(name: string): Profile {
+    const profile = this.#find(checkName(name));
+    if (profile === undefined) throw this.#missing(name);
+    return profile;
+  }
+
+  newest(): Profile {
+    const profiles = this.list().flatMap(({ profile }) => (profile instanceof WinnowError ? [] : [profile]));
+    const startedAt = (profile: Profile): number => profile.runs[0]?.startedAt ?? 0;
+    const newest = profiles.sort((a, b) => startedAt(b) - startedAt(a))[0];
+    if (newest !== undefined) return newest;
+    throw new WinnowError({
+      code: 'E_NO_PROFILE',
+      kind: 'input',
+      what: 'nothing has been recorded yet',
+      where: this.dir,
+      next: 'record a program: winnow record -- CMD',
+    });
+  }
+
+  findByCommand(command: Command): Found {
+    const key = commandKey(command);
+    const plain = defaultName(command);
+    for (const name of [plain, distinctName(command)]) {
+      const profile = this.#find(name);
+      if (profile !== undefined && keyOf(profile) === key) return { name, profile };
+    }
+    const isFree = this.#find(plain) === undefined;
+    return { name: isFree ? plain : distinctName(command), profile: undefined };
+  }
+
+  prepare(name: string): void {
+    this.#locked(checkName(name), (known) => known);
+  }
+
+  addRun(name: string, run: Run): Profile {
+    return this.#add(name, () => [withoutPagesPastEnd(run)]);
+  }
+
+  merge(into: string, from: readonly string[]): Profile {
+    return this.#add(into, () => from.flatMap((name) => this.read(name).runs));
+  }
+
+  exportBytes(name: string): Uint8Array {
+    return encodeProfile(this.read(name));
+  }
+
+  export(name: string, path: string): void {
+    replaceFile(resolve(path), this.exportBytes(name), 0o644, exportFailure);
+  }
+
+  import(path: string, name?: string): Profile {
+    const profile = decodeProfile(readOutside(path), path);
+    return this.#add(name ?? profile.name, (known) => {
+      const runs = known?.runs[0];
+      const isOther = name === undefined && known !== undefined && keyOf(known) !== keyOf(profile);
+      if (isOther && runs !== undefined) throw nameTaken(known.name, runs.command.argv.join(' '));
+      return profile.runs;
+    });
+  }
+
+  drop(name: string): void {
+    const path = profileFile(this.dir, checkName(name));
+    if (!namesIn(this.dir).includes(name)) {
+      const system = this.#dirs[1];
+      if (system !== undefined && namesIn(system).includes(name)) throw storeReadOnly(system, name);
+      throw this.#missing(name);
+    }
+    withLock(join(this.profilesDir, '.lock'), () => {
+      try {
+        rmSync(path, { force: true });
+      } catch (error) {
+        throw storeFailure(error, path);
+      }
+    });
+  }
+
+  #find(name: string): Profile | undefined {
+    for (const dir of this.#dirs) {
+      const profile = readFrom(dir, name);
+      if (profile !== undefined) return profile;
+    }
+    return undefined;
+  }
+
+  /** The system's runs to build on; none where they cannot be used, for a user cannot repair them. */
+  #systemProfile(name: string): Profile | undefined {
+    const system = this.#dirs[1];
+    try {
+      return system === undefined ? undefined : readFrom(system, name);
+    } catch (error) {
+      if (error instanceof WinnowError) return undefined;
+      throw error;
+    }
+  }
+
+  #missing(name: string): WinnowError {
+    const names = this.#dirs.flatMap(namesIn);
+    return noProfile(name, similarNames(name, [...new Set(names)]), this.dir);
+  }
+
+  #add(name: string, runs: (known: Profile | undefined) => readonly Run[]): Profile {
+    return this.#locked(checkName(name), (known, mode) => {
+      const merged = { name, runs: mergeRuns([...(known?.runs ?? []), ...runs(known)]) };
+      replaceFile(profileFile(this.dir, name), encodeProfile(merged), mode);
+      return merged;
+    });
+  }
+
+  /** Calls `work` with the profile as it stands and the mode for its file, and lets nobody else change it. */
+  #locked<T>(name: string, work: (known: Profile | undefined, mode: number) => T): T {
+    const isSystem = this.dir === SYSTEM_STORE;
+    makeFolder(this.dir, isSystem ? 0o755 : 0o700);
+    // A profile is as private as the folder its owner made for it.
+    const readable = (trustedFolder(this.dir) ?? 0o700) & 0o055;
+    makeFolder(this.profilesDir, 0o700 | readable);
+    return withLock(join(this.profilesDir, '.lock'), () => {
+      removeLeftovers(this.profilesDir);
+      return work(readFrom(this.dir, name) ?? this.#systemProfile(name), 0o600 | (readable & 0o044));
+    });
+  }
+}
