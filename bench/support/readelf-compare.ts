@@ -118,7 +118,7 @@ function compareSections(image: ElfImage, judge: Judgement, judged: Differences)
     judged.expect(`section ${i}: name`, ours.name, theirs.name);
     judged.expect(`section ${i}: type`, sectionTypes(ours.type), theirs.type);
     judged.expect(`section ${i}`, [rva, offset, size, entrySize, link, info, align], theirs.numbers);
-    judged.expect(`section ${i}: flags`, sectionFlags(ours.flags), theirs.flags);
+    judged.expect(`section ${i}: flags`, sectionFlags(ours.flags, image.header.osAbi), theirs.flags);
     judged.compared.sections++;
   });
 }

@@ -69,14 +69,20 @@ const SECTION_FLAGS: readonly (readonly [number, string])[] = [
   [0x400, 'T'],
   [0x800, 'C'],
   [0x200000, 'R'],
-  [0x01000000, 'D'],
+  [0x1000000, 'D'],
   [0x10000000, 'l'],
   [0x80000000, 'E'],
 ];
 
-export function sectionFlags(flags: number): string {
+/** `R` and `D` are GNU's: readelf says `o`, "OS specific", in a file whose OS/ABI is another. */
+export function sectionFlags(flags: number, osAbi: number): string {
   const bits = BigInt(flags);
-  return SECTION_FLAGS.map(([bit, letter]) => ((bits & BigInt(bit)) === 0n ? '' : letter)).join('');
+  const gnu = osAbi === 3 || osAbi === 9;
+  const letters = SECTION_FLAGS.map(([bit, letter]) => {
+    if ((bits & BigInt(bit)) === 0n) return '';
+    return !gnu && (letter === 'R' || letter === 'D') ? 'o' : letter;
+  });
+  return letters.join('');
 }
 
 const FLAGS: readonly string[] = ['ORIGIN', 'SYMBOLIC', 'TEXTREL', 'BIND_NOW', 'STATIC_TLS'];

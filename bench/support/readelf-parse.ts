@@ -74,7 +74,7 @@ const HEADER = /^ {2}([A-Z][^:]+):\s+(.*)$/;
 const SECTION =
   /^ {2}\[ *\d+\] (.*?)\s+(NULL|[A-Z0-9_]+|<unknown>: \S+|LOOS\+\S+|LOPROC\+\S+|LOUSER\+\S+)\s+([0-9a-f]{16}) ([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]{2,}) {1,2}([A-Za-z ]*?) +(\d+) +(\d+) +(\d+)$/;
 const SEGMENT =
-  /^ {2}(\S+)\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) ([RWE ]{3}) 0x([0-9a-f]+)$/;
+  /^ {2}(\S+)\s+0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) 0x([0-9a-f]+) ([RWE ]{3}) (?:0x)?([0-9a-f]+)$/;
 const INTERP = /^ {6}\[Requesting program interpreter: (.*)\]$/;
 const DYNAMIC = /^ 0x([0-9a-f]{16}) \(([^)]*)\)\s+(.*)$/;
 const SYMBOLS = /^Symbol table '(.*)' contains (\d+) entr/;

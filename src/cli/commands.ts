@@ -1,4 +1,5 @@
 /** Every command, in the order of `winnow --help`. */
 import type { Command } from 'commander';
+import { registerInspect } from './commands/inspect.ts';
 
-export const COMMANDS: readonly ((program: Command) => void)[] = [];
+export const COMMANDS: readonly ((program: Command) => void)[] = [registerInspect];

@@ -1,6 +1,8 @@
 /** Bytes in, image out: the one door into the ELF room. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
+import { errnoOf } from '../base/errors.ts';
 import { ElfBytes } from './bytes.ts';
+import { elfError } from './errors.ts';
 import { readHeader } from './header.ts';
 import { ElfImage } from './image.ts';
 import { readSections } from './sections.ts';
@@ -23,7 +25,25 @@ export function readElf(bytes: Uint8Array, path: string): ElfImage {
   return new ElfImage(file, header, segments, sections);
 }
 
-/** Reads and parses a file. @throws what readElf throws, and Node's errors of reading. */
+/**
+ * Reads and parses a file.
+ *
+ * @throws WinnowError E_FILE_NOT_READABLE for no file, a folder, a device or no right to read; and what
+ *   readElf throws.
+ */
 export function readElfFile(path: string): ElfImage {
-  return readElf(readFileSync(path), path);
+  return readElf(wholeFile(path), path);
+}
+
+function wholeFile(path: string): Uint8Array {
+  const unreadable = (what: string): Error =>
+    elfError('E_FILE_NOT_READABLE', { path, what, hint: 'name a file that exists and that you may read' });
+  try {
+    // A FIFO that nobody writes would block the reading for ever.
+    if (statSync(path).isFile()) return readFileSync(path);
+  } catch (error) {
+    const errno = errnoOf(error) ?? 'unknown';
+    throw unreadable(errno === 'ENOENT' ? 'there is no such file' : `the file cannot be read (${errno})`);
+  }
+  throw unreadable('this is no regular file');
 }
