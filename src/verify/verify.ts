@@ -58,7 +58,7 @@ export async function verify(options: VerifyOptions): Promise<VerifyReport> {
       runs: runs.map((one) => summary(one, options.keep)),
       differences: found.differences,
       notDeterministic: found.notDeterministic,
-      notes: notesOf(runs),
+      notes: notesOf(runs, options.copyOf !== undefined),
     };
   } finally {
     if (!options.keep) dropScratch(scratch);
@@ -78,7 +78,7 @@ function summary(run: NumberedRun, keep: boolean): RunSummary {
   };
 }
 
-function notesOf(runs: readonly NumberedRun[]): VerifyNote[] {
+function notesOf(runs: readonly NumberedRun[], hasFiles: boolean): VerifyNote[] {
   const notes: VerifyNote[] = [];
   if (runs.some((run) => run.timedOut)) {
     notes.push({
@@ -86,7 +86,7 @@ function notesOf(runs: readonly NumberedRun[]): VerifyNote[] {
       text: 'a run was killed at the time-out; what it wrote until then was compared',
     });
   }
-  if (runs.every((run) => run.status.kind === 'exited' && run.status.code !== 0)) {
+  if (!hasFiles && runs.every((run) => run.status.kind === 'exited' && run.status.code !== 0)) {
     notes.push({
       code: 'all-failed',
       text: `the program failed in every run (${endOf(runs[0] ?? FAILED)}): does it need files of this folder (--in .), or stdin (--stdin FILE)?`,

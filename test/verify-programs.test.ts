@@ -1,0 +1,116 @@
+/** Record, build, verify over real programs, through the command line as a person would. */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROGRAMS, type RealProgram } from './programs.ts';
+
+const WINNOW = join(import.meta.dirname, '..', 'bin', 'winnow');
+
+let root = '';
+beforeAll(() => {
+  // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
+  root = mkdtempSync(join(import.meta.dirname, '.programs-'));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function isThere(need: string): boolean {
+  const places = need.includes('/')
+    ? [need]
+    : (process.env.PATH ?? '').split(delimiter).map((dir) => join(dir, need));
+  return places.some((path) => {
+    try {
+      accessSync(path, constants.R_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function winnow(folder: string, args: readonly string[], stdin?: string) {
+  const done = spawnSync(WINNOW, args, {
+    cwd: folder,
+    encoding: 'utf8',
+    ...(stdin === undefined ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input: stdin }),
+  });
+  return { status: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
+}
+
+function setUp(program: RealProgram, folder: string): void {
+  mkdirSync(folder);
+  for (const [name, text] of Object.entries(program.files ?? {})) writeFileSync(join(folder, name), text);
+  if (program.setup === undefined) return;
+  const done = spawnSync('sh', ['-ec', program.setup], { cwd: folder, encoding: 'utf8' });
+  expect(done.status, done.stderr).toBe(0);
+}
+
+describe('the image of a real program behaves like the program', () => {
+  it('is tried on programs of many kinds', () => {
+    expect(PROGRAMS.length).toBeGreaterThanOrEqual(25);
+    expect(new Set(PROGRAMS.map((program) => program.name)).size).toBe(PROGRAMS.length);
+  });
+
+  for (const [index, program] of PROGRAMS.entries()) {
+    const missing = program.needs.filter((need) => !isThere(need));
+    const needs = missing.length === 0 ? '' : ` (needs ${missing.join(', ')})`;
+    it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}${needs}`, () => {
+      expect(missing).toEqual([]);
+      const name = `program-${index}`;
+      const store = join(root, `${name}.store`);
+      const original = join(root, `${name}.original`);
+      setUp(program, original);
+      // The program may change its folder: it is recorded in a copy, at the path it will be verified at.
+      const recorded = join(root, `${name}.recorded`);
+      spawnSync('cp', ['-a', original, recorded]);
+      const stdin = program.stdin === undefined ? undefined : program.files?.[program.stdin];
+
+      const record = winnow(
+        recorded,
+        ['record', '--store', store, '--name', name, '--', ...program.argv],
+        stdin,
+      );
+      expect(endOf(record), record.stderr).toEqual(program.ends ?? { code: 0 });
+
+      const build = winnow(original, ['build', '--store', store, '--name', name]);
+      expect(build.status, build.stderr).toBe(0);
+
+      const input = program.stdin === undefined ? [] : ['--stdin', join(original, program.stdin)];
+      const verify = winnow(original, [
+        'verify',
+        '--store',
+        store,
+        '--name',
+        name,
+        '--in',
+        '.',
+        ...input,
+        '--json',
+        '--',
+        ...program.argv,
+      ]);
+      expect(verify.stdout, verify.stderr).not.toBe('');
+      const report = JSON.parse(verify.stdout);
+      expect(report.differences).toEqual([]);
+      expect(report).toMatchObject({ verdict: 'same' });
+      expect(verify.status).toBe(0);
+      for (const run of report.runs) expect(endOfRun(run.status)).toEqual(program.ends ?? { code: 0 });
+    });
+  }
+});
+
+/** A signal shows as itself, or as 128 + its number where a shell stands between. */
+function endOf(done: {
+  status: number | null;
+  signal: string | null;
+}): { code: number } | { signal: number } {
+  if (done.signal !== null) return { signal: SIGNALS[done.signal] ?? 0 };
+  const code = done.status ?? -1;
+  return code > 128 ? { signal: code - 128 } : { code };
+}
+
+const SIGNALS: Readonly<Record<string, number>> = { SIGSEGV: 11, SIGKILL: 9, SIGTERM: 15 };
+
+function endOfRun(status: { kind: string; code?: number; signal?: number }) {
+  return status.kind === 'killed' ? { signal: status.signal } : { code: status.code };
+}
