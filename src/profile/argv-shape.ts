@@ -11,7 +11,7 @@ const MAX_ARGUMENTS = 64;
 const MAX_CHARACTERS = 256;
 
 const TEMPORARY =
-  /(?<![\w.-])((?:\/private)?\/(?:var\/tmp|tmp|dev\/shm|run\/user\/[^/\s:,;='"]+)\/)([^/\s:,;='"]+)/g;
+  /(?:(?<![\w.-])|(?<=^-[A-Za-z]))((?:\/private)?\/(?:var\/tmp|tmp|dev\/shm|run\/user\/[^/\s:,;='"]+)\/)([^/\s:,;='"]+)/g;
 const UUID = /(?<![0-9a-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-z])/gi;
 const HEX = /(?<![0-9a-z])(?:0x[0-9a-f]{4,}|(?=[a-f]*[0-9])[0-9a-f]{8,})(?![0-9a-z])/gi;
 const NUMBER = /[0-9]{4,}/g;
@@ -21,14 +21,20 @@ function withoutTemporaryName(_match: string, folder: string, name: string): str
   return `${folder}*${extension}`;
 }
 
-function argumentShape(argument: string): string {
+function oncePerPattern(argument: string): string {
   const shape = argument
-    .slice(0, 4 * MAX_CHARACTERS)
     .replace(TEMPORARY, withoutTemporaryName)
     .replace(UUID, '*')
     .replace(HEX, '*')
     .replace(NUMBER, '*');
   return shape.length > MAX_CHARACTERS ? `${shape.slice(0, MAX_CHARACTERS - 1)}*` : shape;
+}
+
+function argumentShape(argument: string): string {
+  let shape = oncePerPattern(argument.slice(0, 4 * MAX_CHARACTERS));
+  // What one pattern or the cut leaves may begin to fit another. Each step shortens or removes digits.
+  for (let next = oncePerPattern(shape); next !== shape; next = oncePerPattern(shape)) shape = next;
+  return shape;
 }
 
 /**

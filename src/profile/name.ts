@@ -21,7 +21,7 @@ export function commandKey(command: Command): string {
   return JSON.stringify([command.program, ...argvShape(command.argv).slice(1)]);
 }
 
-const slug = (text: string): string => text.replace(/[^A-Za-z0-9._+]+/g, '-').replace(/^[-.+]+|[-.+]+$/g, '');
+const slug = (text: string): string => text.replace(/[^A-Za-z0-9._+]+/g, '-').replace(/^[-.+]+|[-.]+$/g, '');
 
 /** `git-status`, `python3-app.py`, `node-e-0`: at most 40 characters; `program` where nothing is left. */
 export function defaultName(command: Command): string {
