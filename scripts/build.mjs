@@ -16,11 +16,47 @@ const PROGRAMS = {
   keeper: ['keeper.c'],
 };
 
+/** Libraries of the runtime, for winnow's own process: no libc either. */
+const LIBRARIES = { 'wake.so': ['wake.c'] };
+
+const LIBRARY_FLAGS = [
+  '-std=c11',
+  '-Os',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-shared',
+  '-fPIC',
+  '-nostdlib',
+  '-ffreestanding',
+  '-fno-stack-protector',
+  '-Wl,--build-id=none',
+  '-s',
+];
+
 const CC_FLAGS = [
-  '-std=c11', '-Os', '-Wall', '-Wextra', '-Werror', '-static', '-nostdlib', '-nostartfiles', '-ffreestanding',
-  '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fno-builtin', '-fno-pie', '-no-pie',
-  '-fcf-protection=none', '-mno-red-zone', '-Wl,--build-id=none', '-Wl,-z,noexecstack', '-Wl,-z,norelro',
-  '-Wl,--gc-sections', '-ffunction-sections', '-s',
+  '-std=c11',
+  '-Os',
+  '-Wall',
+  '-Wextra',
+  '-Werror',
+  '-static',
+  '-nostdlib',
+  '-nostartfiles',
+  '-ffreestanding',
+  '-fno-stack-protector',
+  '-fno-asynchronous-unwind-tables',
+  '-fno-builtin',
+  '-fno-pie',
+  '-no-pie',
+  '-fcf-protection=none',
+  '-mno-red-zone',
+  '-Wl,--build-id=none',
+  '-Wl,-z,noexecstack',
+  '-Wl,-z,norelro',
+  '-Wl,--gc-sections',
+  '-ffunction-sections',
+  '-s',
 ];
 
 function run(command, args) {
@@ -37,11 +73,15 @@ function fail(what, next) {
 function buildRuntime() {
   mkdirSync(out, { recursive: true });
   const checksums = {};
-  for (const [name, sources] of Object.entries(PROGRAMS)) {
+  const all = [
+    ...Object.entries(PROGRAMS).map((entry) => [...entry, CC_FLAGS]),
+    ...Object.entries(LIBRARIES).map((entry) => [...entry, LIBRARY_FLAGS]),
+  ];
+  for (const [name, sources, flags] of all) {
     const target = join(out, name);
     const temporary = `${target}.${process.pid}`;
     try {
-      run(process.env.CC ?? 'gcc', [...CC_FLAGS, '-o', temporary, ...sources.map((s) => join('runtime', s))]);
+      run(process.env.CC ?? 'gcc', [...flags, '-o', temporary, ...sources.map((s) => join('runtime', s))]);
       renameSync(temporary, target);
     } finally {
       rmSync(temporary, { force: true });
@@ -54,6 +94,8 @@ function buildRuntime() {
   writeFileSync(join(out, 'checksums.json'), `${JSON.stringify(checksums, null, 2)}\n`);
 }
 
-if (!existsSync(join(root, 'node_modules', 'typescript'))) fail('the dependencies are not installed', 'npm ci');
+if (!existsSync(join(root, 'node_modules', 'typescript')))
+  fail('the dependencies are not installed', 'npm ci');
 buildRuntime();
-if (!process.argv.includes('--runtime-only')) run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);
+if (!process.argv.includes('--runtime-only'))
+  run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']);

@@ -11,6 +11,11 @@ export type FileOffset = Brand<number, 'FileOffset'>;
 export type Rva = Brand<number, 'Rva'>;
 /** Address in the memory of a tracee: 64 bits, so a bigint. */
 export type Address = Brand<bigint, 'Address'>;
+/**
+ * Address in the user half of a process: below 2^56, so a number holds it. For the tables with many
+ * thousands of addresses (mappings, page maps), where bigint would cost.
+ */
+export type UserAddress = Brand<number, 'UserAddress'>;
 /** Index of a 4 KiB page in a file. */
 export type PageIndex = Brand<number, 'PageIndex'>;
 /** A process (thread group) id. */
@@ -30,6 +35,8 @@ function checked(value: number, what: string): number {
 export const fileOffset = (value: number): FileOffset => checked(value, 'file offset') as FileOffset;
 export const rva = (value: number): Rva => checked(value, 'RVA') as Rva;
 export const address = (value: bigint): Address => BigInt.asUintN(64, value) as Address;
+export const userAddress = (value: number | bigint): UserAddress =>
+  checked(Number(value), 'user address') as UserAddress;
 export const pageIndex = (value: number): PageIndex => checked(value, 'page index') as PageIndex;
 export const pid = (value: number): Pid => checked(value, 'process id') as Pid;
 export const tid = (value: number): Tid => checked(value, 'thread id') as Tid;

@@ -8,6 +8,8 @@ import * as spec from './spec.ts';
 export interface PrefixSegment {
   readonly type: number;
   readonly offset: number;
+  /** `p_vaddr` */
+  readonly virtualAddress: number;
   readonly fileSize: number;
   readonly align: number;
 }
@@ -77,6 +79,7 @@ export function prefixSegments(fd: number, size: number, start: Uint8Array): rea
     const segment = {
       type: tableView.getUint32(at, true),
       offset: Number(tableView.getBigUint64(at + 8, true)),
+      virtualAddress: Number(tableView.getBigUint64(at + 16, true)),
       fileSize: Number(tableView.getBigUint64(at + 32, true)),
       align: Number(tableView.getBigUint64(at + 48, true)),
     };

@@ -1,0 +1,176 @@
+/** `winnow record -- CMD`: runs a command as ever and adds what it used to its profile. */
+import { readFileSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import type { Command } from 'commander';
+import { WinnowError } from '../../base/errors.ts';
+import type { Profile, Run } from '../../profile/model.ts';
+import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+
+interface RecordOptions extends StoreOption {
+  readonly name?: string;
+  readonly for?: string;
+  readonly pid?: string;
+  readonly filter: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
+const OWN_FAILURE = 125;
+
+export function registerRecord(program: Command): void {
+  const command = program
+    .command('record')
+    .description('run a command as ever and add what it used to its profile')
+    .argument('[command...]', 'the command and its arguments, after --')
+    .option('--name <name>', 'name of the profile (default: made from the command)')
+    .option('--for <time>', 'leave the program running after this time, e.g. 30s or 5m')
+    .option('--pid <pid>', 'take a snapshot of a process that runs already')
+    .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
+    .option('-q, --quiet', 'say nothing but errors')
+    .passThroughOptions()
+    .action(run);
+  addStoreOption(command);
+  addExample(command, 'winnow record -- python3 app.py', 'winnow record --for 30s -- nginx -g "daemon off;"');
+  command.addHelpText(
+    'after',
+    '\nThe exit code is the program’s; 125 to 127 where it could not be started (docs/errors.md).',
+  );
+}
+
+async function run(words: string[], options: RecordOptions): Promise<void> {
+  try {
+    if (options.pid !== undefined) return await snapshotProcess(options.pid, words, options);
+    if (words.length === 0) throw noCommand();
+    await recordCommand(words, options);
+  } catch (error) {
+    // The program's own exit codes must stay apart from winnow's.
+    if (error instanceof WinnowError && error.exitCode < OWN_FAILURE && error.kind !== 'usage') {
+      throw new WinnowError({
+        code: error.code,
+        kind: error.kind,
+        what: error.what,
+        ...(error.where === undefined ? {} : { where: error.where }),
+        next: error.next,
+        exitCode: OWN_FAILURE,
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
+
+async function recordCommand(words: readonly string[], options: RecordOptions): Promise<void> {
+  const { openStore } = await import('../../profile/store.ts');
+  const { record } = await import('../../record/recorder.ts');
+  const { resolveProgram } = await import('../../record/resolve.ts');
+  const { dieBySignal, readCaller } = await import('../../sys/caller.ts');
+  const caller = readCaller();
+  const cwd = process.cwd();
+  const command = { program: resolveProgram(words[0] ?? '', cwd, caller.env.PATH), argv: words, cwd };
+  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const name = options.name ?? store.findByCommand(command).name;
+  store.prepare(name);
+  const progress = startLine(options.quiet === true);
+  // From here on the program has the terminal.
+  const recording = record({
+    command,
+    ...caller,
+    stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
+    filter: options.filter,
+    onProgress: progress.update,
+  });
+  progress.clear();
+  const profile = store.addRun(name, recording.run);
+  if (options.quiet !== true) say(summary(name, profile, recording.run));
+  const { ended } = recording;
+  if (ended?.kind === 'killed') dieBySignal(ended.signal);
+  process.exitCode = ended?.kind === 'exited' ? ended.code : 0;
+}
+
+async function snapshotProcess(
+  text: string,
+  words: readonly string[],
+  options: RecordOptions,
+): Promise<void> {
+  const { openStore } = await import('../../profile/store.ts');
+  const { snapshot } = await import('../../record/attach.ts');
+  if (words.length > 0) throw usage('--pid takes no command', 'leave out what follows --');
+  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const recorded = snapshot(text);
+  const name = options.name ?? store.findByCommand(recorded.command).name;
+  store.prepare(name);
+  const profile = store.addRun(name, recorded);
+  if (options.quiet !== true) say(summary(name, profile, recorded));
+}
+
+/** Milliseconds of `30s`, `5m`, `1h`, `500ms`, or a bare number of seconds. */
+function parseTime(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
+  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'];
+  const value = Number(match?.[1]) * (unit ?? Number.NaN);
+  if (!(value > 0)) throw usage(`'${text}' is no time`, 'give e.g. 30s, 5m or 500ms');
+  return value;
+}
+
+const usage = (what: string, next: string): WinnowError =>
+  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
+
+const noCommand = (): WinnowError =>
+  usage('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
+
+function summary(name: string, profile: Profile, run: Run): string {
+  const pages = new Map<number, number>();
+  const used = new Set<number>();
+  for (const process of run.processes) {
+    for (const { file, extents } of process.pages) {
+      used.add(file);
+      const most = extents.reduce((sum, extent) => sum + extent.count, 0);
+      pages.set(file, Math.max(pages.get(file) ?? 0, most));
+    }
+  }
+  const lines = [
+    `winnow: recorded ${name}: ${run.processes.length} process image(s), ${used.size} files, ` +
+      `${run.lookups.length} look-ups in ${Math.round(run.durationMs)} ms; ${profile.runs.length} run(s) in the profile`,
+    ...run.notes.map(({ code, text }) => `winnow: ${code}: ${text}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+/**
+ * Talk goes to the descriptor, not to process.stderr: Node would set the program's own pipe or terminal
+ * to non-blocking.
+ */
+function say(text: string): void {
+  writeSync(2, text);
+}
+
+const PROGRESS_AFTER_MS = 1000;
+
+/** One line that is rewritten, on a terminal, after a second, while the program itself may write too. */
+function startLine(quiet: boolean) {
+  const begun = Date.now();
+  // A program that owns the terminal (an editor, a pager) must not be written over.
+  const shown = !quiet && isatty(2) && !isatty(1) && foregroundIsOurs();
+  let written = 0;
+  return {
+    update({ processes, lookups }: { readonly processes: number; readonly lookups: number }): void {
+      const now = Date.now();
+      if (!shown || now - begun < PROGRESS_AFTER_MS || now - written < PROGRESS_AFTER_MS / 5) return;
+      written = now;
+      const seconds = Math.round((now - begun) / 1000);
+      say(`\r\x1b[Kwinnow: recording, ${seconds} s, ${processes} process(es), ${lookups} look-ups`);
+    },
+    clear(): void {
+      if (written > 0) say('\r\x1b[K');
+    },
+  };
+}
+
+/** Whether this process group has the terminal: a background job writes no progress. */
+function foregroundIsOurs(): boolean {
+  const fields = readFileSync('/proc/self/stat', 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ');
+  const [, , group, , , foreground] = fields;
+  return group === foreground;
+}

@@ -1,0 +1,49 @@
+/**
+ * The event stream of a recording. Whoever wants to know something about the program is an observer of
+ * these events; the tracer knows ptrace and nothing else.
+ *
+ * While an event is observed its thread stands still, and for `image-started`, `module-mapped`,
+ * `memory-ending` and `trap` it stands between two instructions, so calls can be made for it
+ * (`inject.ts`) and its memory can be written: one-shot breakpoints are planted at `module-mapped`
+ * (before relocation and constructors) and taken back at `trap`.
+ */
+import type { Tid } from '../base/brands.ts';
+import type { Notice } from '../sys/seccomp.ts';
+import type { Image, Thread } from './tracees.ts';
+
+export type TraceEvent =
+  /** A new program image: after execve, before its first instruction; or a fork's copy. */
+  | {
+      readonly kind: 'image-started';
+      readonly image: Image;
+      readonly thread: Thread;
+      readonly how: 'exec' | 'fork';
+    }
+  /** execve was called and may still fail; the old image's memory is there for the last time if not. */
+  | {
+      readonly kind: 'image-replacing';
+      readonly image: Image;
+      readonly thread: Thread;
+      readonly notice: Notice;
+    }
+  /** Another trapped system call, at its entry. */
+  | { readonly kind: 'call'; readonly image: Image; readonly thread: Thread; readonly notice: Notice }
+  /** An executable mapping of a file came to be: before relocation, IFUNC resolvers and constructors. */
+  | { readonly kind: 'module-mapped'; readonly image: Image; readonly thread: Thread; readonly at: bigint }
+  /** SIGTRAP of a breakpoint; `handled` keeps it from the program. */
+  | { readonly kind: 'trap'; readonly image: Image; readonly thread: Thread; handled: boolean }
+  /** The last thread of the image ends; its memory is still there, under this thread id. */
+  | { readonly kind: 'memory-ending'; readonly image: Image; readonly tid: Tid }
+  | { readonly kind: 'image-ended'; readonly image: Image };
+
+export interface Control {
+  /**
+   * Lets the current call of a notice happen, then stops the thread and says what the call returned
+   * (negative: -errno), before the program goes on.
+   */
+  afterCall(thread: Thread, then: (result: bigint) => void): void;
+}
+
+export interface Observer {
+  observe(event: TraceEvent, control: Control): void;
+}

@@ -1,0 +1,191 @@
+/**
+ * What a program looks up and reads, from the notices of its calls.
+ *
+ * Problem: read() leaves no trace in the page tables, and trapping every read costs too much.
+ * Method: opens are noticed. A file of at most SMALL_FILE bytes that is opened for reading counts whole:
+ * the kernel's first read-ahead brings that much anyway. Of a larger one the tracer borrows the
+ * descriptor once open has returned: a duplicate shares the file offset, so that after the program has
+ * closed its own the offset still says how far it read. Jumps (lseek) and pread64 are noticed where
+ * they go beyond SMALL_FILE, and cut the reading into pieces.
+ * Example: ld opens libgcc.a, reads 60 KiB, jumps to 2 MiB, reads 8 KiB and closes it: [0, 60K) and
+ * [2M, 2M + 8K).
+ * Limits: what io_uring, preadv and splice with an offset read is not seen. A library that ld.so opens
+ * is mapped; of reads only its first page counts. Files opened for writing are left out at the end.
+ */
+import { statSync } from 'node:fs';
+import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
+import type { Notice } from '../sys/seccomp.ts';
+import type { Control, Observer, TraceEvent } from './events.ts';
+import { SMALL_FILE, SYS } from './filter.ts';
+import { FilePages } from './pages.ts';
+import type { PathReader } from './paths.ts';
+import { readFdLink } from './proc.ts';
+import { type Image, pidfdOf, type Thread } from './tracees.ts';
+
+const O_ACCMODE = 3;
+const O_CREAT = 0o100;
+const O_TRUNC = 0o1000;
+const O_DIRECTORY = 0o200000;
+const O_PATH = 0o10000000;
+const SEEK_SET = 0n;
+const SEEK_CUR = 1n;
+const OPENS: ReadonlySet<number> = new Set([SYS.open, SYS.openat, SYS.openat2]);
+/** A borrowed descriptor keeps its file open; more than this many and the oldest are settled. */
+const MOST_BORROWED = 256;
+
+/** A large file that a program has opened for reading. */
+interface Reading {
+  readonly image: Image;
+  readonly path: string;
+  readonly size: number;
+  readonly borrowed: Fd;
+  /** Where the piece that is being read began. */
+  from: number;
+}
+
+export class FileUse implements Observer {
+  /** Every path looked up, in the order of first use. */
+  readonly lookups = new Set<string>();
+  /** Paths opened for writing, or created. */
+  readonly written = new Set<string>();
+  /** Set-uid programs that a tracee executed. */
+  readonly setUid = new Set<string>();
+  readonly #paths: PathReader;
+  readonly #pages = new Map<Image, FilePages>();
+  readonly #sizes = new Map<string, number>();
+  readonly #readings = new Map<string, Reading>();
+
+  constructor(paths: PathReader) {
+    this.#paths = paths;
+  }
+
+  pagesOf(image: Image): FilePages {
+    let pages = this.#pages.get(image);
+    if (pages === undefined) {
+      pages = new FilePages();
+      this.#pages.set(image, pages);
+    }
+    return pages;
+  }
+
+  observe(event: TraceEvent, control: Control): void {
+    if (event.kind === 'image-replacing') this.#noteExec(event.thread, event.notice);
+    if (event.kind !== 'call') return;
+    const { notice } = event;
+    if (notice.nr === SYS.lseek) return this.#noteSeek(event.image, notice);
+    if (notice.nr === SYS.pread64) return this.#notePread(event.image, notice);
+    const path = this.#paths.pathOf(event.thread, notice);
+    if (path === undefined) return;
+    this.lookups.add(path);
+    if (OPENS.has(notice.nr)) this.#noteOpen(event.image, event.thread, notice, path, control);
+  }
+
+  /** Reads what is still open to its end; call it before the result is taken. */
+  settle(): void {
+    for (const reading of this.#readings.values()) this.#finish(reading);
+    this.#readings.clear();
+  }
+
+  #noteExec(thread: Thread, notice: Notice): void {
+    const path = this.#paths.execTarget(thread, notice);
+    if (path === undefined) return;
+    this.lookups.add(path);
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats?.isFile() !== true) return;
+    if ((stats.mode & 0o6000) !== 0) this.setUid.add(path);
+    // The kernel reads the first page to see what it is; a script is opened again by its interpreter.
+    this.pagesOf(thread.process.image).of(path).addPages(0, 1);
+  }
+
+  #noteOpen(image: Image, thread: Thread, notice: Notice, path: string, control: Control): void {
+    const flags = notice.nr === SYS.openat2 ? 0 : Number(notice.args[notice.nr === SYS.open ? 1 : 2]);
+    if ((flags & (O_DIRECTORY | O_PATH)) !== 0) return;
+    if ((flags & O_ACCMODE) !== 0 || (flags & (O_CREAT | O_TRUNC)) !== 0) {
+      this.written.add(path);
+      return;
+    }
+    const size = this.#sizeOf(path);
+    if (size <= 0) return;
+    const byLoader = image.loader.some(
+      ({ start, end }) => notice.ip >= BigInt(start) && notice.ip < BigInt(end),
+    );
+    if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
+    else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
+    else control.afterCall(thread, (result) => this.#follow(image, thread, path, size, Number(result)));
+  }
+
+  /** Bytes; 0 for what is no regular file, or is not there. */
+  #sizeOf(path: string): number {
+    const known = this.#sizes.get(path);
+    if (known !== undefined) return known;
+    const stats = statSync(path, { throwIfNoEntry: false });
+    const size = stats?.isFile() === true ? stats.size : 0;
+    this.#sizes.set(path, size);
+    return size;
+  }
+
+  #follow(image: Image, thread: Thread, path: string, size: number, fd: number): void {
+    if (fd < 0) return;
+    const pidfd = pidfdOf(thread.process);
+    const borrowed = pidfd === undefined ? undefined : borrowFd(pidfd, fd);
+    if (borrowed === undefined) return;
+    const key = keyOf(image, fd);
+    const before = this.#readings.get(key);
+    if (before !== undefined) this.#finish(before);
+    this.#readings.delete(key);
+    this.#readings.set(key, { image, path, size, borrowed, from: 0 });
+    if (this.#readings.size > MOST_BORROWED) this.#finishOldest();
+  }
+
+  #finishOldest(): void {
+    for (const [key, reading] of this.#readings) {
+      this.#finish(reading);
+      this.#readings.delete(key);
+      return;
+    }
+  }
+
+  #finish(reading: Reading): void {
+    this.#cutPiece(reading, 0);
+    closeFd(reading.borrowed);
+  }
+
+  /** What was read since the last jump; the next piece begins at `next`. */
+  #cutPiece(reading: Reading, next: number): void {
+    const at = offsetOfFd(reading.borrowed);
+    if (at !== undefined) {
+      this.pagesOf(reading.image).of(reading.path).addBytes(reading.from, Math.min(at, reading.size));
+    }
+    reading.from = next;
+  }
+
+  #noteSeek(image: Image, notice: Notice): void {
+    const reading = this.#readingBehind(image, Number(notice.args[0]));
+    if (reading === undefined) return;
+    const offset = Number(BigInt.asIntN(64, notice.args[1]));
+    const whence = notice.args[2];
+    const base =
+      whence === SEEK_SET ? 0 : whence === SEEK_CUR ? (offsetOfFd(reading.borrowed) ?? 0) : reading.size;
+    this.#cutPiece(reading, Math.max(0, base + offset));
+  }
+
+  #notePread(image: Image, notice: Notice): void {
+    const fd = Number(notice.args[0]);
+    const path = this.#readingBehind(image, fd)?.path ?? readFdLink(image.pid, fd);
+    const offset = Number(notice.args[3]);
+    const size = path.startsWith('/') ? this.#sizeOf(path) : 0;
+    if (offset >= size) return;
+    this.pagesOf(image)
+      .of(path)
+      .addBytes(offset, Math.min(size, offset + Number(notice.args[2])));
+  }
+
+  /** A descriptor's number may have gone to another file since: then it is not what we follow. */
+  #readingBehind(image: Image, fd: number): Reading | undefined {
+    const reading = this.#readings.get(keyOf(image, fd));
+    if (reading === undefined || readFdLink(image.pid, fd) !== reading.path) return undefined;
+    return reading;
+  }
+}
+
+const keyOf = (image: Image, fd: number): string => `${image.pid}:${fd}`;

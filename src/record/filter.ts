@@ -1,0 +1,87 @@
+/**
+ * Which system calls the recorder is told of, and only at their entry: whether a path was found is seen
+ * afterwards on the file system, so one notice does for one look-up.
+ *
+ * Left out: readlink (a path's components are looked up by whatever uses the path), fstat in its
+ * disguise of newfstatat with AT_EMPTY_PATH, and the loader's reservations (MAP_DENYWRITE, read-only):
+ * the writable part of a library is mapped last, and its notice covers the whole library.
+ */
+import { assembleFilter, SECCOMP_RET_USER_NOTIF, type Trap } from '../sys/bpf.ts';
+
+export const SYS = {
+  open: 2,
+  stat: 4,
+  lstat: 6,
+  lseek: 8,
+  mmap: 9,
+  pread64: 17,
+  access: 21,
+  execve: 59,
+  openat: 257,
+  newfstatat: 262,
+  faccessat: 269,
+  execveat: 322,
+  statx: 332,
+  openat2: 437,
+  faccessat2: 439,
+} as const;
+
+const AT_EMPTY_PATH = 0x1000;
+const MAP_ANONYMOUS = 0x20;
+const MAP_DENYWRITE = 0x800;
+const PROT_WRITE = 2;
+const PROT_EXEC = 4;
+
+/** Reads before this offset are not followed: files up to this size count whole (`reads.ts`). */
+export const SMALL_FILE = 65536;
+
+const TRAPS: readonly Trap[] = [
+  { nr: SYS.openat },
+  { nr: SYS.newfstatat, when: [[{ kind: 'no-bit', arg: 3, bits: AT_EMPTY_PATH }]] },
+  { nr: SYS.access },
+  { nr: SYS.faccessat },
+  { nr: SYS.faccessat2 },
+  { nr: SYS.stat },
+  { nr: SYS.lstat },
+  { nr: SYS.open },
+  { nr: SYS.openat2 },
+  { nr: SYS.statx, when: [[{ kind: 'no-bit', arg: 2, bits: AT_EMPTY_PATH }]] },
+  { nr: SYS.execve },
+  { nr: SYS.execveat },
+  { nr: SYS.lseek, when: [[{ kind: 'any-bit', arg: 1, bits: 0xffff0000 }]] },
+  { nr: SYS.pread64, when: [[{ kind: 'any-bit', arg: 3, bits: 0xffff0000 }]] },
+  {
+    nr: SYS.mmap,
+    when: [
+      [
+        { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS },
+        { kind: 'any-bit', arg: 2, bits: PROT_WRITE },
+      ],
+      [
+        { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS | MAP_DENYWRITE },
+        { kind: 'any-bit', arg: 2, bits: 0xffffffff },
+      ],
+    ],
+  },
+];
+
+/** With module arrivals, every executable mapping of a file is a notice of its own. */
+const ARRIVALS: Trap = {
+  nr: SYS.mmap,
+  when: [
+    [
+      { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS },
+      { kind: 'any-bit', arg: 2, bits: PROT_WRITE | PROT_EXEC },
+    ],
+    [
+      { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS | MAP_DENYWRITE },
+      { kind: 'any-bit', arg: 2, bits: 0xffffffff },
+    ],
+  ],
+};
+
+/** struct sock_filter instructions. */
+export function recorderFilter(options: { readonly arrivals: boolean }): Buffer {
+  const traps = options.arrivals ? TRAPS.map((trap) => (trap.nr === SYS.mmap ? ARRIVALS : trap)) : TRAPS;
+  return assembleFilter(traps, SECCOMP_RET_USER_NOTIF);
+}

@@ -1,0 +1,33 @@
+/** What /proc says of a tracee. Everything may be gone at any time: then the answer is empty. */
+import { readFileSync, readlinkSync } from 'node:fs';
+import type { Pid, Tid } from '../base/brands.ts';
+
+function orEmpty(read: () => string): string {
+  try {
+    return read();
+  } catch {
+    return '';
+  }
+}
+
+/** The absolute path of the executable; of a script, its interpreter's. */
+export const readProgram = (process: Pid): string =>
+  orEmpty(() => readlinkSync(`/proc/${process}/exe`)).replace(/ \(deleted\)$/, '');
+
+export function readArgv(process: Pid): string[] {
+  const text = orEmpty(() => readFileSync(`/proc/${process}/cmdline`, 'utf8'));
+  return text === '' ? [] : text.replace(/\0$/, '').split('\0');
+}
+
+/** The thread group of a thread; 0 if it is gone. */
+export function readTgid(thread: Tid): number {
+  const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
+  return Number(/^Tgid:\s*(\d+)/m.exec(status)?.[1] ?? 0);
+}
+
+/** The working folder of a thread. */
+export const readCwd = (thread: Tid): string => orEmpty(() => readlinkSync(`/proc/${thread}/cwd`));
+
+/** What a descriptor of a process refers to: a path, or `pipe:[…]` and the like. */
+export const readFdLink = (process: Pid, fd: number): string =>
+  orEmpty(() => readlinkSync(`/proc/${process}/fd/${fd}`));

@@ -1,0 +1,150 @@
+/**
+ * Which pages of a process are backed by memory: PAGEMAP_SCAN (Linux 6.7) or, where the kernel lacks
+ * it, the words of /proc/PID/pagemap.
+ *
+ * A page counts when it is present or swapped out: a page of a private file mapping that was copied on
+ * write loses its file bit, and may be in swap, but its content was read from the file first.
+ *
+ * Layouts: Documentation/admin-guide/mm/pagemap.rst and include/uapi/linux/fs.h of the kernel.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import koffi from 'koffi';
+import { PAGE_SIZE, type Pid, type UserAddress, userAddress } from '../base/brands.ts';
+import { lastErrno, libc } from './libc.ts';
+
+/** Addresses from `start` up to, not including, `end`. */
+export interface AddressRange {
+  readonly start: UserAddress;
+  readonly end: UserAddress;
+}
+
+const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
+
+const PAGEMAP_SCAN = 0xc0606610;
+const PAGE_IS_PRESENT = 1n << 3n;
+const PAGE_IS_SWAPPED = 1n << 4n;
+const ARG_SIZE = 96;
+const ARG = {
+  size: 0,
+  start: 16,
+  end: 24,
+  walkEnd: 32,
+  vec: 40,
+  vecLen: 48,
+  anyOf: 80,
+  returnMask: 88,
+} as const;
+const REGION_SIZE = 24;
+const REGIONS = 4096;
+
+let scanMissing = false;
+
+/** What snapshots use on this kernel; known after the first one. */
+export const pagemapMethod = (): 'scan' | 'bits' => (scanMissing ? 'bits' : 'scan');
+
+/**
+ * The backed pages within `ranges` (ascending, disjoint), ascending, neighbours joined.
+ *
+ * @throws Error with the errno where the process is gone or may not be looked at.
+ */
+export function backedPages(process: Pid, ranges: readonly AddressRange[]): AddressRange[] {
+  if (ranges.length === 0) return [];
+  const fd = openSync(`/proc/${process}/pagemap`, 'r');
+  try {
+    if (!scanMissing) {
+      const scanned = scanPages(fd, ranges);
+      if (scanned !== undefined) return scanned;
+      scanMissing = true;
+    }
+    return ranges.flatMap((range) => readBits(fd, range));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** One call walks everything from the first range to the last; what lies between is cut away. */
+function scanPages(fd: number, ranges: readonly AddressRange[]): AddressRange[] | undefined {
+  const first = ranges[0];
+  const last = ranges.at(-1);
+  if (first === undefined || last === undefined) return [];
+  const arg = Buffer.alloc(ARG_SIZE);
+  const vec = Buffer.alloc(REGIONS * REGION_SIZE);
+  arg.writeBigUInt64LE(BigInt(ARG_SIZE), ARG.size);
+  arg.writeBigUInt64LE(BigInt(last.end), ARG.end);
+  arg.writeBigUInt64LE(koffi.address(vec), ARG.vec);
+  arg.writeBigUInt64LE(BigInt(REGIONS), ARG.vecLen);
+  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.anyOf);
+  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.returnMask);
+
+  const found: AddressRange[] = [];
+  let at = BigInt(first.start);
+  let range = 0;
+  for (;;) {
+    arg.writeBigUInt64LE(at, ARG.start);
+    const count = ioctl(fd, PAGEMAP_SCAN, arg);
+    if (count < 0) {
+      const errno = lastErrno();
+      if (errno === 'ENOTTY' || errno === 'EINVAL') return undefined;
+      throw new Error(`PAGEMAP_SCAN: ${errno}`);
+    }
+    for (let i = 0; i < count; i++) {
+      const start = Number(vec.readBigUInt64LE(i * REGION_SIZE));
+      const end = Number(vec.readBigUInt64LE(i * REGION_SIZE + 8));
+      range = cut(ranges, range, start, end, found);
+    }
+    at = arg.readBigUInt64LE(ARG.walkEnd);
+    if (count === 0 || at >= BigInt(last.end)) return found;
+  }
+}
+
+/** Adds what [start, end) shares with `ranges` from index `from` on; returns where to go on. */
+function cut(
+  ranges: readonly AddressRange[],
+  from: number,
+  start: number,
+  end: number,
+  into: AddressRange[],
+): number {
+  let i = from;
+  for (; i < ranges.length; i++) {
+    const range = ranges[i];
+    if (range === undefined || range.start >= end) break;
+    const low = Math.max(range.start, start);
+    const high = Math.min(range.end, end);
+    if (low < high) append(into, low, high);
+    // The next region may begin in this range too.
+    if (range.end > end) break;
+  }
+  return i;
+}
+
+function append(into: AddressRange[], start: number, end: number): void {
+  const previous = into.at(-1);
+  if (previous !== undefined && previous.end === start) {
+    into[into.length - 1] = { start: previous.start, end: userAddress(end) };
+  } else {
+    into.push({ start: userAddress(start), end: userAddress(end) });
+  }
+}
+
+const PRESENT_BIT = 1n << 63n;
+const SWAPPED_BIT = 1n << 62n;
+
+function readBits(fd: number, range: AddressRange): AddressRange[] {
+  const found: AddressRange[] = [];
+  const words = Buffer.alloc(8 * 512);
+  let page = range.start / PAGE_SIZE;
+  const endPage = range.end / PAGE_SIZE;
+  while (page < endPage) {
+    const wanted = Math.min(512, endPage - page) * 8;
+    const got = readSync(fd, words, 0, wanted, page * 8);
+    if (got < 8) break;
+    for (let at = 0; at + 8 <= got; at += 8) {
+      if ((words.readBigUInt64LE(at) & (PRESENT_BIT | SWAPPED_BIT)) !== 0n) {
+        append(found, page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+      }
+      page++;
+    }
+  }
+  return found;
+}

@@ -1,0 +1,63 @@
+/**
+ * seccomp's user notices (seccomp_unotify(2)): trapped calls of tracees are told to the recorder, which
+ * looks at them and lets them go on.
+ *
+ * Why not ptrace's seccomp stops: with SYNC_WAKE_UP (Linux 6.6) the kernel hands the processor over and
+ * back, which costs a sixth of a ptrace stop where the tracer sleeps on another processor; and the
+ * listener can be left to a keeper, so a daemon can go on without its tracer.
+ */
+
+import { type Address, address, type Tid, tid } from '../base/brands.ts';
+import type { Fd } from './fds.ts';
+import { lastErrno, libc } from './libc.ts';
+
+const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100;
+const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101;
+const SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104;
+const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1;
+const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
+
+const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
+const ioctlValue = libc.func('int ioctl(int fd, ulong request, ulong value)');
+
+/** A trapped call; its thread waits until `letGo`. */
+export interface Notice {
+  readonly id: bigint;
+  readonly tid: Tid;
+  readonly nr: number;
+  readonly ip: Address;
+  readonly args: readonly [bigint, bigint, bigint, bigint, bigint, bigint];
+}
+
+const notif = Buffer.alloc(80);
+const response = Buffer.alloc(24);
+
+/** Asks for hand-over wake-ups; kernels before 6.6 do without. */
+export function askForHandOver(listener: Fd): void {
+  ioctlValue(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+}
+
+/** The next notice; undefined if its thread was killed meanwhile. Call it when poll says readable. */
+export function receiveNotice(listener: Fd): Notice | undefined {
+  notif.fill(0);
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notif) !== 0) return undefined;
+  const word = (at: number): bigint => notif.readBigUInt64LE(at);
+  return {
+    id: word(0),
+    tid: tid(notif.readUInt32LE(8)),
+    nr: notif.readInt32LE(16),
+    ip: address(word(24)),
+    args: [word(32), word(40), word(48), word(56), word(64), word(72)],
+  };
+}
+
+/** Lets the call go on as if it had not been trapped. */
+export function letGo(listener: Fd, id: bigint): void {
+  response.fill(0);
+  response.writeBigUInt64LE(id, 0);
+  response.writeUInt32LE(SECCOMP_USER_NOTIF_FLAG_CONTINUE, 20);
+  // ENOENT: the thread was killed meanwhile.
+  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, response) !== 0 && lastErrno() === 'EINVAL') {
+    throw new Error('seccomp: the kernel does not let notified calls continue (Linux 5.5 is needed)');
+  }
+}

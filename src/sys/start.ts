@@ -1,0 +1,143 @@
+/**
+ * Starts a program that is traced from its first instruction on.
+ *
+ * Problem: fork() in a process with Node's threads is not safe, and libuv's spawn fights with waitpid
+ * over the child's exit status. Method: posix_spawn of `dist/runtime/stub`, a static program that
+ * installs the filter, waits on a socket until it is traced, puts the caller's limits and signals back
+ * and execs the program.
+ */
+import { readSync, writeSync } from 'node:fs';
+import { type Pid, pid } from '../base/brands.ts';
+import { borrowFd, closeFd, type Fd, openPidfd } from './fds.ts';
+import { lastErrno, libc } from './libc.ts';
+import { runtimeFile } from './wake.ts';
+
+const posixSpawn = libc.func(
+  'int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attr, const char **argv, const char **envp)',
+);
+const actionsInit = libc.func('int posix_spawn_file_actions_init(void *actions)');
+const actionsDestroy = libc.func('int posix_spawn_file_actions_destroy(void *actions)');
+const actionsDup2 = libc.func('int posix_spawn_file_actions_adddup2(void *actions, int from, int to)');
+const socketpair = libc.func('int socketpair(int domain, int type, int protocol, void *fds)');
+
+const AF_UNIX = 1;
+const SOCK_STREAM_CLOEXEC = 1 | 0o2000000;
+const FLAG_NO_NEW_PRIVS = 1;
+
+export interface StartOptions {
+  readonly program: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  /** Soft limit on open files to put back; 0 leaves it. */
+  readonly openFiles: number;
+  /** Signals to ignore, hexadecimal mask. */
+  readonly ignoredSignals: string;
+}
+
+/** A stub that waits. Exactly one of `release` and `abandon` must be called. */
+export interface WaitingProgram {
+  readonly pid: Pid;
+  /**
+   * Installs a filter in the stub; the listener is the caller's to close.
+   * @returns undefined where the kernel or a container refuses.
+   */
+  installFilter(filter: Buffer, noNewPrivileges: boolean): Fd | undefined;
+  release(): void;
+  abandon(): void;
+}
+
+export function startWaiting(options: StartOptions): WaitingProgram {
+  const fds = Buffer.alloc(8);
+  if (socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, fds) !== 0) throw new Error(`socketpair: ${lastErrno()}`);
+  const ours = fds.readInt32LE(0);
+  const theirs = fds.readInt32LE(4);
+  const actions = Buffer.alloc(256);
+  actionsInit(actions);
+  try {
+    // dup2 onto itself is how posix_spawn keeps one descriptor over exec.
+    actionsDup2(actions, theirs, theirs);
+    const argv = ['stub', String(theirs), String(options.openFiles), options.ignoredSignals, options.program];
+    const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`);
+    const started: [number] = [0];
+    const error: number = posixSpawn(
+      started,
+      runtimeFile('stub'),
+      actions,
+      null,
+      [...argv, ...options.argv, null],
+      [...env, null],
+    );
+    if (error !== 0) {
+      closeFd(ours);
+      throw new Error(`posix_spawn of the stub: errno ${error}`);
+    }
+    return waiting(pid(started[0]), ours);
+  } finally {
+    closeFd(theirs);
+    actionsDestroy(actions);
+  }
+}
+
+/** Starts a program of the runtime with one descriptor and nothing else; it is not waited for. */
+export function startWithFd(name: string, fd: Fd): Pid {
+  const actions = Buffer.alloc(256);
+  actionsInit(actions);
+  try {
+    actionsDup2(actions, fd, fd);
+    const started: [number] = [0];
+    const error: number = posixSpawn(
+      started,
+      runtimeFile(name),
+      actions,
+      null,
+      [name, String(fd), null],
+      [null],
+    );
+    if (error !== 0) throw new Error(`posix_spawn of ${name}: errno ${error}`);
+    return pid(started[0]);
+  } finally {
+    actionsDestroy(actions);
+  }
+}
+
+function waiting(process: Pid, socket: Fd): WaitingProgram {
+  let filtered = false;
+  return {
+    pid: process,
+    installFilter(filter, noNewPrivileges) {
+      filtered = true;
+      send(socket, noNewPrivileges ? FLAG_NO_NEW_PRIVS : 0, filter);
+      const answer = Buffer.alloc(4);
+      if (readSync(socket, answer) < 4 || answer.readInt32LE() < 0) return undefined;
+      return borrowListener(process, answer.readInt32LE());
+    },
+    release() {
+      if (!filtered) {
+        send(socket, 0, Buffer.alloc(0));
+        readSync(socket, Buffer.alloc(4));
+      }
+      writeSync(socket, 'g');
+      closeFd(socket);
+    },
+    abandon() {
+      closeFd(socket);
+    },
+  };
+}
+
+function send(socket: Fd, flags: number, filter: Buffer): void {
+  const head = Buffer.alloc(8);
+  head.writeUInt32LE(flags, 0);
+  head.writeUInt32LE(filter.length / 8, 4);
+  writeSync(socket, Buffer.concat([head, filter]));
+}
+
+function borrowListener(process: Pid, fd: number): Fd | undefined {
+  const pidfd = openPidfd(process);
+  if (pidfd === undefined) return undefined;
+  try {
+    return borrowFd(pidfd, fd);
+  } finally {
+    closeFd(pidfd);
+  }
+}
