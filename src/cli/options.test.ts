@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { addExample, addJsonOption, addStoreOption, toJson } from './options.ts';
+import { addExample, addJsonOption, addStoreOption, splitAtDashes, toJson } from './options.ts';
 
 describe('toJson', () => {
   it('names kind and version first and writes bigints as decimal strings', () => {
@@ -27,5 +27,23 @@ describe('the shared options', () => {
     let help = '';
     command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
     expect(help.startsWith('Example:\n  $ winnow x a\n')).toBe(true);
+  });
+});
+
+describe('splitAtDashes', () => {
+  const split = (...words: string[]) =>
+    splitAtDashes(
+      words.filter((word) => word !== '--'),
+      ['node', 'winnow', ...words],
+    );
+
+  it('tells a name from a command', () => {
+    expect(split('git')).toEqual({ before: ['git'], command: undefined });
+    expect(split('--', 'git', 'status')).toEqual({ before: [], command: ['git', 'status'] });
+    expect(split('name', '--')).toEqual({ before: ['name'], command: [] });
+    expect(splitAtDashes(['git', 'log', '--', 'f'], ['n', 'w', '--', 'git', 'log', '--', 'f'])).toEqual({
+      before: [],
+      command: ['git', 'log', '--', 'f'],
+    });
   });
 });

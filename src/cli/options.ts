@@ -44,3 +44,23 @@ export function toJson(kind: string, version: number, value: unknown): string {
 export function writeJson(kind: string, version: number, value: unknown): void {
   process.stdout.write(toJson(kind, version, value));
 }
+
+export interface Operands {
+  /** What stands before `--`. */
+  readonly before: readonly string[];
+  /** The command behind `--`; undefined where there is none. */
+  readonly command: readonly string[] | undefined;
+}
+
+/**
+ * Tells `winnow report NAME` from `winnow report -- CMD`: commander drops the dashes.
+ *
+ * @param operands all operands that commander found.
+ * @param argv the arguments of this process; everything behind its first `--` is an operand.
+ */
+export function splitAtDashes(operands: readonly string[], argv: readonly string[] = process.argv): Operands {
+  const dashes = argv.indexOf('--');
+  if (dashes < 0) return { before: operands, command: undefined };
+  const first = operands.length - (argv.length - dashes - 1);
+  return { before: operands.slice(0, first), command: operands.slice(first) };
+}

@@ -1,0 +1,33 @@
+/** Which profile a person means: by name, by command, or the newest. */
+import { WinnowError } from '../base/errors.ts';
+import { resolveCommand } from '../profile/command.ts';
+import type { Profile } from '../profile/model.ts';
+import type { Store } from '../profile/store.ts';
+import type { Operands } from './options.ts';
+
+function usageError(what: string): WinnowError {
+  return new WinnowError({
+    code: 'E_USAGE',
+    kind: 'usage',
+    what,
+    next: 'give one NAME, or a command behind two dashes: -- CMD',
+  });
+}
+
+/** @throws WinnowError E_USAGE, E_NO_PROFILE, E_BAD_NAME, E_PROGRAM_NOT_FOUND */
+export function selectProfile(store: Store, { before, command }: Operands): Profile {
+  const [name, ...more] = before;
+  if (more.length > 0) throw usageError(`more than one name is given: ${before.join(' ')}`);
+  if (command !== undefined && name !== undefined) throw usageError('both a name and a command are given');
+  if (name !== undefined) return store.read(name);
+  if (command === undefined) return store.newest();
+  const found = store.findByCommand(resolveCommand(command));
+  if (found.profile !== undefined) return found.profile;
+  throw new WinnowError({
+    code: 'E_NO_PROFILE',
+    kind: 'input',
+    what: 'this command has not been recorded',
+    where: command.join(' '),
+    next: `record it: winnow record -- ${command.join(' ')}`,
+  });
+}
