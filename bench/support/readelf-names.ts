@@ -48,12 +48,24 @@ export const VISIBILITIES = ['DEFAULT', 'INTERNAL', 'HIDDEN', 'PROTECTED'];
 
 const unknown = (value: number): string => `0x${value.toString(16)}`;
 
-export const sectionTypes = (type: number): string => SECTION_TYPES.get(type) ?? unknown(type);
+/** Types of an operating system's range that readelf has no name for: `LOOS+0xfff4c0c`. */
+const systemType = (type: number): string =>
+  type >= 0x60000000 && type < 0x70000000 ? `LOOS+0x${(type - 0x60000000).toString(16)}` : unknown(type);
+
+export const sectionTypes = (type: number): string => SECTION_TYPES.get(type) ?? systemType(type);
 export const segmentTypes = (type: number): string => SEGMENT_TYPES.get(type) ?? unknown(type);
-export const symbolTypes = (type: number): string =>
-  type === 10 ? 'IFUNC' : (SYMBOL_TYPES[type] ?? unknown(type));
-export const symbolBinds = (bind: number): string =>
-  bind === 10 ? 'UNIQUE' : (SYMBOL_BINDS[bind] ?? unknown(bind));
+const OS_SPECIFIC = '<OS specific>: 10';
+
+/** GNU's two additions carry their names only in a file whose OS/ABI is GNU (or FreeBSD, for IFUNC). */
+export function symbolTypes(type: number, osAbi: number): string {
+  if (type === 10) return osAbi === 3 || osAbi === 9 ? 'IFUNC' : OS_SPECIFIC;
+  return SYMBOL_TYPES[type] ?? unknown(type);
+}
+
+export function symbolBinds(bind: number, osAbi: number): string {
+  if (bind === 10) return osAbi === 3 ? 'UNIQUE' : OS_SPECIFIC;
+  return SYMBOL_BINDS[bind] ?? unknown(bind);
+}
 
 /** In the order in which readelf prints them: by bit, the lowest first. */
 const SECTION_FLAGS: readonly (readonly [number, string])[] = [
@@ -135,6 +147,8 @@ export function dynamicText(
   if (tag === 20) return value === 7 ? 'RELA' : 'REL';
   if (tag === 30) return flagNames(FLAGS, value);
   if (tag === 0x6ffffffb) return `Flags: ${flagNames(FLAGS_1, value)}`;
+  // Tags that say all by being there (DT_BIND_NOW): readelf prints no value.
+  if (theirs === '' && value === 0) return '';
   if (theirs.endsWith(' (bytes)')) return `${value} (bytes)`;
   return theirs.startsWith('0x') ? `0x${value.toString(16)}` : String(value);
 }

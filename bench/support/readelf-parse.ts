@@ -79,7 +79,7 @@ const INTERP = /^ {6}\[Requesting program interpreter: (.*)\]$/;
 const DYNAMIC = /^ 0x([0-9a-f]{16}) \(([^)]*)\)\s+(.*)$/;
 const SYMBOLS = /^Symbol table '(.*)' contains (\d+) entr/;
 const SYMBOL =
-  /^ +(\d+): ([0-9a-f]{16}) +(\d+|0x[0-9a-f]+) (\S+|<[^>]*>: \S+) +(\S+|<[^>]*>: \S+) +([A-Z]+) +(?:\[.*?\] +)?(\S+|[A-Z]+ ?\[0x[0-9a-f]+\])(?: (.*))?$/;
+  /^ *(\d+): ([0-9a-f]{16}) +(\d+|0x[0-9a-f]+) (\S+|<[^>]*>: \S+) +(\S+|<[^>]*>: \S+) +([A-Z]+) +(?:\[.*?\] +)?(\S+|[A-Z]+ ?\[0x[0-9a-f]+\])(?: (.*))?$/;
 const RELOCATIONS = /^Relocation section '(.*)' at offset 0x([0-9a-f]+) contains (\d+) entr/;
 const RELA = /^([0-9a-f]{16}) {2}([0-9a-f]{16}) (unrecognized: \S+|\S+)\s*(.*)$/;
 const RELR = /^([0-9a-f]{16})$/;

@@ -123,7 +123,8 @@ export class ElfImage {
 
   readonly #interp = lazy(() => {
     const segment = this.segments.find(({ type }) => type === spec.PT_INTERP);
-    if (segment === undefined) return undefined;
+    // A file of debugging data keeps the header of the segment without its bytes.
+    if (segment === undefined || segment.fileSize === 0) return undefined;
     const part = segmentLabel(segment.index, segment.type);
     const bytes = this.#file.range(segment.offset, segment.fileSize, part);
     const end = bytes.indexOf(0);
