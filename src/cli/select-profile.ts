@@ -1,8 +1,8 @@
 /** Which profile a person means: by name, by command, or the newest. */
 import { WinnowError } from '../base/errors.ts';
-import { resolveCommand } from '../profile/command.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
+import { resolveProgram } from '../record/resolve.ts';
 import type { Operands } from './options.ts';
 
 function usageError(what: string): WinnowError {
@@ -21,7 +21,11 @@ export function selectProfile(store: Store, { before, command }: Operands): Prof
   if (command !== undefined && name !== undefined) throw usageError('both a name and a command are given');
   if (name !== undefined) return store.read(name);
   if (command === undefined) return store.newest();
-  const found = store.findByCommand(resolveCommand(command));
+  const [typed] = command;
+  if (typed === undefined) throw usageError('no command follows the two dashes');
+  const cwd = process.cwd();
+  const program = resolveProgram(typed, cwd, process.env.PATH);
+  const found = store.findByCommand({ program, argv: command, cwd });
   if (found.profile !== undefined) return found.profile;
   throw new WinnowError({
     code: 'E_NO_PROFILE',

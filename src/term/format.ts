@@ -44,8 +44,10 @@ export function formatRatio(ratio: number): string {
   return `${threeDigits(ratio)}x`;
 }
 
-/** A part of a whole: `42 %`, `0.4 %`; a part of nothing is 0 %. */
+/** A part of a whole: `42 %`, `0.4 %`; 100 % only where nothing is missing, else `>99 %`. */
 export function formatShare(part: number, whole: number): string {
   const percent = whole === 0 ? 0 : (part / whole) * 100;
+  if (percent >= 99.5 && part < whole) return '>99 %';
+  if (percent > 0 && percent < 0.05) return '<0.1 %';
   return `${percent > 0 && percent < 9.95 ? percent.toFixed(1) : percent.toFixed(0)} %`;
 }

@@ -77,11 +77,17 @@ describe('format', () => {
       '1 page',
       '2 libraries',
     ]);
-    expect([formatShare(1, 3), formatShare(1, 250), formatShare(1, 0), formatShare(0, 9)]).toEqual([
-      '33 %',
-      '0.4 %',
-      '0 %',
-      '0 %',
+    const shares = [
+      [1, 3],
+      [1, 250],
+      [1, 0],
+      [0, 9],
+      [470, 471],
+      [9, 9],
+      [1, 9999],
+    ] as const;
+    expect(shares.map(([part, whole]) => formatShare(part, whole))).toEqual([
+      ...['33 %', '0.4 %', '0 %', '0 %', '>99 %', '100 %', '<0.1 %'],
     ]);
   });
 });
