@@ -5,8 +5,9 @@
  * sentence; a file that winnow refuses agrees only where readelf says that it is for another machine
  * or class.
  */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { WinnowError } from '../../src/base/errors.ts';
+import { readBuildId } from '../../src/elf/build-id.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
 import { readElf } from '../../src/elf/read.ts';
 import type { ElfSymbol } from '../../src/elf/symbols.ts';
@@ -53,6 +54,7 @@ export function compareWithReadelf(path: string, bytes: Uint8Array = readFileSyn
   try {
     const image = readElf(bytes, path);
     compareImage(image, judge, judged);
+    compareProbe(path, image, judge, judged);
     compareStripped(bytes, judge, judged);
   } catch (error) {
     if (!(error instanceof WinnowError)) throw error;
@@ -262,6 +264,17 @@ function compareApplied(image: ElfImage, judge: Judgement, judged: Differences):
   );
   const theirs = loaded.reduce((sum, { rows }) => sum + rows.length, 0);
   judged.expect('relocations applied', image.relocations.length, theirs);
+}
+
+/** The quick reader of build-ids, which sees program headers only. */
+function compareProbe(path: string, image: ElfImage, judge: Judgement, judged: Differences): void {
+  if (image.segments.length === 0) return;
+  const fd = openSync(path, 'r');
+  try {
+    judged.expect('readBuildId', readBuildId(fd, fstatSync(fd).size) ?? 'none', judge.buildIds[0] ?? 'none');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** The same file without section headers: what the loader needs must come from the segments alone. */

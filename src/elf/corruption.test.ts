@@ -211,4 +211,43 @@ describe('a file with one damaged field', () => {
     ]);
     expect(errorOf(bytes)).toBeInstanceOf(WinnowError);
   });
+
+  it('is not unfolded without measure where RELR sections repeat one bitmap', () => {
+    // Eight sections share one table, whose words are an address and a bitmap by turns.
+    const bytes = new Uint8Array(0x4000);
+    bytes.set(tiny.bytes);
+    const view = new DataView(bytes.buffer);
+    const table = 0x2000;
+    for (let at = table; at < table + 0x200; at += 16) {
+      view.setBigUint64(at, BigInt(tiny.at.hash), true);
+      view.setBigUint64(at + 8, 0x1fn, true);
+    }
+    for (const title of [
+      '.rela.dyn',
+      '.rela.plt',
+      '.relr.dyn',
+      '.gnu.hash',
+      '.dynstr',
+      '.hash',
+      '.interp',
+      '.data',
+    ]) {
+      for (const [field, value] of [
+        [24, table],
+        [32, 0x200],
+        [56, 8],
+      ] as const) {
+        view.setBigUint64(tiny.section(title) + field, BigInt(value), true);
+      }
+      view.setUint32(tiny.section(title) + 4, spec.SHT_RELR, true);
+    }
+    const image = readElf(bytes, 'broken.so');
+    expect(() => image.sectionRelocations).not.toThrow();
+    const unfolded = image.sectionRelocations.reduce((sum, { relocations }) => sum + relocations.length, 0);
+    expect(unfolded).toBeLessThanOrEqual(bytes.length / 8);
+    for (let at = table; at < table + 0x200; at += 16) view.setBigUint64(at + 8, 0x1f_ffffn, true);
+    expect(() => readElf(bytes, 'broken.so').sectionRelocations).toThrow(
+      expect.objectContaining({ code: 'E_ELF_RELOCATION' }),
+    );
+  });
 });

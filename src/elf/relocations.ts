@@ -82,7 +82,7 @@ function dynamicTable(
   }
   const table = dynamic.table(tag, size);
   const offset = fileOffset(dynamic.offsetOf(tag));
-  return { name, kind, offset, size, relocations: readTable(source, name, kind, table) };
+  return { name, kind, offset, size, relocations: readTable(source, name, kind, table, wordsOf(source)) };
 }
 
 /** The tables that sections describe. @throws E_ELF_SECTION, E_ELF_RELOCATION where they overlap. */
@@ -92,6 +92,7 @@ export function sectionRelocationTables(
 ): readonly RelocationTable[] {
   const tables: RelocationTable[] = [];
   let room = source.file.size;
+  let words = wordsOf(source);
   for (const section of sections) {
     const kind =
       section.type === spec.SHT_RELA ? 'rela' : section.type === spec.SHT_RELR ? 'relr' : undefined;
@@ -101,19 +102,24 @@ export function sectionRelocationTables(
     if (room < 0)
       fail(source.file, part, 'the relocation sections overlap: together they are larger than the file');
     const table = sectionTable(source.file, section, kind === 'relr' ? spec.RELR_SIZE : spec.RELA_SIZE);
-    const relocations = readTable(source, part, kind, table);
+    const relocations = readTable(source, part, kind, table, words);
+    if (kind === 'relr') words -= relocations.length;
     tables.push({ name: section.name, kind, offset: section.offset, size: section.size, relocations });
   }
   return tables;
 }
+
+/** Every RELR relocation patches a word of the file of its own, which bounds what bitmaps can unfold to. */
+const wordsOf = ({ file }: Source): number => Math.floor(file.size / spec.RELR_SIZE);
 
 function readTable(
   source: Source,
   part: string,
   kind: 'rela' | 'relr',
   table: DataView,
+  mostRelr: number,
 ): readonly Relocation[] {
-  return kind === 'relr' ? readRelr(source, part, table) : readRela(source.file, part, table);
+  return kind === 'relr' ? readRelr(source, part, table, mostRelr) : readRela(source.file, part, table);
 }
 
 function readRela(file: ElfBytes, part: string, table: DataView): readonly Relocation[] {
@@ -130,11 +136,9 @@ function readRela(file: ElfBytes, part: string, table: DataView): readonly Reloc
   });
 }
 
-function readRelr(source: Source, part: string, table: DataView): readonly Relocation[] {
+function readRelr(source: Source, part: string, table: DataView, most: number): readonly Relocation[] {
   const { file } = source;
   const found: Relocation[] = [];
-  // Every relocation patches a word of the file of its own, which bounds what bitmaps can unfold to.
-  const most = file.size / 8;
   const add = (place: number): void => {
     if (found.length >= most) fail(file, part, 'it has more relocations than the file has words');
     found.push({
