@@ -45,7 +45,8 @@ export const PROGRAMS: readonly BenchProgram[] = [
         writeFileSync(join(folder, `d${i % 20}`, `file${i}`), `${i}\n`.repeat(i));
       }
       shell(
-        'cd "$1"; git init -q .; git add -A; git -c user.name=A -c user.email=a@example.org commit -qm first; echo new > untracked',
+        // Old files: git reads those again that are as young as its index.
+        'cd "$1"; find . -type f -exec touch -d 2024-01-01 {} +; git init -q .; git add -A; git -c user.name=A -c user.email=a@example.org commit -qm first; echo new > untracked',
         folder,
       );
     },
@@ -146,7 +147,7 @@ export function findProgram(program: string): string {
 /** Installs the Debian packages that are missing. Needs apt-get and root. */
 export function installMissing(packages: readonly string[]): void {
   const missing = packages.filter((name) => {
-    const status = shell('dpkg-query -W -f="\\${Status}" "$1" 2>/dev/null || true', name);
+    const status = shell('dpkg -s "$1" 2>/dev/null | sed -n "s/^Status: //p"', name);
     return !status.startsWith('install ok installed');
   });
   if (missing.length === 0) return;

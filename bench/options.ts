@@ -1,0 +1,130 @@
+/** The suite's command line. */
+import { parseArgs } from 'node:util';
+import { WinnowError } from '../src/base/errors.ts';
+import { type BenchProgram, PROGRAMS } from './support/programs.ts';
+import { SETTINGS, type Setting } from './support/throttle.ts';
+
+export const PARTS = ['cold', 'warm', 'exactness', 'recorder'] as const;
+export type Part = (typeof PARTS)[number];
+
+/** Another image of the same program: `workers=1` becomes the mode `winnow workers=1`. */
+export interface Variant {
+  readonly name: string;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+export interface SuiteOptions {
+  readonly programs: readonly BenchProgram[];
+  readonly settings: readonly Setting[];
+  readonly parts: readonly Part[];
+  readonly variants: readonly Variant[];
+  readonly rounds: number;
+  readonly warmRounds: number;
+  readonly records: number;
+  readonly install: boolean;
+  /** Sets everything up and takes it down, without measuring. */
+  readonly dryRun: boolean;
+  /** Whether docs/measurements.md is written: by default only when everything was measured. */
+  readonly writeDocs: boolean;
+  readonly json: string | undefined;
+}
+
+export const USAGE = `usage: npm run bench -- [options]      (as root; node dist/bench/main.js once it is built)
+  --programs a,b     of ${PROGRAMS.map((program) => program.name).join(', ')} (default: all)
+  --settings a,b     of ${SETTINGS.map((setting) => setting.name).join(', ')} (default: all)
+  --parts a,b        of ${PARTS.join(', ')} (default: all)
+  --rounds N         cold rounds of each mode (default 7)
+  --warm-rounds N    warm rounds (default 40)
+  --records N        runs that are recorded of each program (default 3)
+  --variant K=V[,K=V]  measure an image built with these options too; may be given again
+  --json FILE        where the figures go (default bench/results/prefetch.json for a whole run)
+  --write-docs       write docs/measurements.md also after a part of the suite
+  --no-install       do not install missing Debian packages
+  --dry-run          set everything up and take it down, measure nothing
+`;
+
+/** @throws WinnowError `E_USAGE` */
+export function parseOptions(args: readonly string[]): SuiteOptions | 'help' {
+  const { values } = parse(args);
+  if (values.help === true) return 'help';
+  const programs = choose('--programs', values.programs, PROGRAMS);
+  const settings = choose('--settings', values.settings, SETTINGS);
+  const parts = choose(
+    '--parts',
+    values.parts,
+    PARTS.map((name) => ({ name })),
+  ).map(({ name }) => name);
+  const variants = (values.variant ?? []).map(parseVariant);
+  const whole =
+    programs.length === PROGRAMS.length &&
+    settings.length === SETTINGS.length &&
+    parts.length === PARTS.length;
+  return {
+    programs,
+    settings,
+    parts,
+    variants,
+    rounds: count('--rounds', values.rounds, 7),
+    warmRounds: count('--warm-rounds', values['warm-rounds'], 40),
+    records: count('--records', values.records, 3),
+    install: values['no-install'] !== true,
+    dryRun: values['dry-run'] === true,
+    writeDocs: values['dry-run'] !== true && (whole || values['write-docs'] === true),
+    json: values.json ?? (whole ? 'bench/results/prefetch.json' : undefined),
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        programs: { type: 'string' },
+        settings: { type: 'string' },
+        parts: { type: 'string' },
+        rounds: { type: 'string' },
+        'warm-rounds': { type: 'string' },
+        records: { type: 'string' },
+        variant: { type: 'string', multiple: true },
+        json: { type: 'string' },
+        'write-docs': { type: 'boolean' },
+        'no-install': { type: 'boolean' },
+        'dry-run': { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    });
+  } catch (error) {
+    throw usage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function choose<T extends { readonly name: string }>(
+  flag: string,
+  text: string | undefined,
+  all: readonly T[],
+): readonly T[] {
+  if (text === undefined) return all;
+  return text.split(',').map((name) => {
+    const found = all.find((one) => one.name === name);
+    if (found === undefined) throw usage(`${flag}: there is no ${JSON.stringify(name)}`);
+    return found;
+  });
+}
+
+function count(flag: string, text: string | undefined, standard: number): number {
+  if (text === undefined) return standard;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw usage(`${flag} takes a number from 1 on, not ${text}`);
+  return value;
+}
+
+function parseVariant(name: string): Variant {
+  const pairs = name.split(',').map((pair) => pair.split('='));
+  if (pairs.some((pair) => pair.length !== 2 || pair[0] === ''))
+    throw usage(`--variant takes K=V[,K=V], not ${name}`);
+  return { name, options: Object.fromEntries(pairs) };
+}
+
+function usage(what: string): WinnowError {
+  return new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next: `\n${USAGE}` });
+}

@@ -1,0 +1,170 @@
+/** The suite's report: data, JSON file, and the table in docs/measurements.md. */
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Machine } from '../../src/bench/machine.ts';
+import type { ModeResult } from '../../src/bench/model.ts';
+import { geometricMean, type RatioSummary, type Summary } from '../../src/bench/stats.ts';
+import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
+import { formatBytes, formatMs, formatShare } from '../../src/term/format.ts';
+import type { Setting } from './throttle.ts';
+
+export interface ColdSetting {
+  readonly setting: Setting;
+  /** What a process of the control group really got; undefined where nothing limits. */
+  readonly probe: { readonly iops: number; readonly bytesPerSecond: number };
+  readonly programs: readonly { readonly title: string; readonly modes: readonly ModeResult[] }[];
+}
+
+export interface WarmResult {
+  readonly title: string;
+  readonly plainMs: Summary;
+  readonly imageMs: Summary;
+  /** Median of image minus plain, round by round, in milliseconds. */
+  readonly overheadMs: RatioSummary;
+}
+
+export interface ExactnessResult {
+  readonly title: string;
+  readonly method: string;
+  readonly truthPages: number;
+  readonly recordedPages: number;
+  readonly commonPages: number;
+  readonly recall: number;
+  readonly precision: number;
+  /** The files with most pages that were missed or recorded in excess. */
+  readonly worst: readonly { readonly path: string; readonly missed: number; readonly excess: number }[];
+}
+
+export interface RecorderResult {
+  readonly title: string;
+  readonly plainMs: Summary;
+  readonly recordedMs: Summary;
+  readonly ratio: RatioSummary;
+}
+
+export interface SuiteReport {
+  readonly date: string;
+  readonly command: string;
+  readonly rounds: number;
+  readonly machine: Machine;
+  readonly cold: readonly ColdSetting[];
+  readonly warm: readonly WarmResult[];
+  readonly exactness: readonly ExactnessResult[];
+  readonly recorder: readonly RecorderResult[];
+  readonly unmeasured: readonly string[];
+}
+
+/** Writes the whole report, samples too, beside its final place and renames it. */
+export function writeJsonReport(path: string, report: SuiteReport): void {
+  mkdirSync(dirname(path), { recursive: true });
+  replace(path, `${JSON.stringify({ winnow: 'bench-suite', version: 1, ...report }, null, 2)}\n`);
+}
+
+const BEGIN = '<!-- bench:prefetch -->';
+const END = '<!-- /bench -->';
+
+/** Puts the tables between the markers of a Markdown file; adds the markers at the end where they are missing. */
+export function writeMarkdown(path: string, report: SuiteReport): void {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : '# Measurements\n';
+  const block = `${BEGIN}\n${renderMarkdown(report)}${END}`;
+  const from = text.indexOf(BEGIN);
+  const to = text.indexOf(END, from);
+  mkdirSync(dirname(path), { recursive: true });
+  if (from < 0 || to < 0) replace(path, `${text.trimEnd()}\n\n${block}\n`);
+  else replace(path, text.slice(0, from) + block + text.slice(to + END.length));
+}
+
+function replace(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text, { flush: true });
+  renameSync(`${path}.new`, path);
+}
+
+/** The report's tables in Markdown. */
+export function renderMarkdown(report: SuiteReport): string {
+  const parts = [
+    `Measured ${report.date.slice(0, 10)} with \`${report.command}\`, ${report.rounds} rounds, modes in random order within each round.\n`,
+    `\`\`\`\n${renderMachine(report.machine)}\`\`\`\n`,
+  ];
+  for (const cold of report.cold) parts.push(coldTable(cold));
+  if (report.warm.length > 0) parts.push(warmTable(report.warm));
+  if (report.exactness.length > 0) parts.push(exactnessTable(report.exactness));
+  if (report.recorder.length > 0) parts.push(recorderTable(report.recorder));
+  if (report.unmeasured.length > 0) {
+    parts.push(`Not measured:\n\n${report.unmeasured.map((text) => `- ${text}\n`).join('')}`);
+  }
+  return `${parts.join('\n')}\n`;
+}
+
+const table = (titles: readonly string[], rows: readonly (readonly string[])[]): string => {
+  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |\n`;
+  return (
+    line(titles) + line(titles.map((_, index) => (index === 0 ? '---' : '---:'))) + rows.map(line).join('')
+  );
+};
+
+const withInterval = (ratio: RatioSummary | undefined): string =>
+  ratio === undefined ? '' : `${ratio.median.toFixed(2)}x (${formatInterval(ratio)})`;
+
+function coldTable(cold: ColdSetting): string {
+  const others = [...new Set(cold.programs.flatMap(({ modes }) => modes.slice(1).map((mode) => mode.name)))];
+  const mode = (of: ColdSetting['programs'][number], name: string): ModeResult | undefined =>
+    of.modes.find((one) => one.name === name);
+  const rows = cold.programs.map((program) => [
+    program.title,
+    formatMs(program.modes[0]?.wallMs.median ?? Number.NaN),
+    ...others.flatMap((name) => {
+      const one = mode(program, name);
+      return [
+        one === undefined ? '' : formatMs(one.wallMs.median),
+        withInterval(one?.speedup),
+        one?.diskRatio === undefined ? '' : `${one.diskRatio.median.toFixed(2)}x`,
+      ];
+    }),
+    formatBytes(program.modes[0]?.diskBytes?.median ?? 0),
+  ]);
+  const means = others.flatMap((name) => {
+    const speedups = cold.programs.flatMap((program) => mode(program, name)?.speedup?.median ?? []);
+    return ['', speedups.length === 0 ? '' : `**${geometricMean(speedups).toFixed(2)}x**`, ''];
+  });
+  const titles = [
+    'program',
+    'plain',
+    ...others.flatMap((name) => [name, 'speed-up (95 %)', 'read']),
+    'plain reads',
+  ];
+  const got = `${Math.round(cold.probe.iops)} random 4 KiB reads/s and ${Math.round(cold.probe.bytesPerSecond / 1e6)} MB/s measured`;
+  return `Cold start, ${cold.setting.title} (${got}). Speed-up: median of paired ratios; read: bytes read over those of plain.\n\n${table(titles, [...rows, ['geometric mean', '', ...means, '']])}`;
+}
+
+function warmTable(results: readonly WarmResult[]): string {
+  const rows = results.map((one) => [
+    one.title,
+    formatMs(one.plainMs.median),
+    formatMs(one.imageMs.median),
+    `${one.overheadMs.median.toFixed(2)} ms (${formatInterval(one.overheadMs)})`,
+    formatShare(Math.max(0, one.overheadMs.median), one.plainMs.median),
+  ]);
+  return `Warm start: what the launcher adds when everything is in memory.\n\n${table(['program', 'plain', 'winnow', 'difference (95 %)', 'of plain'], rows)}`;
+}
+
+function exactnessTable(results: readonly ExactnessResult[]): string {
+  const rows = results.map((one) => [
+    one.title,
+    String(one.truthPages),
+    String(one.recordedPages),
+    one.recall.toFixed(3),
+    one.precision.toFixed(3),
+    one.method,
+  ]);
+  return `Recorded pages against the truth (what a cold run without read-ahead brings into memory).\n\n${table(['program', 'true pages', 'recorded', 'recall', 'precision', 'method'], rows)}`;
+}
+
+function recorderTable(results: readonly RecorderResult[]): string {
+  const rows = results.map((one) => [
+    one.title,
+    formatMs(one.plainMs.median),
+    formatMs(one.recordedMs.median),
+    withInterval(one.ratio),
+  ]);
+  return `The program's own time while it is recorded, against plain (warm).\n\n${table(['program', 'plain', 'recorded', 'ratio (95 %)'], rows)}`;
+}

@@ -1,0 +1,132 @@
+/**
+ * Sets the stage: one disk that holds what every program uses, with the images inside, and the modes in
+ * which each program can be run there.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { WinnowError } from '../../src/base/errors.ts';
+import type { Mode, Step } from '../../src/bench/model.ts';
+import { vmtouchSteps } from '../../src/bench/peer.ts';
+import { workingSet } from '../../src/profile/stats.ts';
+import type { Variant } from '../options.ts';
+import { PROBE, type Ready } from '../prefetch.ts';
+import type { Cleanup } from './cleanup.ts';
+import { type Disk, makeDisk } from './disk.ts';
+import { buildInRoot } from './image.ts';
+import { bytesOf, closureOf, everythingUnder, populate } from './populate.ts';
+import { freshScratch, type RootRunner, runInRoot } from './root-run.ts';
+import { tool } from './sh.ts';
+import type { Recorded } from './winnow.ts';
+
+const VMTOUCH = '/usr/bin/vmtouch';
+
+/** Room for the images, the file system's own tables and what the first runs write. */
+const SPARE_BYTES = 256 << 20;
+
+export interface MeasuredProgram extends Ready {
+  readonly recorded: Recorded;
+}
+
+/** Makes the disk and copies everything that the programs use or look up. */
+export function fillDisk(work: string, recorded: readonly Recorded[], cleanup: Cleanup): Disk {
+  const paths = recorded.flatMap((one) => [
+    one.file,
+    ...everythingUnder([one.folder, ...one.program.also]),
+    ...one.profile.runs.flatMap((run) => [
+      ...run.files.map((file) => file.path),
+      ...run.lookups.map((lookup) => lookup.path),
+    ]),
+  ]);
+  for (const file of [VMTOUCH, PROBE]) paths.push(file, ...librariesOf(file));
+  const closure = closureOf(paths.filter((path) => path.startsWith('/')));
+  const disk = makeDisk(work, Math.ceil((bytesOf(closure) * 1.1 + SPARE_BYTES) / 4096) * 4096, cleanup);
+  disk.mount('rw');
+  populate(disk.root, closure, work);
+  return disk;
+}
+
+function librariesOf(file: string): string[] {
+  return [...tool('ldd', file).matchAll(/(\/\S+) \(0x/g)].flatMap((match) => match[1] ?? []);
+}
+
+/**
+ * Runs each program once in every mode, writable, so that caches which programs keep are there, and
+ * checks that the modes print the same. A mode that fails is left out and told in `unmeasured`.
+ */
+export function readyPrograms(
+  runner: RootRunner,
+  recorded: readonly Recorded[],
+  variants: readonly Variant[],
+  unmeasured: string[],
+  talk: (text: string) => void,
+): MeasuredProgram[] {
+  const ready: MeasuredProgram[] = [];
+  runner.disk.mount('rw');
+  for (const one of recorded) {
+    talk(`preparing ${one.program.title}`);
+    const modes: Mode[] = [];
+    const outputs: string[] = [];
+    for (const { name, steps } of modesOf(runner.disk.root, one, variants)) {
+      try {
+        const mode = { name, steps: steps() };
+        outputs.push(tryOnce(runner, mode, one));
+        if (outputs.at(-1) !== outputs[0]) throw differs(one, mode);
+        modes.push(mode);
+      } catch (error) {
+        if (!(error instanceof WinnowError)) throw error;
+        unmeasured.push(
+          `${one.program.title}, ${name}: ${error.message}${error.where === undefined ? '' : ` (${error.where})`}`,
+        );
+        if (name === 'plain') break;
+      }
+    }
+    if (modes.length > 0) ready.push({ title: one.program.title, folder: one.folder, modes, recorded: one });
+  }
+  runner.disk.unmount();
+  return ready;
+}
+
+function modesOf(
+  root: string,
+  one: Recorded,
+  variants: readonly Variant[],
+): { name: string; steps: () => Step[] }[] {
+  const plain: Step = { file: one.file, argv: one.argv };
+  const image = (variant: Variant | undefined): Step[] => [
+    { file: buildInRoot(root, one, variant), argv: one.argv },
+  ];
+  const mapped = workingSet(one.profile)
+    .files.filter((file) => file.extents.some((extent) => extent.how === 'mapped'))
+    .map((file) => file.path);
+  return [
+    { name: 'plain', steps: () => [plain] },
+    { name: 'winnow', steps: () => image(undefined) },
+    { name: 'vmtouch', steps: () => [...vmtouchSteps(VMTOUCH, mapped), plain] },
+    ...variants.map((variant) => ({ name: `winnow ${variant.name}`, steps: () => image(variant) })),
+  ];
+}
+
+function tryOnce(runner: RootRunner, mode: Mode, one: Recorded): string {
+  const output = join(runner.folder, 'output');
+  freshScratch(runner.disk.root);
+  const sample = runInRoot(runner, mode.steps, one.folder, output);
+  if (sample.status.kind === 'killed' || sample.status.code !== 0) {
+    throw new WinnowError({
+      code: 'E_BENCH_RUN',
+      kind: 'environment',
+      what: `it ends with ${JSON.stringify(sample.status)} in the mount: ${readFileSync(join(runner.folder, 'timed.log'), 'utf8').trim().split('\n').slice(-2).join(' | ')}`,
+      next: 'a file that it needs is missing from the recorded list: record it again, or add its folder to `also`',
+    });
+  }
+  return readFileSync(output, 'utf8');
+}
+
+function differs(one: Recorded, mode: Mode): WinnowError {
+  return new WinnowError({
+    code: 'E_BENCH_OUTPUT',
+    kind: 'internal',
+    what: `it prints something else than the plain run`,
+    where: `${one.program.title}, ${mode.name}`,
+    next: 'compare with winnow verify',
+  });
+}
