@@ -115,7 +115,7 @@ describe('a bad profile', () => {
     ['runs.0.processes.0.ended', { kind: 'exited', code: 256 }],
     ['runs.0.processes.0.ended', { kind: 'killed', signal: 0 }],
     ['runs.0.command.program', 'git'],
-    ['runs.0.command.argv', []],
+    ['runs.0.command.argv', 'git'],
     ['runs.0.lookups', [0]],
     ['runs.0.lookups', [0, 2]],
     ['runs.0.lookups', [99, 1]],

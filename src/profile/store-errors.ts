@@ -23,7 +23,7 @@ export const storeNotAFolder = (path: string): WinnowError =>
   new WinnowError({
     code: 'E_STORE_NOT_A_FOLDER',
     kind: 'environment',
-    what: 'the store needs a folder here, and this is something else',
+    what: 'something stands here that is no folder or file of a store',
     where: path,
     next: 'move it away, or choose another store (--store DIR)',
   });

@@ -201,6 +201,24 @@ describe('a store that cannot be trusted or used', () => {
     }
   });
 
+  it('says so where the user may not read it', () => {
+    filled();
+    // Root reads everything, so root steps down for this.
+    for (const which of [folder, join(folder, 'deep'), dir, join(dir, 'profiles'), path()]) {
+      if (isRoot) chownSync(which, 65534, 65534);
+    }
+    chmodSync(path(), 0o000);
+    if (isRoot) process.seteuid?.(65534);
+    try {
+      expect(() => store().read('git-status')).toThrow(code('E_STORE_DENIED'));
+      chmodSync(join(dir, 'profiles'), 0o500);
+      expect(() => store().addRun('other', gitRun(0))).toThrow(code('E_STORE_DENIED'));
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+      chmodSync(join(dir, 'profiles'), 0o700);
+    }
+  });
+
   it('shows a damaged profile in the list, and neither reads nor replaces it', () => {
     filled();
     const bytes = readFileSync(path());
@@ -209,6 +227,7 @@ describe('a store that cannot be trusted or used', () => {
     expect(store().list()[0]?.profile).toBeInstanceOf(WinnowError);
     expect(() => store().read('git-status')).toThrow(code('E_PROFILE_DAMAGED'));
     expect(() => store().prepare('git-status')).toThrow(code('E_PROFILE_DAMAGED'));
+    expect(() => store().newest()).toThrow(code('E_PROFILE_DAMAGED'));
     expect(() => store().addRun('git-status', gitRun(7))).toThrow(code('E_PROFILE_DAMAGED'));
     expect(readFileSync(path())).toEqual(bytes);
     store().drop('git-status');

@@ -178,10 +178,13 @@ class FolderStore implements Store {
   }
 
   newest(): Profile {
-    const profiles = this.list().flatMap(({ profile }) => (profile instanceof WinnowError ? [] : [profile]));
+    const listed = this.list().map(({ profile }) => profile);
+    const profiles = listed.flatMap((profile) => (profile instanceof WinnowError ? [] : [profile]));
     const startedAt = (profile: Profile): number => profile.runs[0]?.startedAt ?? 0;
     const newest = profiles.sort((a, b) => startedAt(b) - startedAt(a))[0];
     if (newest !== undefined) return newest;
+    const problem = listed.find((profile) => profile instanceof WinnowError);
+    if (problem !== undefined) throw problem;
     throw new WinnowError({
       code: 'E_NO_PROFILE',
       kind: 'input',

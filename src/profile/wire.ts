@@ -40,7 +40,8 @@ const ended = v.variant('kind', [
 
 const processRow = v.strictObject({
   parent: v.optional(natural),
-  program: path,
+  // Any text: a process whose executable was deleted or lies in another mount namespace has no path.
+  program: text,
   argvShape: v.array(text),
   ended,
   pages: v.array(v.strictObject({ file: natural, how: v.picklist(['mapped', 'read']), extents: numbers })),
@@ -50,7 +51,7 @@ const run = v.strictObject({
   id: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
   startedAt: milliseconds,
   durationMs: milliseconds,
-  command: v.strictObject({ program: path, argv: v.pipe(v.array(text), v.minLength(1)), cwd: path }),
+  command: v.strictObject({ program: path, argv: v.array(text), cwd: text }),
   method: v.strictObject({
     pages: v.picklist(['exact', 'fault-around']),
     lookups: v.picklist(['seen', 'unseen']),
