@@ -9,9 +9,8 @@
  */
 import { closeSync, lstatSync, openSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { pagesIn } from '../src/base/brands.ts';
 import type { Step } from '../src/bench/model.ts';
-import { isResident } from '../src/sys/page-cache.ts';
+import { residentPages } from '../src/sys/page-cache.ts';
 import { READ_AHEAD_KIB } from './support/disk.ts';
 import type { ExactnessResult } from './support/report.ts';
 import { freshScratch, type RootRunner, runInRoot } from './support/root-run.ts';
@@ -39,9 +38,8 @@ export function measureExactness(
     const { dev } = statSync(disk.root);
     const truth = new Map<number, { path: string; pages: Set<number> }>();
     for (const path of filesUnder(disk.root, dev)) {
-      const { ino, size } = lstatSync(path);
-      if (!truth.has(ino))
-        truth.set(ino, { path: path.slice(disk.root.length), pages: residentPages(path, size) });
+      const { ino } = lstatSync(path);
+      if (!truth.has(ino)) truth.set(ino, { path: path.slice(disk.root.length), pages: pagesInMemory(path) });
     }
     return compare(title, method, truth, byInode(disk.root, recorded));
   } finally {
@@ -59,11 +57,11 @@ function filesUnder(folder: string, dev: number): string[] {
   });
 }
 
-function residentPages(path: string, size: number): Set<number> {
+function pagesInMemory(path: string): Set<number> {
   const fd = openSync(path, 'r');
   try {
     const pages = new Set<number>();
-    for (let page = 0; page < pagesIn(size); page += 1) if (isResident(fd, page) === true) pages.add(page);
+    for (const [page, isThere] of residentPages(fd)?.entries() ?? []) if (isThere === 1) pages.add(page);
     return pages;
   } finally {
     closeSync(fd);

@@ -5,8 +5,9 @@
  * own executable is, because winnow runs on it: a "cold" run of node is not.
  * Method: as root, ask for each file of the working set with posix_fadvise, then write 3 to
  * /proc/sys/vm/drop_caches (this also drops inodes and directory entries). Without root, posix_fadvise
- * alone: data only, path look-ups stay warm. Then probe the pages of the working set one by one
- * (preadv2 with RWF_NOWAIT, which reads nothing in) and report what is still there.
+ * alone: data only, path look-ups stay warm. Then look which pages of the working set
+ * are still there (mincore; without root it tells only of files that one owns, and the rest counts as
+ * gone).
  * Limits: a virtual machine's host may cache the device. The bench suite mounts a file system afresh
  * instead, where nothing is mapped.
  */
@@ -14,7 +15,7 @@
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { PAGE_SIZE } from '../base/brands.ts';
-import { dropPages, isResident } from '../sys/page-cache.ts';
+import { dropPages, residentPages } from '../sys/page-cache.ts';
 import type { ColdState } from './model.ts';
 import { median } from './stats.ts';
 
@@ -60,7 +61,7 @@ export function coldMaker(files: readonly WorkingFile[], dropCaches: boolean): C
         spawnSync('sync');
         writeFileSync(DROP_CACHES, '3');
       }
-      const left = files.map((file) => ({ path: file.path, bytes: residentBytes(file) }));
+      const left = files.map((file) => ({ path: file.path, bytes: residentBytes(file) ?? 0 }));
       residents.push(left.reduce((sum, file) => sum + file.bytes, 0));
       residentFiles = left.filter((file) => file.bytes > 0).sort((a, b) => b.bytes - a.bytes);
     },
@@ -76,15 +77,17 @@ export function coldMaker(files: readonly WorkingFile[], dropCaches: boolean): C
 
 const pagesOf = (file: WorkingFile): number => file.extents.reduce((sum, extent) => sum + extent.count, 0);
 
-function residentBytes(file: WorkingFile): number {
-  const pages = withFile(file.path, (fd) => {
+/** Undefined where the kernel does not tell. */
+function residentBytes(file: WorkingFile): number | undefined {
+  return withFile(file.path, (fd) => {
+    const resident = residentPages(fd);
+    if (resident === undefined) return undefined;
     let found = 0;
     for (const { page, count } of file.extents) {
-      for (let i = page; i < page + count; i += 1) if (isResident(fd, i) === true) found += 1;
+      for (let i = page; i < page + count; i += 1) found += resident[i] ?? 0;
     }
-    return found;
+    return found * PAGE_SIZE;
   });
-  return (pages ?? 0) * PAGE_SIZE;
 }
 
 /** A file that is gone or unreadable is skipped: it cannot be prefetched either. */
