@@ -1,4 +1,9 @@
-/** The GNU build-id of an open file, with a few small reads: the recorder asks it of every file. */
+/**
+ * The GNU build-id of an open file, with a few small reads: the recorder asks it of every file.
+ *
+ * Limits: a note that only a section header tells of is not found (programs of Go's own linker): such a file is
+ * known by its content, like one without a build-id.
+ */
 import { buildIdIn } from './notes.ts';
 import { prefixSegments, readBytes } from './prefix.ts';
 import { EHDR_SIZE, PT_NOTE } from './spec.ts';

@@ -71,6 +71,15 @@ const CORRUPTIONS: readonly Corruption[] = [
     code: 'E_ELF_SEGMENT',
     says: 'pass 2^53',
   },
+  {
+    field: 'PT_NULL p_memsz',
+    set: [
+      [tiny.segment.note, 32, 0],
+      [tiny.segment.note + 40, 64, 0x1f_ffff_ffff_ffffn],
+    ],
+    code: 'E_ELF_SEGMENT',
+    says: 'segment 4 (PT_NULL)',
+  },
   { field: 'p_align', set: [text + 48, 64, 0x1001], code: 'E_ELF_SEGMENT', says: 'no power of two' },
   {
     field: 'PT_INTERP',

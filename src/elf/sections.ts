@@ -61,12 +61,12 @@ function readSection(file: ElfBytes, table: DataView, index: number): Unnamed {
     align: file.u64(table, at + 48, 'sh_addralign', part),
     entrySize: file.u64(table, at + 56, 'sh_entsize', part),
   };
-  // Section 0 is SHT_NULL and may hold counts in its fields.
-  if (section.type === spec.SHT_NULL) return section;
-  if (section.type !== spec.SHT_NOBITS) file.range(section.offset, section.size, part);
   if (!Number.isSafeInteger(section.rva + section.size)) {
     throw elfError('E_ELF_SECTION', { path: file.path, part, what: 'sh_addr + sh_size pass 2^53' });
   }
+  // Section 0 is SHT_NULL and may hold counts in its fields; SHT_NOBITS has no bytes in the file.
+  const inFile = section.type !== spec.SHT_NULL && section.type !== spec.SHT_NOBITS;
+  if (inFile) file.range(section.offset, section.size, part);
   return section;
 }
 

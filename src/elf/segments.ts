@@ -56,9 +56,10 @@ function checkSegment(file: ElfBytes, segment: Segment, part: string): void {
   const fail = (what: string): never => {
     throw elfError('E_ELF_SEGMENT', { path: file.path, part, what });
   };
+  // Of unused segments (PT_NULL) too: so that whoever adds the two need not ask what kind it is.
+  if (!Number.isSafeInteger(segment.rva + segment.memSize)) fail('p_vaddr + p_memsz pass 2^53');
   if (segment.type === spec.PT_NULL) return;
   file.range(segment.offset, segment.fileSize, part);
-  if (!Number.isSafeInteger(segment.rva + segment.memSize)) fail('p_vaddr + p_memsz pass 2^53');
   if (segment.type !== spec.PT_LOAD) return;
   const { align } = segment;
   if (segment.fileSize > segment.memSize)
