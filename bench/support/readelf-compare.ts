@@ -11,6 +11,7 @@ import { readBuildId } from '../../src/elf/build-id.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
 import { readElf } from '../../src/elf/read.ts';
 import type { ElfSymbol } from '../../src/elf/symbols.ts';
+import { Differences } from './readelf-differences.ts';
 import {
   dynamicText,
   sectionFlags,
