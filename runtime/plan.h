@@ -22,7 +22,8 @@
 #define PLAN_PAGE 4096u
 
 #define PLAN_HEAD_MAX 8192u
-#define PLAN_PROBES_MAX 24u
+#define PLAN_PROBES_MAX 120u
+#define PLAN_PROBES_TRIED 24u /* of them at one start */
 #define PLAN_WORKERS_MAX 16u
 #define PLAN_CHUNK_MAX 4096u
 #define PLAN_SIZE_MAX (1ull << 30)

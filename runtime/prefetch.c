@@ -64,9 +64,10 @@ int plan_is_warm(const struct plan_header *head, u64 random) {
   const char *bytes = (const char *)head;
   const struct plan_probe *probes = (const struct plan_probe *)(head + 1);
   u32 count = head->probe_count;
+  u32 tries = count < PLAN_PROBES_TRIED ? count : PLAN_PROBES_TRIED;
   u32 warm = 0, opened = 0, open_path = 0;
   int fd = -1, cold = 0;
-  for (u32 i = 0; i < count && !cold; i++) {
+  for (u32 i = 0; i < tries && !cold; i++) {
     /* The program's own page comes first: it is needed in any case, and most often tells it all. */
     u32 at = i == 0 ? 0 : (u32)(1 + (random % (count - 1) + i) % (count - 1));
     u32 path = probes[at].path;

@@ -1,13 +1,21 @@
 /** Every command, in the order of `winnow --help`. */
 import type { Command } from 'commander';
+import { registerBuild } from './commands/build.ts';
+import { registerImage } from './commands/image.ts';
 import { registerInspect } from './commands/inspect.ts';
+import { registerInstall } from './commands/install.ts';
 import { registerProfile } from './commands/profile.ts';
 import { registerRecord } from './commands/record.ts';
 import { registerReport } from './commands/report.ts';
+import { registerRun } from './commands/run.ts';
 
 export const COMMANDS: readonly ((program: Command) => void)[] = [
   registerRecord,
   registerReport,
+  registerBuild,
+  registerRun,
+  registerInstall,
   registerProfile,
+  registerImage,
   registerInspect,
 ];

@@ -1,0 +1,94 @@
+/** `winnow image`: what has been built. */
+import type { Command } from 'commander';
+import { WinnowError } from '../../base/errors.ts';
+import {
+  addExample,
+  addJsonOption,
+  addStoreOption,
+  type JsonOption,
+  type StoreOption,
+  writeJson,
+} from '../options.ts';
+
+interface ReadOptions extends JsonOption, StoreOption {}
+
+/** The version of the JSON forms (docs/formats-image.md). */
+const JSON_VERSION = 1;
+
+const say = (text: string): void => void process.stderr.write(`${text}\n`);
+
+async function openDirs(options: StoreOption): Promise<{ dirs: string[]; own: string }> {
+  const { openStore } = await import('../../profile/store.ts');
+  const { imagesDirs } = await import('../images-of.ts');
+  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  return { dirs: imagesDirs(store, options), own: store.imagesDir };
+}
+
+function addList(group: Command): void {
+  const command = addStoreOption(addJsonOption(group.command('list').description('list all images')));
+  addExample(command, 'winnow image list');
+  command.action(async (options: ReadOptions) => {
+    const { listImages } = await import('../../image/images.ts');
+    const { dirs, own } = await openDirs(options);
+    const images = listImages(dirs);
+    if (options.json === true) {
+      const lines = images.map(({ name, path, manifest }) =>
+        manifest instanceof WinnowError
+          ? { name, path, problem: manifest.code }
+          : {
+              name,
+              path,
+              builtAt: manifest.builtAt,
+              command: manifest.command,
+              figures: manifest.prefetch.figures,
+            },
+      );
+      writeJson('images', JSON_VERSION, { images: lines });
+      return;
+    }
+    if (images.length === 0) return say(`nothing has been built in ${own}: winnow build -- CMD`);
+    const { renderImages } = await import('../image-text.ts');
+    process.stdout.write(renderImages(images));
+  });
+}
+
+function addShow(group: Command): void {
+  const command = group.command('show').description('show what an image does').argument('<name>');
+  command.option('--files', 'list each file of the plan, in the order of the prefetch');
+  addExample(addStoreOption(addJsonOption(command)), 'winnow image show git-status --files');
+  command.action(async (name: string, options: ReadOptions & { readonly files?: boolean }) => {
+    const { readImage, readPlan } = await import('../../image/images.ts');
+    const image = readImage((await openDirs(options)).dirs, name);
+    const plan = readPlan(image);
+    if (options.json === true) {
+      const { manifest, path } = image;
+      const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan };
+      writeJson('image', JSON_VERSION, shown);
+      return;
+    }
+    const { renderImage } = await import('../image-text.ts');
+    process.stdout.write(renderImage(image, plan, options.files === true));
+  });
+}
+
+function addDrop(group: Command): void {
+  const command = group
+    .command('drop')
+    .description('remove images; their profiles stay, installed commands no longer start')
+    .argument('<names...>');
+  addExample(addStoreOption(command), 'winnow image drop git-status');
+  command.action(async (names: string[], options: StoreOption) => {
+    const { dropImage } = await import('../../image/images.ts');
+    const { own } = await openDirs(options);
+    for (const name of names) {
+      dropImage(own, name);
+      say(`dropped ${name}`);
+    }
+  });
+}
+
+export function registerImage(program: Command): void {
+  const group = program.command('image').description('list, show and drop images');
+  addExample(group, 'winnow image list');
+  for (const add of [addList, addShow, addDrop]) add(group);
+}

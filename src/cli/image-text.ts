@@ -1,0 +1,93 @@
+/** Images in words and tables. */
+import { WinnowError } from '../base/errors.ts';
+import type { BuiltImage } from '../image/build.ts';
+import type { Image, ListedImage } from '../image/images.ts';
+import type { PlanExplanation } from '../prefetch/explain.ts';
+import { REASONS } from '../prefetch/explain.ts';
+import type { PrefetchPlan } from '../prefetch/model.ts';
+import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
+import { type Column, renderTable } from '../term/table.ts';
+import { printable } from '../term/text.ts';
+
+const PAGE = 4096;
+const right = (title: string): Column => ({ title, align: 'right' });
+
+const bytesOf = (pages: number): string => formatBytes(pages * PAGE);
+
+function figureTable(figures: Image['manifest']['prefetch']['figures']): string {
+  const rows = [
+    ['pages', ...[figures.filePages, figures.usedPages, figures.plannedPages].map(formatCount)],
+    ['bytes', ...[figures.filePages, figures.usedPages, figures.plannedPages].map(bytesOf)],
+    ['extents', '', formatCount(figures.usedExtents), formatCount(figures.plannedExtents)],
+    ['calls', '', '', formatCount(figures.calls)],
+  ];
+  return renderTable([{ title: '' }, right('whole files'), right('used'), right('fetched')], rows);
+}
+
+/** What `winnow build` says. */
+export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): string {
+  const { figures } = image.prefetch;
+  const skipped = explanation.skipped.map(
+    ({ reason, files, pages, example }) =>
+      `  ${formatPlural(files, 'file')}, ${formatPlural(pages, 'page')}: ${REASONS[reason]} (${printable(example)})\n`,
+  );
+  return [
+    `built ${image.name}: ${formatPlural(explanation.files, 'file')}, ${bytesOf(figures.plannedPages)} to fetch, ` +
+      `${formatShare(figures.plannedPages, figures.filePages)} of the files; ` +
+      `${formatPlural(figures.lookups, 'look-up')}, ${formatCount(figures.failedLookups)} of them failing; ` +
+      `plan of ${formatBytes(image.planBytes)}\n`,
+    figureTable(figures),
+    figures.readopted > 0
+      ? `${formatPlural(figures.readopted, 'file')} installed anew with the same content\n`
+      : '',
+    skipped.length > 0 ? `left out:\n${skipped.join('')}` : '',
+  ].join('');
+}
+
+/** What `winnow image list` prints. */
+export function renderImages(images: readonly ListedImage[]): string {
+  const columns = [
+    { title: 'image' },
+    right('files'),
+    right('fetches'),
+    { title: 'built' },
+    { title: 'command' },
+  ];
+  const rows = images.map(({ name, manifest }) =>
+    manifest instanceof WinnowError
+      ? [name, '', '', '', `${manifest.code}: ${manifest.what}`]
+      : [
+          name,
+          formatCount(manifest.inputs.length),
+          bytesOf(manifest.prefetch.figures.plannedPages),
+          new Date(manifest.builtAt).toISOString().slice(0, 16).replace('T', ' '),
+          printable(manifest.command.argv.join(' ')),
+        ],
+  );
+  return renderTable(columns, rows);
+}
+
+/** What `winnow image show` prints. */
+export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean): string {
+  const { manifest, name, path } = image;
+  const { command, profile } = manifest;
+  const head = [
+    `${name}: ${printable(command.argv.join(' '))}`,
+    `program    ${printable(command.program)}`,
+    `launcher   ${path}/launch`,
+    `built      ${new Date(manifest.builtAt).toISOString()} from ${formatPlural(profile.runs.length, 'run')} of ${profile.name}`,
+    ...(manifest.root === undefined ? [] : [`root       ${printable(manifest.root)}`]),
+    `does       ${manifest.techniques.join(', ')}`,
+    `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
+    '',
+  ].join('\n');
+  if (!withFiles) return `${head}${figureTable(manifest.prefetch.figures)}`;
+  const columns = [right('pages'), right('of'), right('extents'), { title: 'file' }];
+  const rows = plan.files.map((file) => [
+    formatCount(file.extents.reduce((sum, { count }) => sum + count, 0)),
+    formatCount(Math.ceil(file.size / PAGE)),
+    formatCount(file.extents.length),
+    printable(file.path),
+  ]);
+  return `${head}${figureTable(manifest.prefetch.figures)}\n${renderTable(columns, rows)}`;
+}

@@ -1,0 +1,51 @@
+/** The native launcher as it comes with winnow, checked against its checksum before it is copied. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import * as v from 'valibot';
+import { runtimeFile } from '../sys/runtime.ts';
+import { runtimeMissing } from './image-errors.ts';
+
+const Checksums = v.object({
+  launch: v.object({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)), size: v.number() }),
+});
+
+export interface Launcher {
+  readonly bytes: Uint8Array;
+  /** Hexadecimal. */
+  readonly sha256: string;
+}
+
+export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+function read(name: string): Uint8Array {
+  const path = runtimeFile(name);
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw runtimeMissing(path, 'a part of winnow’s C runtime is missing', error);
+  }
+}
+
+/** @throws WinnowError E_RUNTIME_MISSING where it is absent or not the one that was built. */
+export function readLauncher(): Launcher {
+  const path = runtimeFile('launch');
+  let expected: v.InferOutput<typeof Checksums>;
+  try {
+    expected = v.parse(Checksums, JSON.parse(Buffer.from(read('checksums.json')).toString()));
+  } catch (error) {
+    if (error instanceof SyntaxError || v.isValiError(error)) {
+      throw runtimeMissing(
+        runtimeFile('checksums.json'),
+        'the checksums of the C runtime are damaged',
+        error,
+      );
+    }
+    throw error;
+  }
+  const bytes = read('launch');
+  const sum = sha256(bytes);
+  if (sum !== expected.launch.sha256) {
+    throw runtimeMissing(path, 'the launcher is not the one that was built: its checksum differs');
+  }
+  return { bytes, sha256: sum };
+}

@@ -1,0 +1,185 @@
+/**
+ * Prefetch: bring a program's working set into memory while it starts.
+ *
+ * Problem: a cold start waits for the disk one page fault at a time. `node -e 0` needs 3,200 pages of a
+ * file of 25,000, in some 500 places; the kernel reads around each fault and mostly what is not needed,
+ * and nothing tells the disk about the next fault before the last one is served. Whole files are no way
+ * out: reading them takes longer than the start (measured: often a loss).
+ *
+ * Example: three runs used pages 10-12 and 15 of libz.so, one old run page 900. Planned: pages 10-15 in
+ * one request, since reading 13 and 14 is cheaper than a second request; 900 is left to the kernel.
+ *
+ * Method: the pages that enough runs used (`choose-pages.ts`), gaps closed by the device's measure
+ * (`device.ts`), files in the order of first use, with the look-ups that preceded them, failing ones too
+ * (`tasks.ts`): on a slow disk folders and inodes cost as much as data. Only files that are what they were
+ * are taken (`adopt.ts`); the launcher compares size, time and inode once more at each start. What is in
+ * memory already costs some probes (`probes.ts`) and nothing else.
+ *
+ * Limits: what a run reads depends on its input; the plan knows past runs. Pages evicted while others
+ * stay are fetched only when a probe meets one. Files on tmpfs and the like have nothing to fetch.
+ */
+import { realpathSync } from 'node:fs';
+import { PAGE_SIZE, pagesIn } from '../base/brands.ts';
+import { errnoOf } from '../base/errors.ts';
+import type { Profile } from '../profile/model.ts';
+import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } from '../profile/stats.ts';
+import { fileFinder } from './adopt.ts';
+import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
+import { type DeviceTraits, deviceTraits } from './device.ts';
+import { insideRoot } from './inside-root.ts';
+import type { PlanFigures, PlannedFile, PlannedPrefetch, SkippedFile } from './model.ts';
+import { chooseProbes, type ProbedFile } from './probes.ts';
+import { type AnchoredLookup, orderWork } from './tasks.ts';
+
+export interface PrefetchOptions {
+  /** Folder of a copied root file system in which the files are looked up; paths stay as they are in it. */
+  readonly root?: string;
+  /** Pages between two extents that are read rather than skipped; by default the device decides. */
+  readonly gapPages?: number;
+  /** Pages of one readahead call; by default the device decides. */
+  readonly chunkPages?: number;
+  /** Processes that fetch, 1 to 16. */
+  readonly workers?: number;
+}
+
+/** Enough that one waits for a folder while another asks for data; more measured no better. */
+const WORKERS = 4;
+const MOST_LOOKUPS = 20_000;
+
+/** Made anew by the kernel at every look-up, or held in memory: nothing to fetch. */
+const NOT_ON_DISK = /^\/(?:proc|sys|dev)(?:\/|$)/;
+
+interface Collected {
+  readonly files: PlannedFile[];
+  readonly probed: ProbedFile[];
+  readonly skipped: SkippedFile[];
+  readonly figures: { -readonly [Key in keyof PlanFigures]: PlanFigures[Key] };
+}
+
+/** @throws what stat throws for other reasons than a missing or forbidden file (EIO). */
+export function planPrefetch(profile: Profile, options: PrefetchOptions = {}): PlannedPrefetch {
+  const used = workingSet(profile);
+  const collected = collectFiles(used, options);
+  const { files, probed, skipped, figures } = collected;
+  const resolve = resolver(options.root);
+  const { lookups, tasks } = orderWork(files, collectLookups(used, files, resolve));
+  const program = profile.runs[0]?.command.program ?? '';
+  const plan = {
+    workers: options.workers ?? WORKERS,
+    files,
+    lookups,
+    tasks,
+    probes: chooseProbes(probed, resolve(program) ?? program),
+  };
+  const failedLookups = lookups.filter(({ found }) => !found).length;
+  return { plan, figures: { ...figures, lookups: lookups.length, failedLookups }, skipped };
+}
+
+function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
+  const find = fileFinder(options.root);
+  const traits = traitsByDevice(options);
+  const collected: Collected = {
+    files: [],
+    probed: [],
+    skipped: [],
+    figures: {
+      filePages: 0,
+      usedPages: 0,
+      plannedPages: 0,
+      gapPages: 0,
+      unsurePages: 0,
+      usedExtents: 0,
+      plannedExtents: 0,
+      calls: 0,
+      lookups: 0,
+      failedLookups: 0,
+      readopted: 0,
+    },
+  };
+  for (const file of used.files) {
+    const pages = file.extents.reduce((sum, { count }) => sum + count, 0);
+    const now = NOT_ON_DISK.test(file.path)
+      ? ({ kind: 'skipped', reason: 'special-file-system' } as const)
+      : find(file.path, file.identity);
+    if (now.kind === 'skipped') {
+      collected.skipped.push({ path: file.path, reason: now.reason, pages });
+      continue;
+    }
+    const { gapPages, chunkPages } = traits(now.dev);
+    const chosen = choosePages(file, used.runs, now.size, gapPages);
+    if (chosen.extents.length === 0) {
+      const reason = pages === 0 ? 'empty' : 'unsure-pages';
+      collected.skipped.push({ path: file.path, reason, pages });
+      continue;
+    }
+    const { size, mtimeNs, inode } = now;
+    const planned = { path: file.path, size, mtimeNs, inode, chunkPages, extents: chosen.extents };
+    collected.files.push(planned);
+    collected.probed.push({ path: file.path, sure: chosen.sure });
+    addFigures(collected.figures, file, planned, chosen);
+    if (now.anew) collected.figures.readopted += 1;
+  }
+  return collected;
+}
+
+function addFigures(
+  figures: Collected['figures'],
+  file: WorkingFile,
+  planned: PlannedFile,
+  chosen: { usedPages: number; unsurePages: number; gapPages: number },
+): void {
+  figures.filePages += pagesIn(planned.size);
+  figures.usedPages += chosen.usedPages;
+  figures.unsurePages += chosen.unsurePages;
+  figures.gapPages += chosen.gapPages;
+  figures.plannedPages += chosen.usedPages - chosen.unsurePages + chosen.gapPages;
+  figures.usedExtents += file.extents.length;
+  figures.plannedExtents += planned.extents.length;
+  figures.calls += planned.extents.reduce((sum, { count }) => sum + Math.ceil(count / planned.chunkPages), 0);
+}
+
+function traitsByDevice(options: PrefetchOptions): (dev: bigint) => DeviceTraits {
+  const known = new Map<bigint, DeviceTraits>();
+  return (dev) => {
+    const traits = known.get(dev) ?? deviceTraits(dev);
+    known.set(dev, traits);
+    return {
+      gapPages: options.gapPages ?? traits.gapPages,
+      chunkPages: options.chunkPages ?? traits.chunkPages,
+    };
+  };
+}
+
+/** Where symbolic links lead, as a path inside the root; undefined where they lead nowhere. */
+function resolver(root: string | undefined): (path: string) => string | undefined {
+  if (root !== undefined)
+    return (path) => insideRoot(root, path).slice(root.replace(/\/+$/, '').length) || '/';
+  return (path) => {
+    try {
+      return realpathSync.native(path);
+    } catch (error) {
+      if (errnoOf(error) !== undefined) return undefined;
+      throw error;
+    }
+  };
+}
+
+/** The look-ups worth repeating. */
+function collectLookups(
+  used: WorkingSet,
+  files: readonly PlannedFile[],
+  resolve: (path: string) => string | undefined,
+): AnchoredLookup[] {
+  const byPath = new Map(files.map(({ path }, index) => [path, index]));
+  const enough = SURE_ENOUGH * fullWeight(used.runs, 0);
+  const isKept = ({ path, weight }: WorkingLookup): boolean =>
+    weight >= enough && path.startsWith('/') && path.length < PAGE_SIZE && !NOT_ON_DISK.test(path);
+  return used.lookups
+    .filter(isKept)
+    .slice(0, MOST_LOOKUPS)
+    .map(({ path, found }) => {
+      const file = found ? byPath.get(resolve(path) ?? path) : undefined;
+      const lookup = { path, found, isOpened: byPath.has(path) };
+      return file === undefined ? lookup : { ...lookup, leadsTo: file };
+    });
+}

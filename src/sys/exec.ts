@@ -1,0 +1,65 @@
+/**
+ * Replaces this process by another program, with the state that the caller of winnow set.
+ *
+ * Node raises the soft limit on open files, ignores SIGPIPE, resets other ignored signals and sets the
+ * signal mask; `bin/winnow` notes what was there before (caller.ts). The environment is passed on as the
+ * C library holds it and arguments are bytes: text that is not UTF-8 survives. Limits: the caller's signal
+ * mask is not known, so it is emptied; descriptors 0 to 2 that were closed are open on /dev/null.
+ */
+import { readFileSync } from 'node:fs';
+import type { Caller } from './caller.ts';
+import { lastErrno, libc } from './libc.ts';
+
+const RLIMIT_NOFILE = 7;
+const SIG_SETMASK = 2;
+const SIGNALS = 64;
+const OWN_VARIABLES = ['WINNOW_CALLER_NOFILE', 'WINNOW_CALLER_SIGIGN'];
+
+const execv = libc.func('int execv(const char *path, void **argv)');
+const unsetenv = libc.func('int unsetenv(const char *name)');
+const getrlimit = libc.func('int getrlimit(int resource, void *limit)');
+const setrlimit = libc.func('int setrlimit(int resource, const void *limit)');
+const signalRaw = libc.func('uintptr_t signal(int signal, uintptr_t handler)');
+const sigprocmask = libc.func('int sigprocmask(int how, const void *set, void *previous)');
+
+function restoreLimit(openFiles: number): void {
+  if (openFiles === 0) return;
+  const limit = Buffer.alloc(16);
+  if (getrlimit(RLIMIT_NOFILE, limit) !== 0) return;
+  limit.writeBigUInt64LE(BigInt(openFiles), 0);
+  setrlimit(RLIMIT_NOFILE, limit);
+}
+
+function restoreSignals(ignored: bigint): void {
+  // SIGKILL, SIGSTOP and the C library's own two refuse; nobody can have changed them.
+  for (let signal = 1; signal <= SIGNALS; signal += 1) {
+    signalRaw(signal, (ignored >> BigInt(signal - 1)) & 1n ? 1 : 0);
+  }
+  sigprocmask(SIG_SETMASK, Buffer.alloc(128), null);
+}
+
+/** The last `count` arguments of this process, as bytes without the ending zero. */
+export function ownArguments(count: number): Buffer[] {
+  const words: Buffer[] = [];
+  const line = readFileSync('/proc/self/cmdline');
+  let end = line.length;
+  while (words.length < count && end > 0) {
+    const start = end < 2 ? 0 : line.lastIndexOf(0, end - 2) + 1;
+    words.push(line.subarray(start, end - 1));
+    end = start;
+  }
+  return words.reverse();
+}
+
+/**
+ * Executes `path` with `argv`, argv[0] first, and this process's environment less winnow's own variables.
+ * @returns the errno's name, and only where it fails; limits and signals are the caller's by then.
+ */
+export function replaceProcess(path: string, argv: readonly Uint8Array[], caller: Caller): string {
+  for (const name of OWN_VARIABLES) unsetenv(name);
+  const words = argv.map((word) => Buffer.concat([word, Buffer.of(0)]));
+  restoreLimit(caller.openFiles);
+  restoreSignals(BigInt(`0x${caller.ignoredSignals}`));
+  execv(path, [...words, null]);
+  return lastErrno();
+}
