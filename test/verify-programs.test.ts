@@ -60,13 +60,13 @@ describe('the image of a real program behaves like the program', () => {
       const store = join(root, `${name}.store`);
       const original = join(root, `${name}.original`);
       setUp(program, original);
-      // The program may change its folder: it is recorded in a copy, at the path it will be verified at.
-      const recorded = join(root, `${name}.recorded`);
-      spawnSync('cp', ['-a', original, recorded]);
+      // Recording may change the folder: verification starts from a copy made before.
+      const pristine = join(root, `${name}.pristine`);
+      spawnSync('cp', ['-a', original, pristine]);
       const stdin = program.stdin === undefined ? undefined : program.files?.[program.stdin];
 
       const record = winnow(
-        recorded,
+        original,
         ['record', '--store', store, '--name', name, '--', ...program.argv],
         stdin,
       );
@@ -75,7 +75,7 @@ describe('the image of a real program behaves like the program', () => {
       const build = winnow(original, ['build', '--store', store, '--name', name]);
       expect(build.status, build.stderr).toBe(0);
 
-      const input = program.stdin === undefined ? [] : ['--stdin', join(original, program.stdin)];
+      const input = program.stdin === undefined ? [] : ['--stdin', join(pristine, program.stdin)];
       const verify = winnow(original, [
         'verify',
         '--store',
@@ -83,7 +83,7 @@ describe('the image of a real program behaves like the program', () => {
         '--name',
         name,
         '--in',
-        '.',
+        pristine,
         ...input,
         '--json',
         '--',

@@ -1,14 +1,37 @@
 /** Builds a program's image inside the mounted disk. */
+import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
+import { buildImage } from '../../src/image/build.ts';
+import type { PrefetchOptions } from '../../src/prefetch/plan.ts';
 import type { Variant } from '../options.ts';
 import type { Recorded } from './winnow.ts';
 
-/** Returns the launcher's path as the programs of the mount see it. */
-export function buildInRoot(_root: string, one: Recorded, _variant: Variant | undefined): string {
-  throw new WinnowError({
-    code: 'E_BENCH_IMAGE',
-    kind: 'unsupported',
-    what: `no image of ${one.program.title}`,
-    next: 'wait',
-  });
+const NUMBERS = ['gapPages', 'chunkPages', 'workers'] as const;
+
+/**
+ * Returns the launcher's path as the programs of the mount see it.
+ * @throws WinnowError as `buildImage`, and `E_USAGE` for a variant that there is not
+ */
+export function buildInRoot(root: string, one: Recorded, variant: Variant | undefined): string {
+  const suffix = variant === undefined ? '' : `-${variant.name.replace(/[^A-Za-z0-9]+/g, '-')}`;
+  const name = `${one.program.name}${suffix}`;
+  buildImage(one.profile, { ...optionsOf(variant), root, name, imagesDir: join(root, 'image') });
+  return `/image/${name}/launch`;
+}
+
+function optionsOf(variant: Variant | undefined): PrefetchOptions {
+  const options: { -readonly [K in (typeof NUMBERS)[number]]?: number } = {};
+  for (const [key, value] of Object.entries(variant?.options ?? {})) {
+    const known = NUMBERS.find((name) => name === key);
+    if (known === undefined || !Number.isSafeInteger(Number(value))) {
+      throw new WinnowError({
+        code: 'E_USAGE',
+        kind: 'usage',
+        what: `--variant knows ${NUMBERS.join(', ')} with a number, not ${key}=${value}`,
+        next: 'see npm run bench -- --help',
+      });
+    }
+    options[known] = Number(value);
+  }
+  return options;
 }

@@ -2,6 +2,9 @@
  * The peer: `vmtouch -t` of every mapped file, then the program. What a person can do without a
  * profile of pages; all of it counts.
  */
+import { existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
 import type { Step } from './model.ts';
 
 /** The kernel's limit on one argument list is 2 MiB; stay well below, with room for the environment. */
@@ -25,4 +28,18 @@ export function vmtouchSteps(vmtouch: string, files: readonly string[]): Step[] 
   }
   flush();
   return steps;
+}
+
+/** Absolute path of vmtouch. @throws WinnowError `E_NO_PEER` */
+export function readPeerPath(path: string | undefined): string {
+  for (const folder of (path ?? '/usr/bin:/bin').split(delimiter)) {
+    const candidate = join(folder, 'vmtouch');
+    if (existsSync(candidate)) return candidate;
+  }
+  throw new WinnowError({
+    code: 'E_NO_PEER',
+    kind: 'environment',
+    what: 'vmtouch is not on PATH',
+    next: 'apt-get install vmtouch, or leave out --peer',
+  });
 }

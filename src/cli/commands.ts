@@ -1,5 +1,6 @@
 /** Every command, in the order of `winnow --help`. */
 import type { Command } from 'commander';
+import { registerBench } from './commands/bench.ts';
 import { registerBuild } from './commands/build.ts';
 import { registerImage } from './commands/image.ts';
 import { registerInspect } from './commands/inspect.ts';
@@ -8,12 +9,15 @@ import { registerProfile } from './commands/profile.ts';
 import { registerRecord } from './commands/record.ts';
 import { registerReport } from './commands/report.ts';
 import { registerRun } from './commands/run.ts';
+import { registerVerify } from './commands/verify.ts';
 
 export const COMMANDS: readonly ((program: Command) => void)[] = [
   registerRecord,
   registerReport,
   registerBuild,
   registerRun,
+  registerVerify,
+  registerBench,
   registerInstall,
   registerProfile,
   registerImage,
