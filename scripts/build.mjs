@@ -55,6 +55,7 @@ const CC_FLAGS = [
   '-Wl,-z,noexecstack',
   '-Wl,-z,norelro',
   '-Wl,--gc-sections',
+  '-Wl,-z,noseparate-code',
   '-ffunction-sections',
   '-s',
 ];

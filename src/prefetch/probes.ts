@@ -11,6 +11,8 @@ import type { Probe } from './model.ts';
 /** The limits of runtime/plan.h allow for more paths than this in one page of memory. */
 const MOST_FILES = 40;
 const PAGES_PER_FILE = 3;
+/** Opening a file costs as much as five probes of it: small ones tell too little for that. */
+const FEWEST_PAGES = 4;
 
 const ALWAYS_IN_MEMORY = /^(?:ld-linux-x86-64\.so|ld-musl-x86_64\.so|lib(?:c|m|dl|rt|pthread)\.so)/;
 
@@ -48,7 +50,7 @@ export function chooseProbes(files: readonly ProbedFile[], program: string): Pro
     return sure.length > 0 && (path === program || !ALWAYS_IN_MEMORY.test(name));
   });
   const largest = telling
-    .filter(({ path }) => path !== program)
+    .filter((file) => file.path !== program && pagesOf(file) >= FEWEST_PAGES)
     .sort((a, b) => pagesOf(b) - pagesOf(a))
     .slice(0, MOST_FILES - 1);
   const own = telling.filter(({ path }) => path === program);
