@@ -2,7 +2,8 @@
  * stub: starts a program for the recorder and waits, before exec, until it is traced.
  *
  * usage: stub FD NOFILE SIGIGN PATH ARGV0 [ARGV1 ...]
- *   FD      a socket. In: 4 bytes of flags, 4 bytes n, then n seccomp instructions of 8 bytes. Out:
+ *   FD      a socket. Out: 4 bytes, once this program runs (a tracer that seized earlier would meet the
+ *           exec of the stub itself). In: 4 bytes of flags, 4 bytes n, then n seccomp instructions of 8 bytes. Out:
  *           4 bytes, the number of the filter's listener here, -errno, or 0 without a filter. In: one
  *           byte to go on. End of file means that the recorder died: leave quietly.
  *   NOFILE  the caller's soft limit on open files in decimal; 0 leaves it
@@ -75,6 +76,8 @@ int stub_main(long argc, char **argv, char **envp) {
   if (argc < 6) return EINVAL;
   int fd = (int)parse(argv[1], 10);
   unsigned int head[2];
+  int running = 0;
+  if (sys_write(fd, &running, sizeof running) != sizeof running) return EINVAL;
   if (!read_all(fd, head, sizeof head) || head[1] > MAX_FILTER) return EINVAL;
   if (!read_all(fd, filter, head[1] * 8ul)) return EINVAL;
   int listener = head[1] > 0 ? install_filter(head[0], head[1]) : 0;

@@ -26,6 +26,8 @@ function report(error: unknown): number {
     return error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`winnow: E_INTERNAL: ${text}\n  next:  this is a fault of winnow: report it with the lines above\n`);
+  process.stderr.write(
+    `winnow: E_INTERNAL: ${text}\n  next:  this is a fault of winnow: report it with the lines above\n`,
+  );
   return EXIT_CODES.internal;
 }

@@ -28,6 +28,9 @@ const PATH_ARGUMENT: Readonly<Record<number, { readonly path: number; readonly f
   [SYS.execveat]: { path: 1, folder: 0 },
 };
 
+/** `//`, `/./` or `/../`, or one of them at the end. */
+const UNTIDY = /\/(\/|\.{1,2}(\/|$))/;
+
 export class PathReader {
   readonly #buffer = Buffer.alloc(PATH_MAX);
 
@@ -37,7 +40,7 @@ export class PathReader {
     if (place === undefined) return undefined;
     const raw = this.#readString(thread, notice.args[place.path] ?? 0n);
     if (raw === undefined || raw === '') return undefined;
-    if (raw.startsWith('/')) return normalize(raw);
+    if (raw.startsWith('/')) return UNTIDY.test(raw) ? normalize(raw) : raw;
     const fd =
       place.folder === undefined ? AT_FDCWD : Number(BigInt.asIntN(32, notice.args[place.folder] ?? 0n));
     const folder = fd === AT_FDCWD ? readCwd(thread.tid) : readFdLink(thread.process.pid, fd);

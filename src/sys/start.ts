@@ -67,13 +67,18 @@ export function startWaiting(options: StartOptions): WaitingProgram {
       [...argv, ...options.argv, null],
       [...env, null],
     );
+    // Now, or the read below would not end if the stub dies.
+    closeFd(theirs);
     if (error !== 0) {
       closeFd(ours);
       throw new Error(`posix_spawn of the stub: errno ${error}`);
     }
+    if (readSync(ours, Buffer.alloc(4)) < 4) {
+      closeFd(ours);
+      throw new Error('the stub ended before it ran');
+    }
     return waiting(pid(started[0]), ours);
   } finally {
-    closeFd(theirs);
     actionsDestroy(actions);
   }
 }

@@ -31,6 +31,8 @@ export interface Woken {
   readonly signals: ReadonlySet<number>;
 }
 
+const NO_SIGNALS: ReadonlySet<number> = new Set();
+
 /** Turns signals into something that can be waited for; `close` gives the old handlers back. */
 export class Waker {
   readonly #pipe: { readonly read: Fd; readonly write: Fd };
@@ -62,10 +64,11 @@ export class Waker {
     // A signal interrupts poll (it is never restarted): its byte is in the pipe then.
     poll(this.#fds, 2, timeoutMs);
     const events = listener === undefined ? 0 : this.#fds.readUInt16LE(14);
+    const pipe = this.#fds.readUInt16LE(6);
     return {
       listener: (events & POLLIN) !== 0,
       listenerGone: (events & POLLHUP) !== 0,
-      signals: this.#drain(),
+      signals: pipe === 0 ? NO_SIGNALS : this.#drain(),
     };
   }
 
