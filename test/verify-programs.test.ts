@@ -32,6 +32,9 @@ function winnow(folder: string, args: readonly string[], stdin?: string) {
   const done = spawnSync(WINNOW, args, {
     cwd: folder,
     encoding: 'utf8',
+    // A hang must fail its own test and leave the others their turn.
+    timeout: 15_000,
+    killSignal: 'SIGKILL',
     ...(stdin === undefined ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input: stdin }),
   });
   return { status: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
