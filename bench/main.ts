@@ -84,6 +84,7 @@ async function suite(options: SuiteOptions): Promise<void> {
     const work = mkdtempSync('/var/lib/winnow-bench-');
     cleanup.defer(`remove ${work}`, () => rmSync(work, { recursive: true, force: true }));
     cleanup.defer(`remove ${SCRATCH}`, () => rmSync(SCRATCH, { recursive: true, force: true }));
+    talk(`working in ${work} as process ${process.pid}`);
     const report = await measure(options, work, cleanup);
     talk('');
     if (options.json !== undefined) writeJsonReport(resolve(REPOSITORY, options.json), report);

@@ -12,17 +12,22 @@ export async function measureWarm(programs: readonly Ready[], options: ColdOptio
   const results: WarmResult[] = [];
   disk.mount('ro');
   try {
-    freshScratch(disk.root);
     for (const { title, folder, modes } of programs) {
       const pair: Mode[] = modes.filter(({ name }) => name === 'plain' || name === 'winnow');
       if (pair.length < 2) continue;
-      for (const mode of pair) runInRoot(options.runner, mode.steps, folder);
+      for (const mode of pair) {
+        freshScratch(disk.root);
+        runInRoot(options.runner, mode.steps, folder);
+      }
       const [plain, image] = await interleave({
         modes: pair,
         rounds: options.rounds,
         abort: options.abort,
         onRound: (done, rounds) => options.onProgress(`warm: ${title} ${done}/${rounds}`),
-        runOnce: async (mode) => runInRoot(options.runner, mode.steps, folder),
+        runOnce: async (mode) => {
+          freshScratch(disk.root);
+          return runInRoot(options.runner, mode.steps, folder);
+        },
       });
       if (plain === undefined || image === undefined) continue;
       const differences = plain.samples.map(

@@ -1,5 +1,5 @@
 /** Runs a program inside the mounted disk by way of `timed` (timed.c), and reads its report. */
-import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import type { Sample, Step } from '../../src/bench/model.ts';
@@ -32,6 +32,7 @@ export function compileTimed(source: string, folder: string): string {
 
 /** The scratch folder of the programs under `root`, fresh. */
 export function freshScratch(root: string): void {
+  rmSync(join(root, SCRATCH), { recursive: true, force: true });
   mkdirSync(join(root, SCRATCH, 'home'), { recursive: true });
 }
 
