@@ -56,6 +56,8 @@ export function startWaiting(options: StartOptions): WaitingProgram {
   try {
     // dup2 onto itself is how posix_spawn keeps one descriptor over exec.
     actionsDup2(actions, theirs, theirs);
+    // Node may have put close-on-exec on its own three too.
+    for (const fd of [0, 1, 2]) actionsDup2(actions, fd, fd);
     const argv = ['stub', String(theirs), String(options.openFiles), options.ignoredSignals, options.program];
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`);
     const started: [number] = [0];
