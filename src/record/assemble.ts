@@ -58,8 +58,7 @@ export interface RunFrame {
 export function assembleRun(frame: RunFrame, seen: Seen): Run {
   seen.fileUse.settle();
   const catalogue = new Catalogue(frame.startedAt, seen.fileUse.written);
-  // The look-ups come first: their order is the order of first use.
-  for (const path of seen.fileUse.lookups) catalogue.rank(path);
+  for (const path of seen.fileUse.order) catalogue.rank(path);
   const processes = describeProcesses(seen, catalogue);
   const { files, order } = catalogue.inOrder();
   return {

@@ -29,6 +29,7 @@ export function snapshot(text: string): Run {
     pid: process,
     program: readProgram(process),
     argv: readArgv(process),
+    startFiles: [],
     loader: [],
     uffd: undefined,
     unregistered: [],

@@ -53,6 +53,7 @@ export class FaultAround implements Observer {
     const memory = openMemory(process);
     if (memory === undefined) return;
     const mappings = readMaps(process.pid);
+    image.startFiles = [...new Set(mappings.filter(({ inode }) => inode !== 0n).map(({ path }) => path))];
     image.loader = mappings.filter(({ path }) => LOADER_NAME.test(path));
     image.syscallAt = findSyscall(memory, mappings);
     if (this.refused || image.syscallAt === 0n) return;

@@ -46,6 +46,8 @@ interface Reading {
 export class FileUse implements Observer {
   /** Every path looked up, in the order of first use. */
   readonly lookups = new Set<string>();
+  /** Every path named or mapped by exec, in the order of first use: that of the prefetch. */
+  readonly order = new Set<string>();
   /** Paths opened for writing, or created. */
   readonly written = new Set<string>();
   /** Set-uid programs that a tracee executed. */
@@ -69,6 +71,8 @@ export class FileUse implements Observer {
   }
 
   observe(event: TraceEvent, control: Control): void {
+    // The loader is named nowhere but in the program's PT_INTERP, and needed first of all.
+    if (event.kind === 'image-started') for (const path of event.image.startFiles) this.order.add(path);
     if (event.kind === 'image-replacing') this.#noteExec(event.thread, event.notice);
     if (event.kind !== 'call') return;
     const { notice } = event;
@@ -76,8 +80,13 @@ export class FileUse implements Observer {
     if (notice.nr === SYS.pread64) return this.#notePread(event.image, notice);
     const path = this.#paths.pathOf(event.thread, notice);
     if (path === undefined) return;
-    this.lookups.add(path);
+    this.#note(path);
     if (OPENS.has(notice.nr)) this.#noteOpen(event.image, event.thread, notice, path, control);
+  }
+
+  #note(path: string): void {
+    this.lookups.add(path);
+    this.order.add(path);
   }
 
   /** Reads what is still open to its end; call it before the result is taken. */
@@ -89,7 +98,7 @@ export class FileUse implements Observer {
   #noteExec(thread: Thread, notice: Notice): void {
     const path = this.#paths.execTarget(thread, notice);
     if (path === undefined) return;
-    this.lookups.add(path);
+    this.#note(path);
     const stats = statSync(path, { throwIfNoEntry: false });
     if (stats?.isFile() !== true) return;
     if ((stats.mode & 0o6000) !== 0) this.setUid.add(path);

@@ -16,6 +16,8 @@ export interface Image {
   readonly pid: Pid;
   readonly program: string;
   readonly argv: readonly string[];
+  /** Files that exec mapped: the program and its loader. */
+  startFiles: readonly string[];
   /** Where the dynamic loader's code lies: what it opens is mapped, not read. */
   loader: readonly AddressRange[];
   /** The userfaultfd that keeps fault-around off, borrowed. */

@@ -303,6 +303,7 @@ export class Tracer implements Control {
       pid: process,
       program,
       argv,
+      startFiles: [],
       loader: [],
       uffd: undefined,
       unregistered: [],

@@ -56,8 +56,12 @@ export function letGo(listener: Fd, id: bigint): void {
   response.fill(0);
   response.writeBigUInt64LE(id, 0);
   response.writeUInt32LE(SECCOMP_USER_NOTIF_FLAG_CONTINUE, 20);
+  // EINTR: a signal came while the kernel's lock was taken; unanswered, the thread would wait for ever.
   // ENOENT: the thread was killed meanwhile.
-  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, response) !== 0 && lastErrno() === 'EINVAL') {
+  while (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, response) !== 0) {
+    const errno = lastErrno();
+    if (errno === 'EINTR') continue;
+    if (errno !== 'EINVAL') return;
     throw new Error('seccomp: the kernel does not let notified calls continue (Linux 5.5 is needed)');
   }
 }
