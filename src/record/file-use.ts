@@ -37,6 +37,8 @@ const MOST_BORROWED = 256;
 interface Reading {
   readonly image: Image;
   readonly path: string;
+  /** What /proc calls it: symbolic links resolved. */
+  readonly realPath: string;
   readonly size: number;
   readonly borrowed: Fd;
   /** Where the piece that is being read began. */
@@ -142,7 +144,8 @@ export class FileUse implements Observer {
     const before = this.#readings.get(key);
     if (before !== undefined) this.#finish(before);
     this.#readings.delete(key);
-    this.#readings.set(key, { image, path, size, borrowed, from: 0 });
+    const realPath = readFdLink(image.pid, fd);
+    this.#readings.set(key, { image, path, realPath, size, borrowed, from: 0 });
     if (this.#readings.size > MOST_BORROWED) this.#finishOldest();
   }
 
@@ -163,7 +166,9 @@ export class FileUse implements Observer {
   #cutPiece(reading: Reading, next: number): void {
     const at = offsetOfFd(reading.borrowed);
     if (at !== undefined) {
-      this.pagesOf(reading.image).of(reading.path).addBytes(reading.from, Math.min(at, reading.size));
+      // Behind where the piece began: a jump to near the start, which is not noticed.
+      const from = at < reading.from ? 0 : reading.from;
+      this.pagesOf(reading.image).of(reading.path).addBytes(from, Math.min(at, reading.size));
     }
     reading.from = next;
   }
@@ -192,7 +197,7 @@ export class FileUse implements Observer {
   /** A descriptor's number may have gone to another file since: then it is not what we follow. */
   #readingBehind(image: Image, fd: number): Reading | undefined {
     const reading = this.#readings.get(keyOf(image, fd));
-    if (reading === undefined || readFdLink(image.pid, fd) !== reading.path) return undefined;
+    if (reading === undefined || readFdLink(image.pid, fd) !== reading.realPath) return undefined;
     return reading;
   }
 }

@@ -48,7 +48,17 @@ const TRAPS: readonly Trap[] = [
   { nr: SYS.statx, when: [[{ kind: 'no-bit', arg: 2, bits: AT_EMPTY_PATH }]] },
   { nr: SYS.execve },
   { nr: SYS.execveat },
-  { nr: SYS.lseek, when: [[{ kind: 'any-bit', arg: 1, bits: 0xffff0000 }]] },
+  {
+    nr: SYS.lseek,
+    when: [
+      [{ kind: 'any-bit', arg: 1, bits: 0xffff0000 }],
+      // Back to the start, to read it all after a look at the end.
+      [
+        { kind: 'equals', arg: 1, value: 0 },
+        { kind: 'equals', arg: 2, value: 0 },
+      ],
+    ],
+  },
   { nr: SYS.pread64, when: [[{ kind: 'any-bit', arg: 3, bits: 0xffff0000 }]] },
   {
     nr: SYS.mmap,
