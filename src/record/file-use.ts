@@ -120,7 +120,8 @@ export class FileUse implements Observer {
     const byLoader = image.loader.some(
       ({ start, end }) => notice.ip >= BigInt(start) && notice.ip < BigInt(end),
     );
-    if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
+    // ld.so maps its cache whole and unmaps it again, so no snapshot meets it.
+    if (byLoader && !path.endsWith('/ld.so.cache')) this.pagesOf(image).of(path).addPages(0, 1);
     else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
     else control.afterCall(thread, (result) => this.#follow(image, thread, path, size, Number(result)));
   }
