@@ -64,6 +64,20 @@ function checkName(name: string): void {
   });
 }
 
+/** Node's own recursive mkdir never returns where a folder can never be made (/proc/none; Node 20). */
+function makeFolders(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return;
+    const parent = dirname(path);
+    if (errnoOf(error) !== 'ENOENT' || parent === path || lstatSync(parent, { throwIfNoEntry: false }))
+      throw error;
+    makeFolders(parent);
+    mkdirSync(path);
+  }
+}
+
 /** @throws WinnowError E_INSTALL_EXISTS, E_INSTALL_WRITE, E_USAGE; what was there before is unchanged then. */
 export function installImage(image: Image, options: InstallOptions): Installed {
   checkName(options.as);
@@ -72,7 +86,7 @@ export function installImage(image: Image, options: InstallOptions): Installed {
   const target = join(resolve(image.path), options.withArguments ? 'command' : 'launch');
   const temporary = join(dir, `.${options.as}.${randomBytes(6).toString('hex')}.tmp`);
   try {
-    mkdirSync(dir, { recursive: true });
+    makeFolders(dir);
     checkFree(path, options.force);
     symlinkSync(target, temporary);
     renameSync(temporary, path);

@@ -1,0 +1,261 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { diskFolder, extent, isRoot, profileOf } from '../../test/launch-scene.ts';
+import { WinnowError } from '../base/errors.ts';
+import { buildImage } from './build.ts';
+import { dropImage, findImage, listImages, readImage, readPlan } from './images.ts';
+import { defaultCommandName, installImage, onPath } from './install.ts';
+
+const folder = diskFolder();
+const imagesDir = join(folder, 'store', 'images');
+const dirs = [imagesDir];
+const program = '/bin/true';
+const data = join(folder, 'data');
+writeFileSync(data, Buffer.alloc(40_960, 1));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+beforeEach(() => rmSync(join(folder, 'store'), { recursive: true, force: true }));
+
+const profile = (name: string, argv: readonly string[] = ['true', 'a'], count = 5) =>
+  profileOf({ name, program, argv, files: [{ path: data, extents: [extent(1, count)] }] });
+
+const build = (name: string, argv?: readonly string[], count?: number) =>
+  buildImage(profile(name, argv, count), { imagesDir, gapPages: 0 });
+
+const code = (name: string) => expect.objectContaining({ code: name });
+
+/** What is in the folder of images beside the lock. */
+const entries = (): string[] => readdirSync(imagesDir).filter((name) => name !== '.lock');
+const versions = (): string[] => entries().filter((name) => name.startsWith('.'));
+
+describe('buildImage', () => {
+  it('makes a folder with all that the launcher needs', () => {
+    const image = build('one');
+    expect(readdirSync(image.path).sort()).toEqual([
+      'argv',
+      'command',
+      'launch',
+      'manifest.json',
+      'plan.bin',
+      'program',
+    ]);
+    expect(readlinkSync(join(image.path, 'program'))).toBe(program);
+    expect(readFileSync(join(image.path, 'argv'), 'utf8')).toBe('true\0a\0');
+    expect(statSync(join(image.path, 'command')).ino).toBe(statSync(join(image.path, 'launch')).ino);
+    expect(readPlan(image).files[0]).toMatchObject({ path: data, extents: [extent(1, 5)] });
+    expect(readImage(dirs, 'one').manifest).toEqual(image.manifest);
+    expect(image.manifest.inputs).toHaveLength(1);
+    expect(spawnSync(join(image.path, 'launch')).status).toBe(0);
+  });
+
+  it('keeps everybody else out, whatever the umask', () => {
+    const umask = process.umask(0);
+    try {
+      const image = build('private');
+      for (const name of ['argv', 'launch', 'manifest.json', 'plan.bin', '.']) {
+        expect(statSync(join(image.path, name)).mode & 0o077, name).toBe(0);
+      }
+    } finally {
+      process.umask(umask);
+    }
+  });
+
+  it('shares an image as far as the store is shared, never for writing', () => {
+    mkdirSync(imagesDir, { recursive: true });
+    chmodSync(join(folder, 'store'), 0o755);
+    chmodSync(imagesDir, 0o755);
+    const image = build('shared');
+    const mode = (name: string): number => statSync(join(image.path, name)).mode & 0o777;
+    expect(['.', 'launch', 'plan.bin'].map(mode)).toEqual([0o755, 0o755, 0o644]);
+  });
+
+  it('replaces an image by the turn of one link; the old one stays for launchers under way', () => {
+    const old = realpathSync(build('again').path);
+    const image = build('again', ['true', 'a'], 7);
+    expect(readPlan(image).files[0]?.extents).toEqual([extent(1, 7)]);
+    expect(spawnSync(join(old, 'launch')).status).toBe(0);
+    utimesSync(old, 1, 1);
+    build('again');
+    expect(versions()).toHaveLength(2);
+    expect(versions().map((name) => join(imagesDir, name))).not.toContain(old);
+  });
+
+  it('removes what a killed build left', () => {
+    build('one');
+    mkdirSync(join(imagesDir, '.one@0123456789ab.tmp'));
+    writeFileSync(join(imagesDir, '.one@0123456789ab.tmp', 'launch'), 'half');
+    symlinkSync('.one@0123456789ab', join(imagesDir, '.other@0123456789ab.link'));
+    build('two');
+    expect(entries().filter((name) => /tmp|link/.test(name))).toEqual([]);
+    expect(entries()).toHaveLength(4);
+  });
+
+  it('leaves the old image as it was when it fails', () => {
+    build('one');
+    const before = readlinkSync(join(imagesDir, 'one'));
+    const gone = profileOf({ name: 'one', program: '/nowhere', argv: ['x'], files: [] });
+    expect(() => buildImage(gone, { imagesDir })).toThrow(code('E_PROGRAM_NOT_FOUND'));
+    expect(() => buildImage({ name: 'one', runs: [] }, { imagesDir })).toThrow(code('E_NO_PROFILE'));
+    const { path } = readImage(dirs, 'one');
+    const launcher = profileOf({ name: 'one', program: join(path, 'launch'), argv: ['x'], files: [] });
+    expect(() => buildImage(launcher, { imagesDir })).toThrow(code('E_PROGRAM_IS_LAUNCHER'));
+    expect(readlinkSync(join(imagesDir, 'one'))).toBe(before);
+    expect(entries()).toHaveLength(2);
+  });
+
+  it('refuses a store that others can write', () => {
+    build('one');
+    chmodSync(imagesDir, 0o777);
+    expect(() => build('two')).toThrow(code('E_STORE_WRITABLE'));
+    expect(() => readImage(dirs, 'one')).toThrow(code('E_STORE_WRITABLE'));
+  });
+
+  it.skipIf(!process.env.CI && !isRoot)(
+    'writes nothing half when the disk is full (needs root to mount one)',
+    () => {
+      const disk = join(folder, 'full');
+      mkdirSync(disk, { recursive: true });
+      expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=40k,mode=700', 'none', disk]).status).toBe(0);
+      try {
+        const images = join(disk, 'images');
+        buildImage(profile('one'), { imagesDir: images });
+        const before = readlinkSync(join(images, 'one'));
+        expect(() => {
+          for (let i = 0; i < 20; i += 1) buildImage(profile(`more${i}`), { imagesDir: images });
+        }).toThrow(code('E_IMAGE_FULL'));
+        expect(() => buildImage(profile('one'), { imagesDir: images })).toThrow(code('E_IMAGE_FULL'));
+        expect(readlinkSync(join(images, 'one'))).toBe(before);
+        expect(readdirSync(images).filter((name) => /tmp|\.link/.test(name))).toEqual([]);
+        expect(listImages([images]).every(({ manifest }) => !(manifest instanceof WinnowError))).toBe(true);
+      } finally {
+        spawnSync('umount', [disk]);
+      }
+    },
+  );
+
+  it('is whole for launchers that start while it is being replaced', async () => {
+    const { path } = build('busy');
+    const starts: ChildProcess[] = [];
+    const ends: Promise<number | null>[] = [];
+    for (let round = 0; round < 12; round += 1) {
+      for (let i = 0; i < 4; i += 1) {
+        const child = spawn(join(path, 'command'), [], { stdio: 'ignore' });
+        starts.push(child);
+        ends.push(new Promise((resolve) => child.once('exit', resolve)));
+      }
+      build('busy', ['true'], 1 + (round % 5));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(new Set(await Promise.all(ends))).toEqual(new Set([0]));
+  });
+});
+
+describe('finding images', () => {
+  it('lists them, broken ones with their error', () => {
+    build('b');
+    build('a');
+    build('broken');
+    writeFileSync(join(imagesDir, 'broken', 'manifest.json'), '{"winnow":"image","version":1}');
+    build('newer');
+    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":2}');
+    const listed = listImages(dirs).map(({ name, manifest }) => [
+      name,
+      manifest instanceof WinnowError ? manifest.code : 'good',
+    ]);
+    expect(listed).toEqual([
+      ['a', 'good'],
+      ['b', 'good'],
+      ['broken', 'E_IMAGE_DAMAGED'],
+      ['newer', 'E_IMAGE_NEWER'],
+    ]);
+    expect(() => readImage(dirs, 'c')).toThrow(code('E_NO_IMAGE'));
+    expect(listImages([join(folder, 'nowhere')])).toEqual([]);
+  });
+
+  it('finds the one built for a command, else the only one of the program', () => {
+    build('true-a', ['true', 'a']);
+    const command = (...argv: readonly string[]) => ({ program, argv, cwd: '/' });
+    expect(findImage(dirs, command('true', 'a')).name).toBe('true-a');
+    expect(findImage(dirs, command('true', 'other')).name).toBe('true-a');
+    build('named', ['true', 'b']);
+    expect(findImage(dirs, command('true', 'b')).name).toBe('named');
+    expect(() => findImage(dirs, command('true', 'c'))).toThrow(code('E_NO_IMAGE'));
+    expect(() => findImage(dirs, { program: '/bin/false', argv: ['false'], cwd: '/' })).toThrow(
+      code('E_NO_IMAGE'),
+    );
+  });
+
+  it('drops one with all its versions', () => {
+    build('one');
+    build('one');
+    build('two');
+    dropImage(imagesDir, 'one');
+    expect(listImages(dirs).map(({ name }) => name)).toEqual(['two']);
+    expect(entries()).toHaveLength(2);
+    expect(() => dropImage(imagesDir, 'one')).toThrow(code('E_NO_IMAGE'));
+    expect(() => dropImage(imagesDir, '../store')).toThrow(code('E_BAD_NAME'));
+  });
+});
+
+describe('installImage', () => {
+  const bin = join(folder, 'bin');
+  const options = { dir: bin, as: 'tool', withArguments: false, force: false };
+  beforeEach(() => rmSync(bin, { recursive: true, force: true }));
+
+  it('links the launcher, which still works when the image is built anew', () => {
+    const image = build('one');
+    const { path } = installImage(image, options);
+    expect(readlinkSync(path)).toBe(join(imagesDir, 'one', 'launch'));
+    build('one');
+    expect(spawnSync(path).status).toBe(0);
+    expect(installImage(image, { ...options, withArguments: true }).target).toBe(
+      join(imagesDir, 'one', 'command'),
+    );
+    expect(readdirSync(bin)).toEqual(['tool']);
+  });
+
+  it('replaces nothing that is not ours, unless it is told to', () => {
+    const image = build('one');
+    mkdirSync(bin);
+    writeFileSync(join(bin, 'tool'), 'mine');
+    expect(() => installImage(image, options)).toThrow(code('E_INSTALL_EXISTS'));
+    expect(readFileSync(join(bin, 'tool'), 'utf8')).toBe('mine');
+    installImage(image, { ...options, force: true });
+    expect(lstatSync(join(bin, 'tool')).isSymbolicLink()).toBe(true);
+    mkdirSync(join(bin, 'folder'));
+    expect(() => installImage(image, { ...options, as: 'folder', force: true })).toThrow(
+      code('E_INSTALL_EXISTS'),
+    );
+    symlinkSync('/bin/ls', join(bin, 'link'));
+    expect(() => installImage(image, { ...options, as: 'link' })).toThrow(code('E_INSTALL_EXISTS'));
+    expect(() => installImage(image, { ...options, as: 'a/b' })).toThrow(code('E_USAGE'));
+    expect(() => installImage(image, { ...options, dir: '/proc/none' })).toThrow(code('E_INSTALL_WRITE'));
+  });
+
+  it('takes the program’s name, or the image’s where arguments belong to it', () => {
+    const image = build('one');
+    expect(defaultCommandName(image, false)).toBe('true');
+    expect(defaultCommandName(image, true)).toBe('one');
+  });
+
+  it('knows whether a shell will find it', () => {
+    mkdirSync(bin);
+    expect(onPath(bin, 'true', '/usr/bin:/bin')).toEqual({ found: false });
+    expect(onPath(bin, 'true', `${bin}:/usr/bin`)).toEqual({ found: true });
+    expect(onPath(bin, 'true', `/usr/bin:${bin}`)).toEqual({ found: true, before: '/usr/bin/true' });
+  });
+});
