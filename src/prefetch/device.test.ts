@@ -36,11 +36,13 @@ describe('deviceTraits', () => {
     expect(deviceTraits(dev(259n, 1n), sysfs)).toEqual({ gapPages: 4, chunkPages: 128 });
   });
 
-  it('reads far over gaps on disks that turn, less far where a virtual one says that it does', () => {
+  it('reads far over gaps on disks that turn, not where a virtual one only says that it does', () => {
     disk('8:0', 'ata1/sda', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
     disk('254:0', 'pci0/virtio1/block/vda', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
     expect(deviceTraits(dev(8n, 0n), sysfs).gapPages).toBe(64);
-    expect(deviceTraits(dev(254n, 0n), sysfs).gapPages).toBe(10);
+    expect(deviceTraits(dev(254n, 0n), sysfs).gapPages).toBe(4);
+    disk('7:3', 'virtual/block/loop3', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
+    expect(deviceTraits(dev(7n, 3n), sysfs).gapPages).toBe(4);
   });
 
   it('keeps the chunk between 8 and 512 pages', () => {

@@ -10,9 +10,12 @@ export interface DeviceTraits {
   readonly chunkPages: number;
 }
 
-/** About bandwidth times latency of one request: of SSDs, of cloud volumes, of disks (2.5 ms at 100 MB/s). */
+/**
+ * About bandwidth over requests a second: of SSDs with several requests under way, of disks (2.5 ms at
+ * 100 MB/s). Larger gaps than 4 cost more than they save on everything without a head, a volume of 3000
+ * requests and 125 MB a second included (docs/measurements.md); `--gap` is for slower ones.
+ */
 const GAP_SOLID = 4;
-const GAP_VIRTUAL = 10;
 const GAP_ROTATIONAL = 64;
 const CHUNK_LEAST = 8;
 const CHUNK_MOST = 512;
@@ -35,8 +38,11 @@ export function deviceNumbers(dev: bigint): string {
   return `${major}:${minor}`;
 }
 
-/** Disks of virtual machines: most hosts let them say that they turn, whatever they are made of. */
-const VIRTUAL = /\/(?:virtio\d+|vbd-\d+)\//;
+/**
+ * Disks of virtual machines: most hosts let them say that they turn, whatever they are made of. Loop
+ * devices repeat what the disk under their file says.
+ */
+const VIRTUAL = /\/(?:virtio\d+|vbd-\d+)\/|\/virtual\/block\/loop/;
 
 function isVirtual(block: string): boolean {
   try {
@@ -59,9 +65,8 @@ export function deviceTraits(dev: bigint, sysfs = '/sys'): DeviceTraits {
     queue('read_ahead_kb') ?? readNumber(join(sysfs, 'class', 'bdi', numbers, 'read_ahead_kb'));
   const kilobytes = Math.max(readAhead ?? READ_AHEAD_KB, queue('max_sectors_kb') ?? 0);
   const chunk = Math.floor((kilobytes * 1024) / PAGE_SIZE);
-  const turning = isVirtual(block) ? GAP_VIRTUAL : GAP_ROTATIONAL;
   return {
-    gapPages: queue('rotational') === 1 ? turning : GAP_SOLID,
+    gapPages: queue('rotational') === 1 && !isVirtual(block) ? GAP_ROTATIONAL : GAP_SOLID,
     chunkPages: Math.min(Math.max(chunk, CHUNK_LEAST), CHUNK_MOST),
   };
 }
