@@ -1,13 +1,14 @@
 /*
  * stub: starts a program for the recorder and waits, before exec, until it is traced.
  *
- * usage: stub FD NOFILE SIGIGN PATH ARGV0 [ARGV1 ...]
+ * usage: stub FD NOFILE SIGIGN SIGBLK PATH ARGV0 [ARGV1 ...]
  *   FD      a socket. Out: 4 bytes, once this program runs (a tracer that seized earlier would meet the
  *           exec of the stub itself). In: 4 bytes of flags, 4 bytes n, then n seccomp instructions of 8 bytes. Out:
  *           4 bytes, the number of the filter's listener here, -errno, or 0 without a filter. In: one
  *           byte to go on. End of file means that the recorder died: leave quietly.
  *   NOFILE  the caller's soft limit on open files in decimal; 0 leaves it
  *   SIGIGN  the caller's ignored signals, hexadecimal mask as in /proc/PID/status
+ *   SIGBLK  the caller's blocked signals, the same
  *
  * Node changes limits and signal dispositions of the process it runs in; a recorded program must see
  * what the caller of winnow set, so they are put back here.
@@ -48,7 +49,7 @@ static int read_all(int fd, void *buffer, unsigned long size) {
   return 1;
 }
 
-static void restore_caller(unsigned long nofile, unsigned long ignored) {
+static void restore_caller(unsigned long nofile, u64 ignored, u64 blocked) {
   if (nofile != 0) {
     struct sys_rlimit limit;
     if (sys_getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -60,6 +61,7 @@ static void restore_caller(unsigned long nofile, unsigned long ignored) {
     struct sys_sigaction action = {.handler = (ignored >> (signal - 1)) & 1 ? SIG_IGN : SIG_DFL};
     sys_sigaction(signal, &action, 0);
   }
+  sys_sigprocmask(SIG_SETMASK, &blocked, 0);
 }
 
 /* The listener is close-on-exec by itself; the recorder borrows it before that. */
@@ -73,7 +75,7 @@ static int install_filter(unsigned flags, unsigned length) {
 }
 
 int stub_main(long argc, char **argv, char **envp) {
-  if (argc < 6) return EINVAL;
+  if (argc < 7) return EINVAL;
   int fd = (int)parse(argv[1], 10);
   unsigned int head[2];
   int running = 0;
@@ -85,8 +87,8 @@ int stub_main(long argc, char **argv, char **envp) {
   if (sys_write(fd, &listener, sizeof listener) != sizeof listener) return EINVAL;
   if (!read_all(fd, &go, 1)) return EINVAL;
   sys_close(fd);
-  restore_caller(parse(argv[2], 10), parse(argv[3], 16));
-  return (int)-sys_execve(argv[4], argv + 5, envp);
+  restore_caller(parse(argv[2], 10), parse(argv[3], 16), parse(argv[4], 16));
+  return (int)-sys_execve(argv[5], argv + 6, envp);
 }
 
 __asm__(

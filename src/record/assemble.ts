@@ -23,6 +23,7 @@ import type {
 import type { FileUse } from './file-use.ts';
 import { FilePages } from './pages.ts';
 import type { Snapshots } from './snapshots.ts';
+import { statOrNothing } from './stat.ts';
 import type { Image } from './tracees.ts';
 
 /** File systems without a disk behind them, by the f_type of statfs(2). */
@@ -122,7 +123,7 @@ function joinExtents(
 const describeLookups = (fileUse: FileUse): Lookup[] =>
   [...fileUse.lookups]
     .filter((path) => !fileUse.written.has(path) && !isInMemory(path))
-    .map((path) => ({ path, found: statSync(path, { throwIfNoEntry: false }) !== undefined }));
+    .map((path) => ({ path, found: statOrNothing(path) !== undefined }));
 
 const memoryFolders = new Map<string, boolean>();
 
@@ -181,7 +182,9 @@ class Catalogue {
       if (known !== undefined) return known;
       if (this.#written.has(real) || isInMemory(real)) return undefined;
       const stats = statSync(real);
-      if (!stats.isFile() || stats.size === 0 || stats.mtimeMs >= this.#startedAt) return undefined;
+      // A time of birth tells of files that were made with an old date (tar, cp -p).
+      const newest = Math.max(stats.mtimeMs, stats.birthtimeMs);
+      if (!stats.isFile() || stats.size === 0 || newest >= this.#startedAt) return undefined;
       this.#files.push({ file: { path: real, identity: identifyFile(real) }, rank: Number.MAX_SAFE_INTEGER });
       this.#byRealPath.set(real, this.#files.length - 1);
       return this.#files.length - 1;

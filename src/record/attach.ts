@@ -33,6 +33,7 @@ export function snapshot(text: string): Run {
     loader: [],
     uffd: undefined,
     unregistered: [],
+    mapped: [],
     syscallAt: 0n,
     ended: { kind: 'left-running' },
   };

@@ -28,7 +28,11 @@ export type TraceEvent =
     }
   /** Another trapped system call, at its entry. */
   | { readonly kind: 'call'; readonly image: Image; readonly thread: Thread; readonly notice: Notice }
-  /** An executable mapping of a file came to be: before relocation, IFUNC resolvers and constructors. */
+  /**
+   * An executable mapping of a file came to be at `at`: before relocation, IFUNC resolvers and
+   * constructors. Only where an observer wants arrivals; what the kernel itself maps (the program and
+   * its loader) is there at `image-started`.
+   */
   | { readonly kind: 'module-mapped'; readonly image: Image; readonly thread: Thread; readonly at: bigint }
   /** SIGTRAP of a breakpoint; `handled` keeps it from the program. */
   | { readonly kind: 'trap'; readonly image: Image; readonly thread: Thread; handled: boolean }
@@ -45,5 +49,7 @@ export interface Control {
 }
 
 export interface Observer {
+  /** Asks for `module-mapped`: one more notice for each library. */
+  readonly wantsArrivals?: boolean;
   observe(event: TraceEvent, control: Control): void;
 }

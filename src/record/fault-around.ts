@@ -20,8 +20,8 @@ import { registerRange, SYS_userfaultfd, startUffd, UFFD_FLAGS } from '../sys/uf
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
 import { findSyscall, withCalls } from './inject.ts';
-import { readFdLink } from './proc.ts';
-import { type Image, openMemory, type Process, pidfdOf, type Thread } from './tracees.ts';
+import { countFilters, readFdLink } from './proc.ts';
+import { type Image, openMemory, pidfdOf, type Thread } from './tracees.ts';
 
 const SYS_close = 3n;
 const MAP_FIXED = 0x10n;
@@ -38,25 +38,30 @@ interface LoadSegment {
 export class FaultAround implements Observer {
   /** The kernel or a container refused once: present bits are rounded up from then on. */
   refused = false;
+  /** Images that have filters of their own, in which our call could be deadly: theirs are rounded up. */
+  sandboxed = 0;
+  /** Seccomp filters of the stub: the caller's and ours. */
+  #filters: number | undefined;
   readonly #segments = new Map<string, readonly LoadSegment[]>();
 
   observe(event: TraceEvent, control: Control): void {
-    if (event.kind === 'image-started') this.#start(event.thread.process, event.thread);
+    if (event.kind === 'image-started') this.#start(event.thread);
     if (event.kind === 'call' || event.kind === 'image-replacing') flush(event.image);
     if (event.kind === 'call' && event.notice.nr === SYS.mmap) {
       this.#follow(event.image, event.thread, event.notice.args, control);
     }
   }
 
-  #start(process: Process, thread: Thread): void {
+  #start(thread: Thread): void {
+    const { process } = thread;
     const { image } = process;
-    const memory = openMemory(process);
+    const memory = openMemory(thread);
     if (memory === undefined) return;
     const mappings = readMaps(process.pid);
     image.startFiles = [...new Set(mappings.filter(({ inode }) => inode !== 0n).map(({ path }) => path))];
     image.loader = mappings.filter(({ path }) => LOADER_NAME.test(path));
     image.syscallAt = findSyscall(memory, mappings);
-    if (this.refused || image.syscallAt === 0n) return;
+    if (this.refused || image.syscallAt === 0n || this.#isSandboxed(thread)) return;
     withCalls(thread.tid, image.syscallAt, (call) => {
       const theirs = call(SYS_userfaultfd, UFFD_FLAGS);
       if (theirs < 0n) {
@@ -74,25 +79,35 @@ export class FaultAround implements Observer {
     for (const range of fileRanges(mappings)) registerRange(image.uffd, range);
   }
 
+  #isSandboxed(thread: Thread): boolean {
+    const filters = countFilters(thread.tid);
+    this.#filters ??= filters;
+    if (filters <= this.#filters) return false;
+    this.sandboxed++;
+    return true;
+  }
+
   #follow(image: Image, thread: Thread, args: readonly bigint[], control: Control): void {
-    if (image.uffd === undefined) return;
     const [at = 0n, length = 0n, , flags = 0n, fd = 0n, offset = 0n] = args;
     const pages = BigInt(Math.ceil(Number(length) / PAGE_SIZE) * PAGE_SIZE);
     if ((flags & MAP_FIXED) === 0n) {
       control.afterCall(thread, (result) => {
-        if (result > 0n) image.unregistered.push(rangeOf(result, result + pages));
+        if (result <= 0n) return;
+        noteMapped(image, rangeOf(result, result + pages));
         flush(image);
       });
       return;
     }
-    image.unregistered.push(rangeOf(at, at + pages));
+    noteMapped(image, rangeOf(at, at + pages));
     if ((flags & MAP_DENYWRITE) === 0n) return;
     const start = this.#moduleStart(
-      readFdLink(image.pid, Number(BigInt.asIntN(32, fd))),
+      readFdLink(thread.tid, Number(BigInt.asIntN(32, fd))),
       address(at),
       Number(offset),
     );
-    if (start !== undefined && start < at) registerRange(image.uffd, rangeOf(start, at));
+    if (start === undefined || start >= at) return;
+    image.mapped = [...image.mapped, rangeOf(start, at)];
+    if (image.uffd !== undefined) registerRange(image.uffd, rangeOf(start, at));
   }
 
   /** Where the module begins whose file offset `offset` is being mapped at `at`. */
@@ -133,6 +148,11 @@ const rangeOf = (start: bigint, end: bigint): AddressRange => ({
   start: userAddress(start),
   end: userAddress(end),
 });
+
+function noteMapped(image: Image, range: AddressRange): void {
+  image.mapped = [...image.mapped, range];
+  if (image.uffd !== undefined) image.unregistered.push(range);
+}
 
 /** Registers what was mapped since the last notice. */
 function flush(image: Image): void {

@@ -12,7 +12,7 @@
  * Limits: what io_uring, preadv and splice with an offset read is not seen. A library that ld.so opens
  * is mapped; of reads only its first page counts. Files opened for writing are left out at the end.
  */
-import { statSync } from 'node:fs';
+import type { Tid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
@@ -20,6 +20,7 @@ import { SMALL_FILE, SYS } from './filter.ts';
 import { FilePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
 import { readFdLink } from './proc.ts';
+import { statOrNothing } from './stat.ts';
 import { type Image, pidfdOf, type Thread } from './tracees.ts';
 
 const O_ACCMODE = 3;
@@ -101,7 +102,7 @@ export class FileUse implements Observer {
     const path = this.#paths.execTarget(thread, notice);
     if (path === undefined) return;
     this.#note(path);
-    const stats = statSync(path, { throwIfNoEntry: false });
+    const stats = statOrNothing(path);
     if (stats?.isFile() !== true) return;
     if ((stats.mode & 0o6000) !== 0) this.setUid.add(path);
     // The kernel reads the first page to see what it is; a script is opened again by its interpreter.
@@ -120,8 +121,7 @@ export class FileUse implements Observer {
     const byLoader = image.loader.some(
       ({ start, end }) => notice.ip >= BigInt(start) && notice.ip < BigInt(end),
     );
-    // ld.so maps its cache whole and unmaps it again, so no snapshot meets it.
-    if (byLoader && !path.endsWith('/ld.so.cache')) this.pagesOf(image).of(path).addPages(0, 1);
+    if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
     else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
     else control.afterCall(thread, (result) => this.#follow(image, thread, path, size, Number(result)));
   }
@@ -130,7 +130,7 @@ export class FileUse implements Observer {
   #sizeOf(path: string): number {
     const known = this.#sizes.get(path);
     if (known !== undefined) return known;
-    const stats = statSync(path, { throwIfNoEntry: false });
+    const stats = statOrNothing(path);
     const size = stats?.isFile() === true ? stats.size : 0;
     this.#sizes.set(path, size);
     return size;
@@ -145,7 +145,7 @@ export class FileUse implements Observer {
     const before = this.#readings.get(key);
     if (before !== undefined) this.#finish(before);
     this.#readings.delete(key);
-    const realPath = readFdLink(image.pid, fd);
+    const realPath = readFdLink(thread.tid, fd);
     this.#readings.set(key, { image, path, realPath, size, borrowed, from: 0 });
     if (this.#readings.size > MOST_BORROWED) this.#finishOldest();
   }
@@ -175,7 +175,7 @@ export class FileUse implements Observer {
   }
 
   #noteSeek(image: Image, notice: Notice): void {
-    const reading = this.#readingBehind(image, Number(notice.args[0]));
+    const reading = this.#readingBehind(image, notice.tid, Number(notice.args[0]));
     if (reading === undefined) return;
     const offset = Number(BigInt.asIntN(64, notice.args[1]));
     const whence = notice.args[2];
@@ -186,7 +186,7 @@ export class FileUse implements Observer {
 
   #notePread(image: Image, notice: Notice): void {
     const fd = Number(notice.args[0]);
-    const path = this.#readingBehind(image, fd)?.path ?? readFdLink(image.pid, fd);
+    const path = this.#readingBehind(image, notice.tid, fd)?.path ?? readFdLink(notice.tid, fd);
     const offset = Number(notice.args[3]);
     const size = path.startsWith('/') ? this.#sizeOf(path) : 0;
     if (offset >= size) return;
@@ -196,9 +196,9 @@ export class FileUse implements Observer {
   }
 
   /** A descriptor's number may have gone to another file since: then it is not what we follow. */
-  #readingBehind(image: Image, fd: number): Reading | undefined {
+  #readingBehind(image: Image, tid: Tid, fd: number): Reading | undefined {
     const reading = this.#readings.get(keyOf(image, fd));
-    if (reading === undefined || readFdLink(image.pid, fd) !== reading.realPath) return undefined;
+    if (reading === undefined || readFdLink(tid, fd) !== reading.realPath) return undefined;
     return reading;
   }
 }

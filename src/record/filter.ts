@@ -4,7 +4,8 @@
  *
  * Left out: readlink (a path's components are looked up by whatever uses the path), fstat in its
  * disguise of newfstatat with AT_EMPTY_PATH, and the loader's reservations (MAP_DENYWRITE, read-only):
- * the writable part of a library is mapped last, and its notice covers the whole library.
+ * the writable part of a library is mapped last, and its notice covers the whole library. Every munmap is
+ * told: the filter cannot know which addresses belong to files, and programs rarely call it.
  */
 import { assembleFilter, SECCOMP_RET_USER_NOTIF, type Trap } from '../sys/bpf.ts';
 
@@ -14,6 +15,7 @@ export const SYS = {
   lstat: 6,
   lseek: 8,
   mmap: 9,
+  munmap: 11,
   pread64: 17,
   access: 21,
   execve: 59,
@@ -59,6 +61,7 @@ const TRAPS: readonly Trap[] = [
       ],
     ],
   },
+  { nr: SYS.munmap },
   { nr: SYS.pread64, when: [[{ kind: 'any-bit', arg: 3, bits: 0xffff0000 }]] },
   {
     nr: SYS.mmap,

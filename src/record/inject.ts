@@ -2,7 +2,8 @@
  * System calls made on a tracee's behalf, while it is stopped between two of its own instructions.
  *
  * Method: point rip at a `syscall` instruction of the vDSO, set the registers, step once, put
- * everything back. Signals are blocked meanwhile, so that the step's trap is the next thing to come.
+ * everything back. Signals are blocked meanwhile, so that the step's trap is the next thing to come. Only
+ * SIGSTOP cannot be blocked: it is held back and sent again afterwards.
  * Limits: not at the entry of a system call (a syscall or seccomp stop there), since that call would run
  * in place of ours.
  */
@@ -15,6 +16,7 @@ import {
   getSignalMask,
   type RegisterName,
   type Registers,
+  sendSignal,
   setRegisters,
   setSignalMask,
   singleStep,
@@ -23,6 +25,7 @@ import {
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
 
 const SIGTRAP = 5;
+const SIGSTOP = 19;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 const NO_SYSCALL = 0xffffffffffffffffn;
 const ARGUMENTS: readonly RegisterName[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
@@ -46,13 +49,22 @@ export function withCalls<T>(
   const saved = getRegisters(tid);
   const mask = getSignalMask(tid);
   setSignalMask(tid, ALL_SIGNALS);
-  const result = body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args));
+  const held = { stopped: false };
+  const result = body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args, held));
   setRegisters(tid, saved);
   setSignalMask(tid, mask);
+  if (held.stopped) sendSignal(tid, SIGSTOP);
   return result;
 }
 
-function callOnce(tid: Tid, saved: Registers, syscallAt: bigint, nr: bigint, args: bigint[]): bigint {
+function callOnce(
+  tid: Tid,
+  saved: Registers,
+  syscallAt: bigint,
+  nr: bigint,
+  args: bigint[],
+  held: { stopped: boolean },
+): bigint {
   const registers = saved.copy();
   registers.set('rax', nr);
   // Not in a system call: or the kernel would restart the interrupted one.
@@ -63,12 +75,18 @@ function callOnce(tid: Tid, saved: Registers, syscallAt: bigint, nr: bigint, arg
     if (name !== undefined) registers.set(name, value);
   });
   setRegisters(tid, registers);
-  singleStep(tid);
-  const event = waitFor(tid);
-  if (event === 'no-children') throw new TraceeGone(tid, 'injected call');
-  if (typeof event === 'string') throw new Error(`waiting for an injected call: ${event}`);
-  if (event.kind !== 'signal' || event.signal !== SIGTRAP) throw new EndedDuringCall(event);
-  return BigInt.asIntN(64, getRegisters(tid).get('rax'));
+  for (;;) {
+    singleStep(tid);
+    const event = waitFor(tid);
+    if (event === 'no-children') throw new TraceeGone(tid, 'injected call');
+    if (event === 'interrupted') continue;
+    if (typeof event === 'string') throw new Error(`waiting for an injected call: ${event}`);
+    const stopped = event.kind === 'signal' && event.signal === SIGSTOP;
+    if (stopped) held.stopped = true;
+    if (stopped || event.kind === 'stop') continue;
+    if (event.kind !== 'signal' || event.signal !== SIGTRAP) throw new EndedDuringCall(event);
+    return BigInt.asIntN(64, getRegisters(tid).get('rax'));
+  }
 }
 
 let offsetInVdso: number | undefined;

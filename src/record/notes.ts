@@ -5,12 +5,12 @@ export const notes = {
   noFilter: (wanted: boolean): Note => ({
     code: 'N_NO_LOOKUPS',
     text: wanted
-      ? 'the kernel or the container refused the seccomp filter: path look-ups and files that were read and not mapped are not in the profile'
-      : 'recorded without the filter, as asked: path look-ups and files that were read and not mapped are not in the profile',
+      ? 'the kernel or the container refused the seccomp filter: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB'
+      : 'recorded without the filter, as asked: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB',
   }),
   setUid: (): Note => ({
     code: 'N_SET_UID',
-    text: 'the program is set-uid: recorded without the filter, and while it is traced it runs without its extra rights; record it as root for all of it',
+    text: 'the program is set-uid or has file capabilities: recorded without the filter, and while it is traced it runs without its extra rights; record it as root for all of it',
   }),
   setUidChild: (programs: readonly string[]): Note => ({
     code: 'N_SET_UID_CHILD',
@@ -19,6 +19,10 @@ export const notes = {
   faultAround: (): Note => ({
     code: 'N_FAULT_AROUND',
     text: 'fault-around could not be switched off (Linux 6.7 is needed): pages are rounded up to 64 KiB',
+  }),
+  sandboxed: (images: number): Note => ({
+    code: 'N_SANDBOXED',
+    text: `${images} process image(s) have seccomp filters of their own and were left alone: their pages are rounded up to 64 KiB`,
   }),
   lost: (images: number): Note => ({
     code: 'N_LOST',

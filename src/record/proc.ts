@@ -19,15 +19,23 @@ export function readArgv(process: Pid): string[] {
   return text === '' ? [] : text.replace(/\0$/, '').split('\0');
 }
 
-/** The thread group of a thread; 0 if it is gone. */
-export function readTgid(thread: Tid): number {
+/** The thread group of a thread and the parent of its process; 0 if it is gone. */
+export function readFamily(thread: Tid): { readonly group: number; readonly parent: number } {
   const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
-  return Number(/^Tgid:\s*(\d+)/m.exec(status)?.[1] ?? 0);
+  const field = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(status)?.[1] ?? 0);
+  return { group: field('Tgid'), parent: field('PPid') };
+}
+
+/** How many seccomp filters bind a thread; 0 where the kernel (before 5.9) does not say. */
+export function countFilters(thread: Tid): number {
+  const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
+  return Number(/^Seccomp_filters:\s*(\d+)/m.exec(status)?.[1] ?? 0);
 }
 
 /** The working folder of a thread. */
 export const readCwd = (thread: Tid): string => orEmpty(() => readlinkSync(`/proc/${thread}/cwd`));
 
 /** What a descriptor of a process refers to: a path, or `pipe:[…]` and the like. */
-export const readFdLink = (process: Pid, fd: number): string =>
+export const readFdLink = (process: Pid | Tid, fd: number): string =>
   orEmpty(() => readlinkSync(`/proc/${process}/fd/${fd}`));

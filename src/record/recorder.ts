@@ -3,28 +3,31 @@
  * and reads, look at its page tables before each memory goes, and put it all into one run.
  */
 
-import { closeSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { release } from 'node:os';
 import { type Pid, pid as toPid } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
+import { probeProgram } from '../elf/probe.ts';
 import type { Command, Ended, Note, Run } from '../profile/model.ts';
+import { hasFileCapabilities } from '../sys/capabilities.ts';
 import type { Fd } from '../sys/fds.ts';
+import { errnoName } from '../sys/libc.ts';
 import { PtraceFailed } from '../sys/ptrace.ts';
 import { askForHandOver } from '../sys/seccomp.ts';
 import { startWaiting, startWithFd, type WaitingProgram } from '../sys/start.ts';
-import { SIGCHLD, SIGINT, SIGTERM, Waker } from '../sys/wake.ts';
+import { SIGCHLD, Waker } from '../sys/wake.ts';
 import { assembleRun } from './assemble.ts';
 import type { Observer } from './events.ts';
 import { FaultAround } from './fault-around.ts';
 import { FileUse } from './file-use.ts';
 import { recorderFilter } from './filter.ts';
 import { notes } from './notes.ts';
+import { HANDLED, OwnSignals } from './own-signals.ts';
 import { PathReader } from './paths.ts';
 import { Snapshots } from './snapshots.ts';
+import { statOrNothing } from './stat.ts';
 import { Tracer } from './tracer.ts';
 
-/** After Ctrl-C the program gets this long to end by itself: the terminal has sent it the signal too. */
-const GRACE_MS = 2000;
 const PROGRESS_MS = 200;
 
 export interface RecordRequest {
@@ -35,6 +38,10 @@ export interface RecordRequest {
   readonly openFiles: number;
   /** The caller's ignored signals: hexadecimal mask. */
   readonly ignoredSignals: string;
+  /** The caller's blocked signals: hexadecimal mask. */
+  readonly blockedSignals: string;
+  /** The caller's descriptors beyond the first three. They go to the program and are closed here. */
+  readonly descriptors: readonly Fd[];
   /** Leave the program running after so many milliseconds. */
   readonly stopAfterMs: number | undefined;
   /** False: no seccomp filter, so no look-ups and read() files. */
@@ -62,9 +69,11 @@ export function record(request: RecordRequest): Recording {
   const fileUse = new FileUse(paths);
   const snapshots = new Snapshots(paths);
   const faultAround = new FaultAround();
-  const waker = new Waker([SIGCHLD, SIGINT, SIGTERM]);
+  const waker = new Waker([SIGCHLD, ...HANDLED]);
+  const signals = new OwnSignals(request);
   // Fault-around first: what was mapped must be registered before anything else is done about it.
-  const tracer = new Tracer([faultAround, fileUse, snapshots, ...(request.observers ?? [])], waker);
+  const observers = [faultAround, fileUse, snapshots, ...(request.observers ?? [])];
+  const tracer = new Tracer(observers, waker, (signal) => signals.programStopped(signal));
   let listener: Fd | undefined;
   try {
     const program = startWaiting({
@@ -73,13 +82,21 @@ export function record(request: RecordRequest): Recording {
       env: request.env,
       openFiles: request.openFiles,
       ignoredSignals: request.ignoredSignals,
+      blockedSignals: request.blockedSignals,
+      descriptors: request.descriptors,
     });
     listener = prepare(program, tracer, request);
     const startedAt = Date.now();
     const begun = process.hrtime.bigint();
     program.release();
     // From here on the program runs; it ends, or it is left running.
-    const finished = tracer.run(untilInterrupted(tracer, request, fileUse), () => PROGRESS_MS);
+    const finished = tracer.run(
+      (woken) => {
+        request.onProgress?.({ processes: tracer.liveThreads.length, lookups: fileUse.lookups.size });
+        return signals.askToLeave(woken, tracer.rootPid);
+      },
+      () => PROGRESS_MS,
+    );
     const leftRunning = finished ? [] : leaveRunning(tracer, snapshots, listener);
     refuseIfNotStarted(tracer, request);
     const durationMs = Number(process.hrtime.bigint() - begun) / 1e6;
@@ -90,7 +107,8 @@ export function record(request: RecordRequest): Recording {
         startedAt,
         durationMs,
         method: {
-          pages: faultAround.refused ? 'fault-around' : 'exact',
+          // Without the filter nobody tells of new mappings.
+          pages: faultAround.refused || listener === undefined ? 'fault-around' : 'exact',
           lookups: listener === undefined ? 'unseen' : 'seen',
           kernel: release(),
         },
@@ -116,7 +134,7 @@ function prepare(program: WaitingProgram, tracer: Tracer, request: RecordRequest
   }
   if (!request.filter || !mayFilter(request.command.program)) return undefined;
   const isRoot = process.getuid?.() === 0;
-  const listener = program.installFilter(recorderFilter({ arrivals: false }), !isRoot);
+  const listener = program.installFilter(recorderFilter({ arrivals: tracer.wantsArrivals }), !isRoot);
   if (listener !== undefined) askForHandOver(listener);
   tracer.listenTo(listener);
   return listener;
@@ -124,43 +142,37 @@ function prepare(program: WaitingProgram, tracer: Tracer, request: RecordRequest
 
 /** Without root a filter needs no_new_privs, and that would take a set-uid program's rights. */
 function mayFilter(program: string): boolean {
-  return process.getuid?.() === 0 || (statSync(program).mode & 0o6000) === 0;
-}
-
-function untilInterrupted(tracer: Tracer, request: RecordRequest, fileUse: FileUse) {
-  const deadline =
-    request.stopAfterMs === undefined ? Number.POSITIVE_INFINITY : Date.now() + request.stopAfterMs;
-  let graceEnds = Number.POSITIVE_INFINITY;
-  return (signals: ReadonlySet<number>): boolean => {
-    request.onProgress?.({ processes: tracer.liveProcesses.length, lookups: fileUse.lookups.size });
-    // The terminal sends Ctrl-C to the program as well: it decides, for a while.
-    if (signals.has(SIGINT) && graceEnds === Number.POSITIVE_INFINITY) graceEnds = Date.now() + GRACE_MS;
-    else if (signals.has(SIGINT)) return true;
-    const now = Date.now();
-    return signals.has(SIGTERM) || now >= deadline || now >= graceEnds;
-  };
+  if (process.getuid?.() === 0) return true;
+  return ((statOrNothing(program)?.mode ?? 0) & 0o6000) === 0 && !hasFileCapabilities(program);
 }
 
 function leaveRunning(tracer: Tracer, snapshots: Snapshots, listener: Fd | undefined): Pid[] {
-  const processes = tracer.liveProcesses;
-  for (const process of processes) if (!process.borrowsMemory) snapshots.take(process.image, process.pid);
-  tracer.leave();
-  // The filter outlives us: somebody must go on answering it.
+  const threads = tracer.liveThreads;
+  for (const { process, tid } of threads) if (!process.borrowsMemory) snapshots.take(process.image, tid);
+  // The filter outlives us: somebody must go on answering it. Two listeners would wait for each other's notices.
   if (listener !== undefined) startWithFd('keeper', listener);
-  return processes.map((process) => toPid(process.pid));
+  tracer.listenTo(undefined);
+  tracer.leave();
+  return threads.map(({ process }) => toPid(process.pid));
 }
 
 /** The stub exits with execve's errno when the program cannot be executed. */
 function refuseIfNotStarted(tracer: Tracer, request: RecordRequest): void {
   const ended = tracer.rootEnded;
   if (tracer.images.length > 1 || ended?.kind !== 'exited') return;
+  const { program } = request.command;
+  const missing = errnoName(ended.code) === 'ENOENT';
   throw new WinnowError({
     code: 'E_PROGRAM_START',
     kind: 'input',
     exitCode: 126,
-    what: `the kernel refused to execute the program (errno ${ended.code})`,
-    where: request.command.program,
-    next: 'start it without winnow to see whether it works there; is its interpreter or loader installed?',
+    what: missing
+      ? 'the interpreter or loader that the program names is not there'
+      : `the kernel refused to execute the program (${errnoName(ended.code)})`,
+    where: missing ? `${program}, which needs ${interpreterOf(program) ?? 'it'}` : program,
+    next: missing
+      ? 'install it, or correct the first line of the script'
+      : 'start it without winnow to see whether it works there',
   });
 }
 
@@ -183,6 +195,7 @@ function collectNotes(
     found.push(notes.setUidChild([...seen.fileUse.setUid]));
   }
   if (seen.faultAround.refused) found.push(notes.faultAround());
+  if (seen.faultAround.sandboxed > 0) found.push(notes.sandboxed(seen.faultAround.sandboxed));
   if (seen.snapshots.lost > 0) found.push(notes.lost(seen.snapshots.lost));
   if (seen.leftRunning.length > 0) found.push(notes.leftRunning(seen.leftRunning));
   return found;
@@ -197,3 +210,9 @@ const ptraceRefused = (cause: PtraceFailed): WinnowError =>
     next: 'in a container allow ptrace (--cap-add=SYS_PTRACE or a seccomp profile with it); with yama set kernel.yama.ptrace_scope to 1 or less',
     cause,
   });
+
+function interpreterOf(program: string): string | undefined {
+  const found = probeProgram(program);
+  if (found.kind === 'script') return found.interpreter;
+  return found.kind === 'elf' ? found.interp : undefined;
+}

@@ -1,8 +1,9 @@
 /** From what a person typed to the file that will be executed. */
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, join, resolve } from 'node:path';
+import { accessSync, constants } from 'node:fs';
+import { delimiter } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { requireRunnable } from '../elf/probe.ts';
+import { statOrNothing } from './stat.ts';
 
 /**
  * The absolute path of a program: a name without a slash is searched in PATH, as execvp does.
@@ -11,7 +12,7 @@ import { requireRunnable } from '../elf/probe.ts';
  * the errors for machines that winnow does not know.
  */
 export function resolveProgram(name: string, cwd: string, path: string | undefined): string {
-  const found = name.includes('/') ? resolve(cwd, name) : searchPath(name, cwd, path ?? '/usr/bin:/bin');
+  const found = name.includes('/') ? absolute(cwd, name) : searchPath(name, cwd, path ?? '/usr/bin:/bin');
   if (found === undefined) {
     throw new WinnowError({
       code: 'E_PROGRAM_NOT_FOUND',
@@ -26,11 +27,19 @@ export function resolveProgram(name: string, cwd: string, path: string | undefin
   return found;
 }
 
+/** Not path.resolve: `link/../x` is not `x` where `link` is a symbolic link. */
+function absolute(folder: string, path: string): string {
+  if (path === '') return folder;
+  if (path.startsWith('/')) return path;
+  const plain = path.replace(/^(\.\/+)+/, '');
+  return folder.endsWith('/') ? `${folder}${plain}` : `${folder}/${plain}`;
+}
+
 function searchPath(name: string, cwd: string, path: string): string | undefined {
   let unusable: string | undefined;
   for (const folder of path.split(delimiter)) {
-    const candidate = join(resolve(cwd, folder), name);
-    if (statSync(candidate, { throwIfNoEntry: false })?.isFile() !== true) continue;
+    const candidate = absolute(absolute(cwd, folder), name);
+    if (statOrNothing(candidate)?.isFile() !== true) continue;
     try {
       accessSync(candidate, constants.X_OK);
       return candidate;

@@ -2,14 +2,16 @@
  * What an image has touched of the files it maps: a snapshot of its page tables while its memory is
  * still there, at execve's entry and when its last thread ends. Snapshots of one image are joined.
  */
-import { statSync } from 'node:fs';
-import { PAGE_SIZE, type Pid } from '../base/brands.ts';
+import { PAGE_SIZE, type Pid, userAddress } from '../base/brands.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
-import { backedPages } from '../sys/pagemap.ts';
+import { type AddressRange, backedPages } from '../sys/pagemap.ts';
+import type { Notice } from '../sys/seccomp.ts';
 import type { Observer, TraceEvent } from './events.ts';
+import { SYS } from './filter.ts';
 import { FilePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
-import type { Image } from './tracees.ts';
+import { statOrNothing } from './stat.ts';
+import type { Image, Thread } from './tracees.ts';
 
 export class Snapshots implements Observer {
   readonly #pages = new Map<Image, FilePages>();
@@ -23,6 +25,7 @@ export class Snapshots implements Observer {
 
   observe(event: TraceEvent): void {
     if (event.kind === 'memory-ending') this.take(event.image, event.tid);
+    if (event.kind === 'call' && event.notice.nr === SYS.munmap) this.#takeUnmapped(event.image, event);
     if (event.kind !== 'image-replacing' || event.thread.process.borrowsMemory) return;
     const target = this.#paths.execTarget(event.thread, event.notice);
     if (target !== undefined && isExecutableFile(target)) this.take(event.image, event.thread.tid);
@@ -32,8 +35,23 @@ export class Snapshots implements Observer {
   take(image: Image, id: number): void {
     // The stub that starts the program is ours, not the program's.
     if (image.program === '') return;
+    this.#add(image, id);
+  }
+
+  /** What is about to be unmapped disappears from the page tables. */
+  #takeUnmapped(
+    image: Image,
+    { thread, notice }: { readonly thread: Thread; readonly notice: Notice },
+  ): void {
+    const start = Number(notice.args[0]);
+    const end = start + Number(notice.args[1]);
+    const within = image.mapped.some((range) => range.start < end && range.end > start);
+    if (within) this.#add(image, thread.tid, { start: userAddress(start), end: userAddress(end) });
+  }
+
+  #add(image: Image, id: number, within?: AddressRange): void {
     try {
-      addSnapshot(id, this.pagesOf(image));
+      addSnapshot(id, this.pagesOf(image), within);
     } catch {
       this.lost++;
     }
@@ -50,13 +68,15 @@ export class Snapshots implements Observer {
 }
 
 function isExecutableFile(path: string): boolean {
-  const stats = statSync(path, { throwIfNoEntry: false });
+  const stats = statOrNothing(path);
   return stats?.isFile() === true && (stats.mode & 0o111) !== 0;
 }
 
 /** @throws where the process is gone. */
-export function addSnapshot(id: Pid | number, into: FilePages): void {
-  const files = readMaps(id as Pid).filter(ofRegularFile);
+export function addSnapshot(id: Pid | number, into: FilePages, within?: AddressRange): void {
+  const files = readMaps(id as Pid)
+    .filter(ofRegularFile)
+    .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
   const backed = backedPages(id as Pid, files);
   let at = 0;
   for (const mapping of files) {

@@ -24,6 +24,8 @@ export interface Image {
   uffd: Fd | undefined;
   /** Mappings that are not registered there yet. */
   unregistered: AddressRange[];
+  /** Where files were mapped since the image began, as far as it was noticed; what is unmapped stays. */
+  mapped: readonly AddressRange[];
   /** Address of a `syscall` instruction for calls made on the tracee's behalf; 0 where none was found. */
   syscallAt: bigint;
   ended: Ended | undefined;
@@ -47,15 +49,16 @@ export interface Thread {
   started: boolean;
   /** Its exit event has been seen; the memory may live on in other threads. */
   exiting: boolean;
-  /** A plan for its next interrupt stop. */
-  atInterrupt: (() => void) | undefined;
+  /** Plans for its next interrupt stop. */
+  atInterrupt: (() => void)[];
 }
 
-/** /proc/PID/mem of the process's current memory; undefined if it is gone. */
-export function openMemory(process: Process): Fd | undefined {
+/** The memory of a thread's process, to read and write; undefined if it is gone. */
+export function openMemory({ process, tid }: Thread): Fd | undefined {
   if (process.memory === undefined) {
     try {
-      process.memory = openSync(`/proc/${process.pid}/mem`, 'r');
+      // By the thread's id: a leader that has exited shows no memory.
+      process.memory = openSync(`/proc/${tid}/mem`, 'r+');
     } catch {
       return undefined;
     }

@@ -19,7 +19,8 @@ import { SIGCHLD, type Waker } from '../sys/wake.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
 import { EndedDuringCall } from './inject.ts';
-import { readArgv, readProgram, readTgid } from './proc.ts';
+import { Newborn } from './newborn.ts';
+import { readArgv, readFamily, readProgram } from './proc.ts';
 import { type Image, type Process, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
 
 const OPTIONS =
@@ -32,6 +33,9 @@ const OPTIONS =
 
 const SIGTRAP = 5;
 const GROUP_STOPS: ReadonlySet<number> = new Set([19, 20, 21, 22]);
+const PROT_EXEC = 4n;
+/** While leaving: how often to look for orphans. */
+const LEAVING_MS = 100;
 /** Stops dealt with in one go before notices get their turn again. */
 const STOPS_A_TURN = 64;
 
@@ -40,15 +44,18 @@ export class Tracer implements Control {
   readonly #waker: Waker;
   #listener: Fd | undefined;
   readonly #threads = new Map<Tid, Thread>();
-  readonly #early = new Set<Tid>();
+  readonly #newborn = new Newborn();
+  readonly #onStopped: (signal: number) => void;
   readonly #images: Image[] = [];
   #root: Process | undefined;
   #rootEnded: Ended | undefined;
   #leaving = false;
 
-  constructor(observers: readonly Observer[], waker: Waker) {
+  /** @param onStopped told when job control has stopped the first process. */
+  constructor(observers: readonly Observer[], waker: Waker, onStopped: (signal: number) => void = () => {}) {
     this.#observers = observers;
     this.#waker = waker;
+    this.#onStopped = onStopped;
   }
 
   get images(): readonly Image[] {
@@ -60,8 +67,15 @@ export class Tracer implements Control {
     return this.#rootEnded;
   }
 
-  get liveProcesses(): readonly Process[] {
-    return [...new Set([...this.#threads.values()].map(({ process }) => process))];
+  /** A thread that still runs of each process. */
+  get liveThreads(): readonly Thread[] {
+    const found = new Map<Process, Thread>();
+    for (const thread of this.#threads.values()) if (!thread.exiting) found.set(thread.process, thread);
+    return [...found.values()];
+  }
+
+  get rootPid(): Pid | undefined {
+    return this.#root?.pid;
   }
 
   /**
@@ -78,6 +92,11 @@ export class Tracer implements Control {
     thread.started = true;
   }
 
+  /** Whether any observer asks for `module-mapped`. */
+  get wantsArrivals(): boolean {
+    return this.#observers.some(({ wantsArrivals }) => wantsArrivals === true);
+  }
+
   listenTo(listener: Fd | undefined): void {
     this.#listener = listener;
   }
@@ -88,11 +107,12 @@ export class Tracer implements Control {
    * @returns whether the tree has ended.
    */
   run(interrupted: (signals: ReadonlySet<number>) => boolean, timeoutMs: () => number): boolean {
-    while (this.#threads.size > 0) {
+    while (this.#threads.size + this.#newborn.size > 0) {
       const woken = this.#waker.wait(this.#listener, timeoutMs());
       if (woken.listener && this.#listener !== undefined) this.#answer(this.#listener);
       if (woken.listenerGone) this.#listener = undefined;
       if (woken.signals.has(SIGCHLD)) this.#drainStops();
+      if (this.#newborn.size > 0) this.#adoptOrphans();
       if (interrupted(woken.signals)) return false;
     }
     return true;
@@ -102,17 +122,20 @@ export class Tracer implements Control {
   leave(): void {
     this.#leaving = true;
     for (const thread of this.#threads.values()) {
-      thread.atInterrupt = undefined;
-      attempt(() => pt.interrupt(thread.tid));
+      thread.atInterrupt = [];
+      // One that has exited never stops again; as a leader it may stay for long.
+      if (thread.exiting) this.#forget(thread);
+      else attempt(() => pt.interrupt(thread.tid));
     }
     this.run(
       () => false,
-      () => -1,
+      () => LEAVING_MS,
     );
   }
 
   afterCall(thread: Thread, then: (result: bigint) => void): void {
-    thread.atInterrupt = () => then(BigInt.asIntN(64, pt.getRegisters(thread.tid).get('rax')));
+    thread.atInterrupt.push(() => then(BigInt.asIntN(64, pt.getRegisters(thread.tid).get('rax'))));
+    if (thread.atInterrupt.length > 1) return;
     attempt(() => pt.interrupt(thread.tid));
   }
 
@@ -125,6 +148,11 @@ export class Tracer implements Control {
         const image = thread.process.image;
         const execve = notice.nr === SYS.execve || notice.nr === SYS.execveat;
         this.#emit({ kind: execve ? 'image-replacing' : 'call', image, thread, notice });
+        if (notice.nr === SYS.mmap && this.wantsArrivals && (notice.args[2] & PROT_EXEC) !== 0n) {
+          this.afterCall(thread, (at) => {
+            if (at > 0n) this.#emit({ kind: 'module-mapped', image, thread, at });
+          });
+        }
       }
     } finally {
       letGo(listener, notice.id);
@@ -147,10 +175,7 @@ export class Tracer implements Control {
 
   #dispatch(event: WaitEvent): void {
     const thread = this.#threads.get(event.tid);
-    if (thread === undefined) {
-      if (event.kind === 'stop') this.#early.add(event.tid);
-      return;
-    }
+    if (thread === undefined) return this.#newborn.keep(event);
     attempt(
       () => this.#handle(thread, event),
       (late) => this.#dispatch(late),
@@ -158,6 +183,8 @@ export class Tracer implements Control {
   }
 
   #handle(thread: Thread, event: WaitEvent): void {
+    // A newborn that is killed at once has no first stop.
+    if (event.kind !== 'stop') thread.started = true;
     switch (event.kind) {
       case 'exited':
         return this.#remove(thread, { kind: 'exited', code: event.code });
@@ -182,7 +209,7 @@ export class Tracer implements Control {
         this.#handleBirth(thread, event, tid(pt.eventMessage(thread.tid)));
         return this.#goOn(thread);
       case pt.PTRACE_EVENT_EXEC:
-        this.#handleExec(thread, tid(pt.eventMessage(thread.tid)));
+        this.#handleExec(thread);
         return this.#goOn(thread);
       case pt.PTRACE_EVENT_EXIT:
         this.#handleExit(thread);
@@ -193,12 +220,29 @@ export class Tracer implements Control {
   }
 
   #handleBirth(parent: Thread, event: number, child: Tid): void {
-    const isThread = event === pt.PTRACE_EVENT_CLONE && readTgid(child) === parent.process.pid;
+    if (this.#threads.has(child)) return;
+    const isThread = event === pt.PTRACE_EVENT_CLONE && readFamily(child).group === parent.process.pid;
     const process = isThread
       ? parent.process
       : this.#newProcess(pid(child), parent.process.image, event === pt.PTRACE_EVENT_VFORK);
-    const thread = this.#newThread(child, process);
-    if (this.#early.delete(child)) this.#begin(thread);
+    this.#welcome(this.#newThread(child, process));
+  }
+
+  /** Those whose parent was killed before it could report them. */
+  #adoptOrphans(): void {
+    for (const orphan of this.#newborn.orphans()) {
+      const { group, parent } = readFamily(orphan);
+      const byPid = (wanted: number): Process | undefined =>
+        this.liveThreads.find(({ process }) => process.pid === wanted)?.process;
+      const process =
+        byPid(group) ?? this.#newProcess(pid(orphan), (byPid(parent) ?? this.#root)?.image, false);
+      this.#welcome(this.#newThread(orphan, process));
+    }
+  }
+
+  /** On with what it has reported already. */
+  #welcome(thread: Thread): void {
+    for (const event of this.#newborn.take(thread.tid)) this.#dispatch(event);
   }
 
   #begin(thread: Thread): void {
@@ -215,11 +259,12 @@ export class Tracer implements Control {
 
   #handleStop(thread: Thread, signal: number): void {
     if (!thread.started) return this.#begin(thread);
-    const then = thread.atInterrupt;
-    thread.atInterrupt = undefined;
-    if (then !== undefined) then();
+    const plans = thread.atInterrupt;
+    thread.atInterrupt = [];
+    for (const plan of plans) plan();
     if (this.#leaving || !GROUP_STOPS.has(signal)) return this.#goOn(thread);
     pt.listen(thread.tid);
+    if (this.#root !== undefined && thread.tid === tid(this.#root.pid)) this.#onStopped(signal);
   }
 
   #handleSignal(thread: Thread, signal: number): void {
@@ -231,14 +276,13 @@ export class Tracer implements Control {
     this.#goOn(thread, signal);
   }
 
-  #handleExec(thread: Thread, former: Tid): void {
+  #handleExec(thread: Thread): void {
     const { process } = thread;
     // All other threads are gone, and the caller has become the leader.
     for (const other of process.threads) if (other !== thread.tid) this.#threads.delete(other);
     process.threads.clear();
     process.threads.add(thread.tid);
     thread.exiting = false;
-    void former;
     const before = process.image;
     before.ended = { kind: 'execed' };
     this.#emit({ kind: 'image-ended', image: before });
@@ -277,15 +321,20 @@ export class Tracer implements Control {
   #goOn(thread: Thread, signal = 0): void {
     if (!this.#leaving) return pt.resume(thread.tid, signal);
     pt.detach(thread.tid, signal);
+    this.#forget(thread);
+  }
+
+  #forget(thread: Thread): void {
+    const { process } = thread;
     this.#threads.delete(thread.tid);
-    thread.process.threads.delete(thread.tid);
-    if (thread.process.threads.size > 0) return;
-    thread.process.image.ended = { kind: 'left-running' };
-    releaseProcess(thread.process);
+    process.threads.delete(thread.tid);
+    if (process.threads.size > 0) return;
+    process.image.ended = { kind: 'left-running' };
+    releaseProcess(process);
   }
 
   #newThread(id: Tid, process: Process): Thread {
-    const thread: Thread = { tid: id, process, started: false, exiting: false, atInterrupt: undefined };
+    const thread: Thread = { tid: id, process, started: false, exiting: false, atInterrupt: [] };
     process.threads.add(id);
     this.#threads.set(id, thread);
     return thread;
@@ -293,6 +342,7 @@ export class Tracer implements Control {
 
   #newProcess(id: Pid, parent: Image | undefined, borrowsMemory: boolean): Process {
     const image = this.#newImage(id, parent, parent?.program ?? '', parent?.argv ?? []);
+    image.mapped = parent?.mapped ?? [];
     return { pid: id, image, threads: new Set(), borrowsMemory, memory: undefined, pidfd: undefined };
   }
 
@@ -307,6 +357,7 @@ export class Tracer implements Control {
       loader: [],
       uffd: undefined,
       unregistered: [],
+      mapped: [],
       syscallAt: 0n,
       ended: undefined,
     };

@@ -7,13 +7,13 @@
  * mask is not known, so it is emptied; descriptors 0 to 2 that were closed are open on /dev/null.
  */
 import { readFileSync } from 'node:fs';
-import type { Caller } from './caller.ts';
+import { type Caller, OWN_VARIABLES } from './caller.ts';
+import { keepOpen } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
 
 const RLIMIT_NOFILE = 7;
 const SIG_SETMASK = 2;
 const SIGNALS = 64;
-const OWN_VARIABLES = ['WINNOW_CALLER_NOFILE', 'WINNOW_CALLER_SIGIGN'];
 
 const execv = libc.func('int execv(const char *path, void **argv)');
 const unsetenv = libc.func('int unsetenv(const char *name)');
@@ -30,12 +30,14 @@ function restoreLimit(openFiles: number): void {
   setrlimit(RLIMIT_NOFILE, limit);
 }
 
-function restoreSignals(ignored: bigint): void {
+function restoreSignals(ignored: bigint, blocked: bigint): void {
   // SIGKILL, SIGSTOP and the C library's own two refuse; nobody can have changed them.
   for (let signal = 1; signal <= SIGNALS; signal += 1) {
     signalRaw(signal, (ignored >> BigInt(signal - 1)) & 1n ? 1 : 0);
   }
-  sigprocmask(SIG_SETMASK, Buffer.alloc(128), null);
+  const mask = Buffer.alloc(128);
+  mask.writeBigUInt64LE(blocked);
+  sigprocmask(SIG_SETMASK, mask, null);
 }
 
 /** The last `count` arguments of this process, as bytes without the ending zero. */
@@ -59,7 +61,8 @@ export function replaceProcess(path: string, argv: readonly Uint8Array[], caller
   for (const name of OWN_VARIABLES) unsetenv(name);
   const words = argv.map((word) => Buffer.concat([word, Buffer.of(0)]));
   restoreLimit(caller.openFiles);
-  restoreSignals(BigInt(`0x${caller.ignoredSignals}`));
+  restoreSignals(BigInt(`0x${caller.ignoredSignals}`), BigInt(`0x${caller.blockedSignals}`));
+  for (const fd of caller.descriptors) keepOpen(fd);
   execv(path, [...words, null]);
   return lastErrno();
 }

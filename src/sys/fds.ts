@@ -10,6 +10,8 @@ const closeRaw = libc.func('int close(int fd)');
 const lseekRaw = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
 const pipe2Raw = libc.func('int pipe2(void *fds, int flags)');
 
+const fcntl = libc.func('int fcntl(int fd, int command, int value)');
+
 const O_CLOEXEC = 0o2000000;
 
 /** A descriptor of this process; the holder closes it. */
@@ -25,6 +27,18 @@ export function openPidfd(process: Pid): Fd | undefined {
 export function borrowFd(pidfd: Fd, fd: number): Fd | undefined {
   const borrowed = Number(syscall3(SYS_pidfd_getfd, pidfd, fd, 0));
   return borrowed < 0 ? undefined : borrowed;
+}
+
+/** Whether a descriptor of this process is open. */
+export function isOpen(fd: Fd): boolean {
+  const F_GETFD = 1;
+  return fcntl(fd, F_GETFD, 0) >= 0;
+}
+
+/** Takes close-on-exec off a descriptor; one that is not open is left alone. */
+export function keepOpen(fd: Fd): void {
+  const F_SETFD = 2;
+  fcntl(fd, F_SETFD, 0);
 }
 
 export const closeFd = (fd: Fd): void => void closeRaw(fd);

@@ -8,12 +8,12 @@ import koffi from 'koffi';
 
 export const libc = koffi.load(null);
 
-const errnoName = new Map<number, string>(
+const errnoNames = new Map<number, string>(
   Object.entries(koffi.os.errno).map(([name, value]) => [Number(value), name]),
 );
 
+/** `ENOENT` for 2. */
+export const errnoName = (value: number): string => errnoNames.get(value) ?? `errno ${value}`;
+
 /** The errno of the last failed call on this thread, as its name (`ENOENT`). */
-export function lastErrno(): string {
-  const value = koffi.errno();
-  return errnoName.get(value) ?? `errno ${value}`;
-}
+export const lastErrno = (): string => errnoName(koffi.errno());

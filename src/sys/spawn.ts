@@ -14,6 +14,7 @@
 import koffi from 'koffi';
 import { type Pid, pid } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
+import { OWN_VARIABLES } from './caller.ts';
 import { lastErrno, libc } from './libc.ts';
 
 export type Stdio =
@@ -112,7 +113,6 @@ const RUSAGE_SIZE = 144;
 const ERRNO_NAMES = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [Number(value), name]));
 
 /** Winnow's own variables, which the launch script sets for winnow and no program should see. */
-const OWN_VARIABLES = new Set(['WINNOW_CALLER_NOFILE', 'WINNOW_CALLER_SIGIGN']);
 
 /**
  * Starts a program.
@@ -125,7 +125,7 @@ export function startProcess(options: SpawnOptions): Pid {
   const argv = [...options.argv, null];
   const env: (string | null)[] = [];
   for (const [name, value] of Object.entries(options.env)) {
-    if (value !== undefined && !OWN_VARIABLES.has(name)) env.push(`${name}=${value}`);
+    if (value !== undefined && !OWN_VARIABLES.includes(name)) env.push(`${name}=${value}`);
   }
   env.push(null);
   const started: [number] = [0];

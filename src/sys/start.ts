@@ -8,9 +8,9 @@
  */
 import { readSync, writeSync } from 'node:fs';
 import { type Pid, pid } from '../base/brands.ts';
-import { borrowFd, closeFd, type Fd, openPidfd } from './fds.ts';
+import { borrowFd, closeFd, type Fd, isOpen, openPidfd } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
-import { runtimeFile } from './wake.ts';
+import { runtimeFile } from './runtime.ts';
 
 const posixSpawn = libc.func(
   'int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attr, const char **argv, const char **envp)',
@@ -32,6 +32,10 @@ export interface StartOptions {
   readonly openFiles: number;
   /** Signals to ignore, hexadecimal mask. */
   readonly ignoredSignals: string;
+  /** Signals to block, hexadecimal mask. */
+  readonly blockedSignals: string;
+  /** The caller's descriptors beyond the first three, for the program; closed here. */
+  readonly descriptors: readonly Fd[];
 }
 
 /** A stub that waits. Exactly one of `release` and `abandon` must be called. */
@@ -56,9 +60,11 @@ export function startWaiting(options: StartOptions): WaitingProgram {
   try {
     // dup2 onto itself is how posix_spawn keeps one descriptor over exec.
     actionsDup2(actions, theirs, theirs);
-    // Node may have put close-on-exec on its own three too.
-    for (const fd of [0, 1, 2]) actionsDup2(actions, fd, fd);
-    const argv = ['stub', String(theirs), String(options.openFiles), options.ignoredSignals, options.program];
+    // Node has put close-on-exec on all that it inherited.
+    const inherited = options.descriptors.filter(isOpen);
+    for (const fd of [0, 1, 2, ...inherited]) actionsDup2(actions, fd, fd);
+    const { ignoredSignals, blockedSignals } = options;
+    const setUp = [String(theirs), String(options.openFiles), ignoredSignals, blockedSignals];
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`);
     const started: [number] = [0];
     const error: number = posixSpawn(
@@ -66,11 +72,13 @@ export function startWaiting(options: StartOptions): WaitingProgram {
       runtimeFile('stub'),
       actions,
       null,
-      [...argv, ...options.argv, null],
+      ['stub', ...setUp, options.program, ...options.argv, null],
       [...env, null],
     );
     // Now, or the read below would not end if the stub dies.
     closeFd(theirs);
+    // A pipe's other end must not wait for us.
+    for (const fd of inherited) closeFd(fd);
     if (error !== 0) {
       closeFd(ours);
       throw new Error(`posix_spawn of the stub: errno ${error}`);

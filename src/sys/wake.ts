@@ -1,14 +1,21 @@
 /** Waiting for several things at once: a trapped call, a stopped tracee, a signal, a time. */
 import { readSync, writeSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import koffi, { type LibraryHandle } from 'koffi';
 import { WinnowError } from '../base/errors.ts';
 import { closeFd, type Fd, openPipe } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
+import { runtimeFile } from './runtime.ts';
 
+export const SIGHUP = 1;
 export const SIGINT = 2;
+export const SIGQUIT = 3;
+export const SIGUSR1 = 10;
+export const SIGUSR2 = 12;
 export const SIGTERM = 15;
 export const SIGCHLD = 17;
+export const SIGTSTP = 20;
+export const SIGTTIN = 21;
+export const SIGTTOU = 22;
 
 const SA_RESTART = 0x10000000;
 /** glibc's struct sigaction: handler, 128 bytes of mask, flags, restorer. */
@@ -122,11 +129,4 @@ const dlopen = libc.func('uintptr_t dlopen(const char *path, int flags)');
 function handlerAddress(): bigint {
   const RTLD_NOW = 2;
   return BigInt(dlsym(dlopen(runtimeFile('wake.so'), RTLD_NOW), 'winnow_wake'));
-}
-
-/** A file of the C runtime: `dist/runtime/NAME`, from dist/src/sys as from src/sys. */
-export function runtimeFile(name: string): string {
-  const here = fileURLToPath(import.meta.url);
-  const root = here.includes('/dist/') ? '../../runtime/' : '../../dist/runtime/';
-  return fileURLToPath(new URL(`${root}${name}`, import.meta.url));
 }

@@ -63,7 +63,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const { openStore } = await import('../../profile/store.ts');
   const { record } = await import('../../record/recorder.ts');
   const { resolveProgram } = await import('../../record/resolve.ts');
-  const { dieBySignal, readCaller } = await import('../../sys/caller.ts');
+  const { dieBySignal, exitNow, readCaller } = await import('../../sys/caller.ts');
   const caller = readCaller();
   const cwd = process.cwd();
   const command = { program: resolveProgram(words[0] ?? '', cwd, caller.env.PATH), argv: words, cwd };
@@ -84,7 +84,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   if (options.quiet !== true) say(summary(name, profile, recording.run));
   const { ended } = recording;
   if (ended?.kind === 'killed') dieBySignal(ended.signal);
-  process.exitCode = ended?.kind === 'exited' ? ended.code : 0;
+  exitNow(ended?.kind === 'exited' ? ended.code : 0);
 }
 
 async function snapshotProcess(
