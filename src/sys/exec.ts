@@ -62,7 +62,8 @@ export function replaceProcess(path: string, argv: readonly Uint8Array[], caller
   const words = argv.map((word) => Buffer.concat([word, Buffer.of(0)]));
   restoreLimit(caller.openFiles);
   restoreSignals(BigInt(`0x${caller.ignoredSignals}`), BigInt(`0x${caller.blockedSignals}`));
-  for (const fd of caller.descriptors) keepOpen(fd);
+  // Node marks all that it inherits close-on-exec, the first three too.
+  for (const fd of [0, 1, 2, ...caller.descriptors]) keepOpen(fd);
   execv(path, [...words, null]);
   return lastErrno();
 }
