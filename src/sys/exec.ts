@@ -1,10 +1,10 @@
 /**
  * Replaces this process by another program, with the state that the caller of winnow set.
  *
- * Node raises the soft limit on open files, ignores SIGPIPE, resets other ignored signals and sets the
- * signal mask; `bin/winnow` notes what was there before (caller.ts). The environment is passed on as the
- * C library holds it and arguments are bytes: text that is not UTF-8 survives. Limits: the caller's signal
- * mask is not known, so it is emptied; descriptors 0 to 2 that were closed are open on /dev/null.
+ * Node raises the soft limit on open files, ignores SIGPIPE, resets other ignored signals, sets the signal
+ * mask and marks descriptors close-on-exec; `bin/winnow` notes what was there before (caller.ts). The
+ * environment is passed on as the C library holds it and arguments are bytes: text that is not UTF-8
+ * survives. Limits: descriptors 0 to 2 that were closed are open on /dev/null.
  */
 import { readFileSync } from 'node:fs';
 import { type Caller, OWN_VARIABLES } from './caller.ts';
