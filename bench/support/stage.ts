@@ -2,11 +2,12 @@
  * Sets the stage: one disk that holds what every program uses, with the images inside, and the modes in
  * which each program can be run there.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import type { Mode, Step } from '../../src/bench/model.ts';
 import { vmtouchSteps } from '../../src/bench/peer.ts';
+import { probeProgram } from '../../src/elf/probe.ts';
 import { workingSet } from '../../src/profile/stats.ts';
 import type { Variant } from '../options.ts';
 import { PROBE, type Ready } from '../prefetch.ts';
@@ -38,11 +39,20 @@ export function fillDisk(work: string, recorded: readonly Recorded[], cleanup: C
     ]),
   ]);
   for (const file of [VMTOUCH, PROBE]) paths.push(file, ...librariesOf(file));
+  paths.push(...paths.flatMap(interpreterOf));
   const closure = closureOf(paths.filter((path) => path.startsWith('/')));
   const disk = makeDisk(work, Math.ceil((bytesOf(closure) * 1.1 + SPARE_BYTES) / 4096) * 4096, cleanup);
   disk.mount('rw');
   populate(disk.root, closure, work);
   return disk;
+}
+
+/** What the kernel opens by itself to run a file: named by no system call, so in no profile. */
+function interpreterOf(file: string): string[] {
+  if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true) return [];
+  const kind = probeProgram(file);
+  if (kind.kind === 'script') return [kind.interpreter];
+  return kind.kind === 'elf' && kind.interp !== undefined ? [kind.interp] : [];
 }
 
 function librariesOf(file: string): string[] {
