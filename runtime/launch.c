@@ -107,7 +107,7 @@ static void prefetch(u32 user, u64 random) {
   if (sys_fstat(fd, &stat) >= 0 && only_owner_writes(&stat, user)) {
     long have = sys_read(fd, head_bytes, sizeof head_bytes);
     const struct plan_header *head = (const struct plan_header *)head_bytes;
-    if (have > 0 && plan_head_is_good(head, (u64)have, (u64)stat.size) && !plan_is_warm(head, random))
+    if (have > 0 && plan_head_is_good(head, (u64)have, (u64)stat.size) && !plan_is_warm(head, random, user))
       prefetch_start(fd, head);
   }
   sys_close(fd);

@@ -7,8 +7,8 @@
 /* The head of a plan is whole and of this version; `have` bytes of it are at `head`, of a file of `size`. */
 int plan_head_is_good(const struct plan_header *head, u64 have, u64 size);
 
-/* Whether the pages of the probes are in memory; `random` chooses where to begin. */
-int plan_is_warm(const struct plan_header *head, u64 random);
+/* Whether the pages of the probes are in memory; `random` chooses where to begin, `user` is who asks. */
+int plan_is_warm(const struct plan_header *head, u64 random, u32 user);
 
 /* Starts to fetch what the plan says and returns soon; never fails loudly. `fd` is the plan's file. */
 void prefetch_start(int fd, const struct plan_header *head);

@@ -226,6 +226,10 @@ static inline long sys_pread(int fd, void *buffer, unsigned long size, long offs
   return sys_call4(17, fd, (long)buffer, (long)size, offset);
 }
 
+static inline long sys_mincore(void *at, unsigned long size, u8 *pages) {
+  return sys_call3(27, (long)at, (long)size, (long)pages);
+}
+
 static inline long sys_alarm(unsigned seconds) { return sys_call3(37, seconds, 0, 0); }
 
 static inline long sys_getpid(void) { return sys_call3(39, 0, 0, 0); }

@@ -4,6 +4,7 @@ import {
   appendFileSync,
   chmodSync,
   chownSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -51,6 +52,31 @@ describe('the prefetch', () => {
   it('does so from the launcher itself where orphans are not reaped', async () => {
     spawnSync(scene.program, ['reaper', scene.launch, 'x', 'exit', '0']);
     expect(await scene.residentAfter(isPlanned)).toBe(PLANNED);
+  });
+
+  it.skipIf(!process.env.CI && !isRoot)('tells warm from cold on overlayfs too (needs root)', async () => {
+    const at = (name: string): string => join(scene.folder, `overlay-${name}`);
+    for (const name of ['lower', 'upper', 'work', 'merged']) mkdirSync(at(name));
+    writePages(join(at('lower'), 'data'), 2048);
+    const layers = `lowerdir=${at('lower')},upperdir=${at('upper')},workdir=${at('work')}`;
+    expect(spawnSync('mount', ['-t', 'overlay', 'none', '-o', layers, at('merged')]).status).toBe(0);
+    try {
+      const path = join(at('merged'), 'data');
+      scene.build({ files: [{ path, extents: scene.extents }] });
+      const { probes } = decodePlan(readFileSync(scene.plan), scene.plan);
+      const pages = probes.map(({ page }) => page).sort((a, b) => a - b);
+      evict(path);
+      spawnSync(scene.program, ['load', path, ...pages.map(String)]);
+      const warm = scene.resident(path);
+      start();
+      await settled();
+      expect(scene.resident(path)).toBe(warm);
+      evict(path);
+      start();
+      expect(await scene.residentAfter(isPlanned, path)).toBe(PLANNED);
+    } finally {
+      spawnSync('umount', [at('merged')]);
+    }
   });
 
   it('repeats the look-ups and survives those that fail', async () => {
