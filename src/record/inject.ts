@@ -23,8 +23,10 @@ import {
   TraceeGone,
 } from '../sys/ptrace.ts';
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
+import { isPending } from './proc.ts';
 
 const SIGTRAP = 5;
+const SIGCONT = 18;
 const SIGSTOP = 19;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 const NO_SYSCALL = 0xffffffffffffffffn;
@@ -53,7 +55,8 @@ export function withCalls<T>(
   const result = body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args, held));
   setRegisters(tid, saved);
   setSignalMask(tid, mask);
-  if (held.stopped) sendSignal(tid, SIGSTOP);
+  // A SIGCONT since then takes it back, as it does with one that waits.
+  if (held.stopped && !isPending(tid, SIGCONT)) sendSignal(tid, SIGSTOP);
   return result;
 }
 
