@@ -1,10 +1,11 @@
 /** The suite's report: data, JSON file, and the table in docs/measurements.md. */
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Machine } from '../../src/bench/machine.ts';
 import type { ModeResult } from '../../src/bench/model.ts';
 import { geometricMean, type RatioSummary, type Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
+import { makeFolders } from '../../src/profile/store-files.ts';
 import { formatBytes, formatMs, formatShare } from '../../src/term/format.ts';
 import type { Setting } from './throttle.ts';
 
@@ -56,7 +57,7 @@ export interface SuiteReport {
 
 /** Writes the whole report, samples too, beside its final place and renames it. */
 export function writeJsonReport(path: string, report: SuiteReport): void {
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   replace(path, `${JSON.stringify({ winnow: 'bench-suite', version: 1, ...report }, null, 2)}\n`);
 }
 
@@ -69,7 +70,7 @@ export function writeMarkdown(path: string, report: SuiteReport): void {
   const block = `${BEGIN}\n${renderMarkdown(report)}${END}`;
   const from = text.indexOf(BEGIN);
   const to = text.indexOf(END, from);
-  mkdirSync(dirname(path), { recursive: true });
+  makeFolders(dirname(path));
   if (from < 0 || to < 0) replace(path, `${text.trimEnd()}\n\n${block}\n`);
   else replace(path, text.slice(0, from) + block + text.slice(to + END.length));
 }

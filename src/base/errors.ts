@@ -60,3 +60,9 @@ export function errnoOf(error: unknown): string | undefined {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return undefined;
 }
+
+/** What `explain` makes of a failed system call's errno; every other error comes back as it is. */
+export function explainErrno(error: unknown, explain: (errno: string) => WinnowError): unknown {
+  const errno = errnoOf(error);
+  return errno === undefined || error instanceof WinnowError ? error : explain(errno);
+}

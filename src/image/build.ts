@@ -26,7 +26,7 @@ import { type PrefetchOptions, planPrefetch } from '../prefetch/plan.ts';
 import { noProfile } from '../profile/errors.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
-import { makeFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
+import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
 import { type Launcher, readLauncher, sha256 } from './launcher.ts';
@@ -171,14 +171,5 @@ function linkOrCopy(from: string, to: string): void {
     if (errnoOf(error) !== 'EPERM' && errnoOf(error) !== 'EOPNOTSUPP' && errnoOf(error) !== 'EMLINK')
       throw error;
     copyFileSync(from, to);
-  }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -1,5 +1,5 @@
 /** Errors about images. */
-import { errnoOf, WinnowError } from '../base/errors.ts';
+import { explainErrno, WinnowError } from '../base/errors.ts';
 
 export const noImage = (name: string, where: string, similar: readonly string[]): WinnowError =>
   new WinnowError({
@@ -67,22 +67,36 @@ export const runtimeMissing = (path: string, what: string, cause?: unknown): Win
   });
 
 /** The error for a failed system call while an image is built; other errors come back as they are. */
-export function imageFailure(error: unknown, path: string): unknown {
-  const errno = errnoOf(error);
-  if (errno === undefined || error instanceof WinnowError) return error;
-  const at = { where: path, cause: error, kind: 'environment' } as const;
-  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+export const imageFailure = (error: unknown, path: string): unknown =>
+  explainErrno(error, (errno) => {
+    const at = { where: path, cause: error, kind: 'environment' } as const;
+    if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+      return new WinnowError({
+        ...at,
+        code: 'E_IMAGE_FULL',
+        what: 'the disk or the quota is full; an image that was there before is unchanged',
+        next: 'make room, or choose another store (--store DIR), and build again',
+      });
+    }
     return new WinnowError({
       ...at,
-      code: 'E_IMAGE_FULL',
-      what: 'the disk or the quota is full; an image that was there before is unchanged',
-      next: 'make room, or choose another store (--store DIR), and build again',
+      code: 'E_IMAGE_WRITE',
+      what: `the image cannot be written: ${errno}`,
+      next: 'check the owner, the mode and the disk of the store, or choose another one (--store DIR)',
     });
-  }
-  return new WinnowError({
-    ...at,
-    code: 'E_IMAGE_WRITE',
-    what: `the image cannot be written: ${errno}`,
-    next: 'check the owner, the mode and the disk of the store, or choose another one (--store DIR)',
   });
-}
+
+/** The error for a failed system call while a command is installed; other errors come back as they are. */
+export const installFailure = (error: unknown, path: string): unknown =>
+  explainErrno(
+    error,
+    (errno) =>
+      new WinnowError({
+        code: 'E_INSTALL_WRITE',
+        kind: 'environment',
+        what: `the command cannot be installed: ${errno}`,
+        where: path,
+        next: 'choose a folder that you may write: --dir DIR',
+        cause: error,
+      }),
+  );

@@ -1,8 +1,10 @@
 /** Puts an image's launcher on PATH as an ordinary command: a symbolic link, nothing more. */
 import { randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, WinnowError } from '../base/errors.ts';
+import { makeFolders } from '../profile/store-files.ts';
+import { installFailure } from './image-errors.ts';
 import type { Image } from './images.ts';
 
 export interface InstallOptions {
@@ -64,20 +66,6 @@ function checkName(name: string): void {
   });
 }
 
-/** Node's own recursive mkdir never returns where a folder can never be made (/proc/none; Node 20). */
-function makeFolders(path: string): void {
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return;
-    const parent = dirname(path);
-    if (errnoOf(error) !== 'ENOENT' || parent === path || lstatSync(parent, { throwIfNoEntry: false }))
-      throw error;
-    makeFolders(parent);
-    mkdirSync(path);
-  }
-}
-
 /** @throws WinnowError E_INSTALL_EXISTS, E_INSTALL_WRITE, E_USAGE; what was there before is unchanged then. */
 export function installImage(image: Image, options: InstallOptions): Installed {
   checkName(options.as);
@@ -91,16 +79,7 @@ export function installImage(image: Image, options: InstallOptions): Installed {
     symlinkSync(target, temporary);
     renameSync(temporary, path);
   } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === undefined || error instanceof WinnowError) throw error;
-    throw new WinnowError({
-      code: 'E_INSTALL_WRITE',
-      kind: 'environment',
-      what: `the command cannot be installed: ${errno}`,
-      where: path,
-      next: 'choose a folder that you may write: --dir DIR',
-      cause: error,
-    });
+    throw installFailure(error, path);
   } finally {
     rmSync(temporary, { force: true });
   }

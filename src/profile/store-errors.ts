@@ -1,5 +1,5 @@
 /** Errors about the store's folders and files. */
-import { errnoOf, WinnowError } from '../base/errors.ts';
+import { explainErrno, WinnowError } from '../base/errors.ts';
 
 export const storeWritable = (path: string): WinnowError =>
   new WinnowError({
@@ -56,50 +56,48 @@ export const importFailure = (path: string, why: string): WinnowError =>
   });
 
 /** The error for a failed export; other errors come back as they are. */
-export function exportFailure(error: unknown, path: string): unknown {
-  const errno = errnoOf(error);
-  if (errno === undefined || error instanceof WinnowError) return error;
-  return new WinnowError({
-    code: 'E_CANNOT_WRITE',
-    kind: 'environment',
-    what: `this file cannot be written: ${errno}`,
-    where: path,
-    next: 'check that its folder exists, is yours and has room',
-    cause: error,
-  });
-}
+export const exportFailure = (error: unknown, path: string): unknown =>
+  explainErrno(
+    error,
+    (errno) =>
+      new WinnowError({
+        code: 'E_CANNOT_WRITE',
+        kind: 'environment',
+        what: `this file cannot be written: ${errno}`,
+        where: path,
+        next: 'check that its folder exists, is yours and has room',
+        cause: error,
+      }),
+  );
 
 /** The error for a failed system call on the store; other errors come back as they are. */
-export function storeFailure(error: unknown, path: string): unknown {
-  const errno = errnoOf(error);
-  if (errno === undefined || error instanceof WinnowError) return error;
+export const storeFailure = (error: unknown, path: string): unknown =>
+  explainErrno(error, (errno) => storeErrno(errno, path, error));
+
+function storeErrno(errno: string, path: string, cause: unknown): WinnowError {
+  const at = { kind: 'environment', where: path, cause } as const;
   if (errno === 'ENOSPC' || errno === 'EDQUOT') {
     return new WinnowError({
+      ...at,
       code: 'E_STORE_FULL',
-      kind: 'environment',
       what: 'the disk or the quota is full; what was there before is unchanged',
-      where: path,
       next: 'make room, or choose another store (--store DIR), and try again',
-      cause: error,
     });
   }
   if (errno === 'EACCES' || errno === 'EPERM' || errno === 'EROFS') {
     return new WinnowError({
+      ...at,
       code: 'E_STORE_DENIED',
-      kind: 'environment',
       what: errno === 'EROFS' ? 'the file system is read-only' : 'you may not read or write this',
-      where: path,
       next: 'check the owner and the mode, or choose another store (--store DIR)',
-      cause: error,
     });
   }
   if (errno === 'ENOTDIR' || errno === 'EISDIR' || errno === 'ELOOP') return storeNotAFolder(path);
   return new WinnowError({
+    ...at,
     code: 'E_STORE_IO',
-    kind: 'environment',
-    what: `the store cannot be used: ${errno}`,
-    where: path,
+    // What is missing is made: ENOENT is left for places such as /proc and links that lead nowhere.
+    what: errno === 'ENOENT' ? 'nothing can be made here' : `the store cannot be used: ${errno}`,
     next: 'check the disk and the path, or choose another store (--store DIR)',
-    cause: error,
   });
 }

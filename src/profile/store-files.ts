@@ -13,6 +13,7 @@ import {
   fchmodSync,
   fstatSync,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -66,11 +67,30 @@ export function trustedFolder(path: string): number | undefined {
   }
 }
 
+/**
+ * Makes a folder and its parents. Node's own recursive mkdir never returns where a folder can never be
+ * made (/proc/none/x; Node 20).
+ * @throws what mkdir throws
+ */
+export function makeFolders(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o755 });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return;
+    const parent = dirname(path);
+    // Where the parent is there, also as a link that leads nowhere, no more can be done.
+    if (errnoOf(error) !== 'ENOENT' || parent === path || lstatSync(parent, { throwIfNoEntry: false }))
+      throw error;
+    makeFolders(parent);
+    makeFolders(path);
+  }
+}
+
 /** Makes the folder and its parents; the folder itself gets `mode` whatever the umask. */
 export function makeFolder(path: string, mode: number): void {
   if (trustedFolder(path) !== undefined) return;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    makeFolders(dirname(path));
     mkdirSync(path, { mode });
     chmodSync(path, mode);
   } catch (error) {
@@ -163,7 +183,8 @@ export function removeLeftovers(folder: string): void {
   }
 }
 
-function syncFolder(path: string): void {
+/** After a rename in it: the new name outlives a power cut. */
+export function syncFolder(path: string): void {
   const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     fsyncSync(fd);
