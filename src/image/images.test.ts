@@ -199,6 +199,23 @@ describe('finding images', () => {
     );
   });
 
+  it('finds one under a name that a person gave: the one built last', () => {
+    const command = { program, argv: ['true', 'a'], cwd: '/' };
+    for (const [name, builtAt] of [
+      ['first', 1],
+      ['second', 3],
+      ['third', 2],
+    ] as const) {
+      const path = join(build(name).path, 'manifest.json');
+      writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), builtAt }));
+    }
+    build('broken');
+    writeFileSync(join(imagesDir, 'broken', 'manifest.json'), '');
+    expect(findImage(dirs, command).name).toBe('second');
+    build('true-a');
+    expect(findImage(dirs, command).name).toBe('true-a');
+  });
+
   it('drops one with all its versions', () => {
     build('one');
     build('one');

@@ -101,7 +101,10 @@ export function findImage(imagesDirs: readonly string[], command: Command): Imag
   const images = listImages(imagesDirs).flatMap(({ name, path, manifest }) =>
     manifest instanceof WinnowError ? [] : [{ name, path, manifest }],
   );
-  const exact = images.find(({ manifest }) => commandKey(manifest.command) === key);
+  // Under a name that a person gave: the one built last.
+  const [exact] = images
+    .filter(({ manifest }) => commandKey(manifest.command) === key)
+    .sort((a, b) => b.manifest.builtAt - a.manifest.builtAt);
   if (exact !== undefined) return exact;
   const same = images.filter(({ manifest }) => manifest.command.program === command.program);
   const [only] = same;

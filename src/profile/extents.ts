@@ -1,6 +1,6 @@
 /** Extents: runs of pages of one file, ascending and apart. */
 import { type PageIndex, pageIndex, pagesIn } from '../base/brands.ts';
-import type { Extent } from './model.ts';
+import type { Extent, Run } from './model.ts';
 
 /** The extents that cover `pages`, in any order and with repetitions. */
 export function toExtents(pages: Iterable<PageIndex>): Extent[] {
@@ -65,4 +65,19 @@ export function fromDeltas(deltas: readonly number[], pages: number): Extent[] |
     end += gap + count;
   }
   return extents;
+}
+
+/**
+ * The run without pages past the end of a file: its size may have changed between the touch of a page and
+ * the look at its size.
+ */
+export function withoutPagesPastEnd(run: Run): Run {
+  const processes = run.processes.map((process) => ({
+    ...process,
+    pages: process.pages.map((pages) => {
+      const size = run.files[pages.file]?.identity.size ?? 0;
+      return { ...pages, extents: clampExtents(pages.extents, size) };
+    }),
+  }));
+  return { ...run, processes };
 }

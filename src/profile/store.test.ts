@@ -136,6 +136,23 @@ describe('findByCommand', () => {
     expect(made.findByCommand(other).name).toBe(name);
     expect(made.findByCommand(git)).toEqual({ name: 'git-status', profile: undefined });
   });
+
+  it('finds one under a name that a person gave: the one recorded last, passing over broken ones', () => {
+    const made = store();
+    const git = command('/a', 'git', 'status');
+    made.addRun('older', gitRun(2));
+    made.addRun('mine', gitRun(1));
+    made.addRun('oldest', gitRun(3));
+    made.addRun('log', gitRun(0, { command: command('/a', 'git', 'log') }));
+    writeFileSync(join(dir, 'profiles', 'broken.wnp'), 'winnow-profile', { mode: 0o600 });
+    expect(made.findByCommand(git)).toEqual({ name: 'mine', profile: made.read('mine') });
+    made.addRun('git-status', gitRun(9));
+    expect(made.findByCommand(git).name).toBe('git-status');
+    made.drop('git-status');
+    // Another command's profile keeps the default name; this one's is found all the same.
+    made.addRun('git-status', gitRun(0, { command: { ...git, program: '/opt/git' } }));
+    expect(made.findByCommand(git).name).toBe('mine');
+  });
 });
 
 describe('merge, export and import', () => {

@@ -16,7 +16,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { decodeProfile, encodeProfile } from './codec.ts';
 import { nameTaken, noProfile } from './errors.ts';
-import { clampExtents } from './extents.ts';
+import { withoutPagesPastEnd } from './extents.ts';
 import { mergeRuns } from './merge.ts';
 import type { Command, Profile, Run } from './model.ts';
 import { checkName, commandKey, defaultName, distinctName, isValidName, similarNames } from './name.ts';
@@ -69,7 +69,10 @@ export interface Store {
   read(name: string): Profile;
   /** The profile whose newest run is the newest of all. @throws WinnowError E_NO_PROFILE */
   newest(): Profile;
-  /** Finds a command's profile under its default name, or under `NAME-xxxxxx` where another has that. */
+  /**
+   * Finds a command's profile: under its default name, under `NAME-xxxxxx` where another command has
+   * that, else the one recorded last of those whose newest run is of this command, whatever their names.
+   */
   findByCommand(command: Command): Found;
   /** Makes the folders and checks that a run could be added: before a program is started for an hour. */
   prepare(name: string): void;
@@ -123,22 +126,16 @@ function readFrom(dir: string, name: string): Profile | undefined {
   return bytes === undefined ? undefined : { ...decodeProfile(bytes, path), name };
 }
 
-/** The size of a file may have changed between the touch of a page and the look at its size. */
-function withoutPagesPastEnd(run: Run): Run {
-  const processes = run.processes.map((process) => ({
-    ...process,
-    pages: process.pages.map((pages) => {
-      const size = run.files[pages.file]?.identity.size ?? 0;
-      return { ...pages, extents: clampExtents(pages.extents, size) };
-    }),
-  }));
-  return { ...run, processes };
-}
-
 const keyOf = (profile: Profile): string | undefined => {
   const newest = profile.runs[0];
   return newest === undefined ? undefined : commandKey(newest.command);
 };
+
+const startedAt = (profile: Profile): number => profile.runs[0]?.startedAt ?? 0;
+
+/** The profile whose newest run is the newest of all. */
+const newestOf = (profiles: readonly Profile[]): Profile | undefined =>
+  [...profiles].sort((a, b) => startedAt(b) - startedAt(a))[0];
 
 class FolderStore implements Store {
   readonly dir: string;
@@ -178,13 +175,10 @@ class FolderStore implements Store {
   }
 
   newest(): Profile {
-    const listed = this.list().map(({ profile }) => profile);
-    const profiles = listed.flatMap((profile) => (profile instanceof WinnowError ? [] : [profile]));
-    const startedAt = (profile: Profile): number => profile.runs[0]?.startedAt ?? 0;
-    const newest = profiles.sort((a, b) => startedAt(b) - startedAt(a))[0];
+    const newest = newestOf(this.#readable());
     if (newest !== undefined) return newest;
-    const problem = listed.find((profile) => profile instanceof WinnowError);
-    if (problem !== undefined) throw problem;
+    const problem = this.list()[0]?.profile;
+    if (problem instanceof WinnowError) throw problem;
     throw new WinnowError({
       code: 'E_NO_PROFILE',
       kind: 'input',
@@ -201,6 +195,8 @@ class FolderStore implements Store {
       const profile = this.#find(name);
       if (profile !== undefined && keyOf(profile) === key) return { name, profile };
     }
+    const named = newestOf(this.#readable().filter((profile) => keyOf(profile) === key));
+    if (named !== undefined) return { name: named.name, profile: named };
     const isFree = this.#find(plain) === undefined;
     return { name: isFree ? plain : distinctName(command), profile: undefined };
   }
@@ -249,6 +245,10 @@ class FolderStore implements Store {
         throw storeFailure(error, path);
       }
     });
+  }
+
+  #readable(): Profile[] {
+    return this.list().flatMap(({ profile }) => (profile instanceof WinnowError ? [] : [profile]));
   }
 
   #find(name: string): Profile | undefined {
