@@ -27,7 +27,7 @@ function traces(talk: string): string[] {
 }
 
 describe('the suite', () => {
-  const canRun = it.skipIf(!canMount);
+  const canRun = it.skipIf(!process.env.CI && !canMount);
 
   canRun('leaves nothing after a dry run (needs root and loop devices)', () => {
     const words = [MAIN, '--programs', 'true', '--dry-run', '--no-install'];

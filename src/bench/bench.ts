@@ -1,10 +1,10 @@
 /** One command measured: plain, from its image, and with the peer, warm and cold. */
 import { coldMaker, mayDropCaches, type WorkingFile } from './cold.ts';
 import { describeMachine, devicesOf } from './machine.ts';
-import type { BenchReport, Mode, Section, Step } from './model.ts';
+import type { BenchReport, Mode, Section, Step, Warning } from './model.ts';
 import { readPeerPath, vmtouchSteps } from './peer.ts';
 import { interleave, runMode } from './run.ts';
-import { type Flags, type Warning, warningsFor } from './warnings.ts';
+import { type Flags, warningsFor } from './warnings.ts';
 
 export interface BenchOptions {
   readonly plain: Step;

@@ -2,7 +2,6 @@
 import type { ExitStatus } from '../sys/spawn.ts';
 import type { Machine } from './machine.ts';
 import type { RatioSummary, Summary } from './stats.ts';
-import type { Warning } from './warnings.ts';
 
 /** A program to start: what is executed, and its argv. */
 export interface Step {
@@ -57,6 +56,20 @@ export interface ColdState {
   readonly workingSetBytes?: number;
   /** The files with most of it, in bytes. */
   readonly residentFiles: readonly { readonly path: string; readonly bytes: number }[];
+}
+
+export type WarningCode =
+  | 'few-runs'
+  | 'noisy'
+  | 'outliers'
+  | 'failed'
+  | 'not-cold'
+  | 'lookups-warm'
+  | 'very-short';
+
+export interface Warning {
+  readonly code: WarningCode;
+  readonly text: string;
 }
 
 export interface BenchReport {

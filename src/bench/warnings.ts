@@ -1,21 +1,7 @@
 /** Everything a measurement may warn of: a closed list, whose advice knows the flags in use. */
 import { formatBytes, formatPlural, formatShare } from '../term/format.ts';
-import type { ModeResult, Section } from './model.ts';
+import type { ModeResult, Section, Warning } from './model.ts';
 import { slowOutliers } from './stats.ts';
-
-export type WarningCode =
-  | 'few-runs'
-  | 'noisy'
-  | 'outliers'
-  | 'failed'
-  | 'not-cold'
-  | 'lookups-warm'
-  | 'very-short';
-
-export interface Warning {
-  readonly code: WarningCode;
-  readonly text: string;
-}
 
 /** What the person asked for, as far as advice depends on it. */
 export interface Flags {

@@ -42,7 +42,10 @@ export interface PrefetchOptions {
   readonly workers?: number;
 }
 
-/** Enough that one waits for a folder while another asks for data; more measured no better. */
+/**
+ * On a loop device (20,000 requests a second), 2, 4 and 8 workers measured within noise of each other on
+ * git, R and chromium; 1 was slower.
+ */
 const WORKERS = 4;
 const MOST_LOOKUPS = 20_000;
 
