@@ -72,6 +72,19 @@ describe('workingSet', () => {
     ]);
   });
 
+  it('sets quick recordings aside where thorough ones say more, and counts them where none does', () => {
+    const quick = (age: number): Run => ({
+      ...oneFile(age, [extent(0, 16)]),
+      method: { pages: 'fault-around', lookups: 'unseen', kernel: '6.18.0' },
+    });
+    const mixed = workingSet({ name: 'x', runs: [quick(0), oneFile(1, [extent(3, 1)])] });
+    expect(mixed).toMatchObject({ runs: 1, setAside: 1, fullWeight: 1 });
+    expect(mixed.files[0]?.extents).toMatchObject([{ page: 3, count: 1, hits: 1, weight: 1 }]);
+    const alone = workingSet({ name: 'x', runs: [quick(0), quick(1)] });
+    expect(alone).toMatchObject({ runs: 2, setAside: 0 });
+    expect(alone.files[0]?.extents).toMatchObject([{ page: 0, count: 16, hits: 2 }]);
+  });
+
   it('agrees with counting page by page', () => {
     fc.assert(fc.property(arbitraryProfile(true, 16), (profile) => expectSameAsCounting(profile)));
   });
@@ -90,9 +103,13 @@ describe('workingSet', () => {
 
 /** The plain way: a map from page to the runs that used it. */
 function expectSameAsCounting(profile: Profile): void {
+  const level = ({ method }: Run): number =>
+    method.lookups === 'unseen' ? 0 : method.pages === 'exact' ? 2 : 1;
+  const best = Math.max(...profile.runs.map(level));
+  const runs = profile.runs.filter((run) => level(run) === best);
   for (const file of workingSet(profile).files) {
     const counted = new Map<number, { ages: Set<number>; mapped: boolean }>();
-    profile.runs.forEach((run, age) => {
+    runs.forEach((run, age) => {
       const first = run.files.findIndex(
         (used, index) =>
           used.path === file.path && run.processes.some((p) => p.pages.some((of) => of.file === index)),

@@ -50,8 +50,10 @@ export interface WorkingLookup extends Lookup {
 }
 
 export interface WorkingSet {
-  /** How many runs the profile has. */
+  /** How many runs are counted: the most thorough ones of the profile. */
   readonly runs: number;
+  /** How many of its runs are not, because others say more. */
+  readonly setAside: number;
   /** Weight of what every run used. */
   readonly fullWeight: number;
   /** Sorted by order, then path. */
@@ -211,11 +213,27 @@ function workingLookups(runs: readonly Run[]): WorkingLookup[] {
   return lookups.sort(byOrder);
 }
 
-/** The working set of the command as a whole, over all processes of all runs. */
+/** Look-ups seen, pages exact: what a run can say, in one number. */
+function thoroughness({ method }: Run): number {
+  if (method.lookups === 'unseen') return 0;
+  return method.pages === 'exact' ? 2 : 1;
+}
+
+/**
+ * The runs that say most. A quick recording rounds pages up and knows no look-ups: beside a thorough one it
+ * would add pages that nothing used, and its silence would count against what it cannot see.
+ */
+function mostThorough(profile: Profile): readonly Run[] {
+  const best = Math.max(0, ...profile.runs.map(thoroughness));
+  return profile.runs.filter((run) => thoroughness(run) === best);
+}
+
+/** The working set of the command as a whole, over all processes of its most thorough runs. */
 export function workingSet(profile: Profile): WorkingSet {
-  const { runs } = profile;
+  const runs = mostThorough(profile);
   return {
     runs: runs.length,
+    setAside: profile.runs.length - runs.length,
     fullWeight: runs.reduce((sum, _run, age) => sum + weightOf(age), 0),
     files: workingFiles(runs.map((run, age) => ({ age, run, processes: run.processes }))),
     lookups: workingLookups(runs),
@@ -225,7 +243,8 @@ export function workingSet(profile: Profile): WorkingSet {
 /** The same, process by process: in the order in which the newest run that has one started it. */
 export function processSets(profile: Profile): ProcessSet[] {
   const groups = new Map<string, { first: UsedProcess; parts: Map<number, UsedProcess[]> }>();
-  profile.runs.forEach((run, age) => {
+  const runs = mostThorough(profile);
+  runs.forEach((run, age) => {
     for (const process of run.processes) {
       const key = JSON.stringify([process.program, ...process.argvShape]);
       const group = groups.get(key) ?? { first: process, parts: new Map<number, UsedProcess[]>() };
@@ -237,7 +256,7 @@ export function processSets(profile: Profile): ProcessSet[] {
   });
   return [...groups.values()].map(({ first, parts }) => {
     const list = [...parts].flatMap(([age, processes]) => {
-      const run = profile.runs[age];
+      const run = runs[age];
       return run === undefined ? [] : [{ age, run, processes }];
     });
     return {

@@ -43,6 +43,12 @@ export class FaultAround implements Observer {
   /** Seccomp filters of the stub: the caller's and ours. */
   #filters: number | undefined;
   readonly #segments = new Map<string, readonly LoadSegment[]>();
+  readonly #wanted: boolean;
+
+  /** @param wanted false where nobody would tell of new mappings: then it is not worth its page faults. */
+  constructor(wanted: boolean) {
+    this.#wanted = wanted;
+  }
 
   observe(event: TraceEvent, control: Control): void {
     if (event.kind === 'image-started') this.#start(event.thread);
@@ -61,7 +67,7 @@ export class FaultAround implements Observer {
     image.startFiles = [...new Set(mappings.filter(({ inode }) => inode !== 0n).map(({ path }) => path))];
     image.loader = mappings.filter(({ path }) => LOADER_NAME.test(path));
     image.syscallAt = findSyscall(memory, mappings);
-    if (this.refused || image.syscallAt === 0n || this.#isSandboxed(thread)) return;
+    if (!this.#wanted || this.refused || image.syscallAt === 0n || this.#isSandboxed(thread)) return;
     withCalls(thread.tid, image.syscallAt, (call) => {
       const theirs = call(SYS_userfaultfd, UFFD_FLAGS);
       if (theirs < 0n) {

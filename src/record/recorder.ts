@@ -68,7 +68,7 @@ export function record(request: RecordRequest): Recording {
   const paths = new PathReader();
   const fileUse = new FileUse(paths);
   const snapshots = new Snapshots(paths);
-  const faultAround = new FaultAround();
+  const faultAround = new FaultAround(request.filter);
   const waker = new Waker([SIGCHLD, ...HANDLED]);
   const signals = new OwnSignals(request);
   // Fault-around first: what was mapped must be registered before anything else is done about it.

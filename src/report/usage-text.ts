@@ -29,13 +29,15 @@ function how({ mappedPages, readPages }: FileUsage): string {
   return mappedPages === 0 ? 'read' : 'both';
 }
 
-function heading({ name, command, method, runs, newestRun }: Usage): string {
+function heading({ name, command, method, runs, setAside, newestRun }: Usage): string {
   if (command === undefined || newestRun === undefined) return `${name}: no runs\n`;
   const words = command.argv.map(printable).join(' ');
   const rounded = method?.pages === 'fault-around' ? 'Pages are rounded up to 64 KiB by fault-around.\n' : '';
   const unseen = method?.lookups === 'unseen' ? 'Look-ups and read() were not seen.\n' : '';
+  const aside =
+    setAside === 0 ? '' : `Not counted: ${formatPlural(setAside, 'run')} recorded less thoroughly.\n`;
   const when = formatTime(newestRun);
-  return `${name}: ${words}\n${formatPlural(runs, 'run')}, the last one at ${when}\n${rounded}${unseen}`;
+  return `${name}: ${words}\n${formatPlural(runs, 'run')}, the last one at ${when}\n${aside}${rounded}${unseen}`;
 }
 
 function files({ files, runs }: Usage, colors: Colors): string {

@@ -46,7 +46,7 @@ describe('the report', () => {
     const json = (options: object) => toJson('usage', USAGE_JSON_VERSION, usageJson(usage(), options));
     expectGolden('report/git-status.json', json({ processes: true, lookups: true }));
     expect(Object.keys(JSON.parse(json({})))).toEqual([
-      ...['winnow', 'version', 'name', 'command', 'method', 'runs', 'newestRun', 'oldestRun'],
+      ...['winnow', 'version', 'name', 'command', 'method', 'runs', 'setAside', 'newestRun', 'oldestRun'],
       ...['totals', 'files', 'leftOut', 'notes'],
     ]);
   });

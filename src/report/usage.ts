@@ -75,6 +75,8 @@ export interface Usage {
   readonly method: Method | undefined;
   readonly runs: number;
   /** Milliseconds since the epoch. */
+  /** Quick recordings that are not counted, because others say more. */
+  readonly setAside: number;
   readonly newestRun: number | undefined;
   readonly oldestRun: number | undefined;
   readonly totals: Totals;
@@ -165,6 +167,7 @@ export function usageOf(profile: Profile, stateOf: StateOf): Usage {
     command: newest?.command,
     method: newest?.method,
     runs: set.runs,
+    setAside: set.setAside,
     newestRun: newest?.startedAt,
     oldestRun: profile.runs.at(-1)?.startedAt,
     totals: {

@@ -11,6 +11,7 @@ interface RecordOptions extends StoreOption {
   readonly for?: string;
   readonly pid?: string;
   readonly filter: boolean;
+  readonly quick?: boolean;
   readonly quiet?: boolean;
 }
 
@@ -25,6 +26,7 @@ export function registerRecord(program: Command): void {
     .option('--name <name>', 'name of the profile (default: made from the command)')
     .option('--for <time>', 'leave the program running after this time, e.g. 30s or 5m')
     .option('--pid <pid>', 'take a snapshot of a process that runs already')
+    .option('--quick', 'look at page tables only: costs little, but see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
     .option('-q, --quiet', 'say nothing but errors')
     .passThroughOptions()
@@ -76,7 +78,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
     command,
     ...caller,
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
-    filter: options.filter,
+    filter: options.filter && options.quick !== true,
     onProgress: progress.update,
   });
   progress.clear();
