@@ -4,16 +4,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openStore } from '../src/profile/store.ts';
 import { profileOf, Scene } from './launch-scene.ts';
+import { codeOf, WINNOW, winnowOn } from './support/winnow.ts';
 
 const scene = new Scene();
 const store = join(scene.folder, 'store');
-const WINNOW = join(import.meta.dirname, '..', 'bin', 'winnow');
 afterAll(() => scene.drop());
 
-const winnow = (...words: readonly string[]) => {
-  const [command = '', ...rest] = words;
-  return spawnSync(WINNOW, [...command.split(' '), '--store', store, ...rest], { encoding: 'utf8' });
-};
+const on = winnowOn(store);
+const winnow = (command: string, ...words: readonly string[]) => on(command, words);
 
 beforeAll(() => {
   const files = [{ path: scene.data, extents: scene.extents }];
@@ -46,6 +44,18 @@ describe('from a profile to a command', () => {
     expect(winnow('image drop', 'sample').stderr).toContain('dropped sample');
   });
 
+  it('finds a recording and an image under a name that a person gave', () => {
+    const command = ['--', scene.program, 'exit', '23'];
+    expect(winnow('record', '--name', 'mine', ...command).status).toBe(23);
+    expect(winnow('build', ...command).stdout).toMatch(/^built mine: /);
+    expect(winnow('report', ...command).stdout).toContain('mine');
+    expect(winnow('record', ...command).stderr).toContain('recorded mine: ');
+    const run = winnow('run', ...command);
+    expect([run.status, run.stderr]).toEqual([23, '']);
+    winnow('image drop', 'mine');
+    winnow('profile drop', 'mine');
+  });
+
   it('hands the program what a plain exec would', () => {
     const words = [scene.program, 'report', 'a b', ''];
     const options = { encoding: 'utf8', env: { ...process.env, THROUGH_SHELL: '1' } } as const;
@@ -72,9 +82,9 @@ describe('from a profile to a command', () => {
   });
 
   it('says what is wrong, apart from the program’s own exit codes', () => {
-    const code = (...words: readonly string[]) => {
-      const { status, stderr } = winnow(...words);
-      return [status, /winnow: (E_\w+)/.exec(stderr)?.[1]];
+    const code = (command: string, ...words: readonly string[]) => {
+      const ran = winnow(command, ...words);
+      return [ran.status, codeOf(ran)];
     };
     expect(code('run', '--', '/bin/true')).toEqual([125, 'E_NO_IMAGE']);
     expect(code('run', '--', '/nowhere/prog')).toEqual([127, 'E_PROGRAM_NOT_FOUND']);

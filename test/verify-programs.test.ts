@@ -4,8 +4,7 @@ import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { delimiter, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROGRAMS, type RealProgram } from './programs.ts';
-
-const WINNOW = join(import.meta.dirname, '..', 'bin', 'winnow');
+import { winnowOn } from './support/winnow.ts';
 
 let root = '';
 beforeAll(() => {
@@ -26,18 +25,6 @@ function isThere(need: string): boolean {
       return false;
     }
   });
-}
-
-function winnow(folder: string, args: readonly string[], stdin?: string) {
-  const done = spawnSync(WINNOW, args, {
-    cwd: folder,
-    encoding: 'utf8',
-    // A hang must fail its own test and leave the others their turn.
-    timeout: 15_000,
-    killSignal: 'SIGKILL',
-    ...(stdin === undefined ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input: stdin }),
-  });
-  return { status: done.status, signal: done.signal, stdout: done.stdout, stderr: done.stderr };
 }
 
 function setUp(program: RealProgram, folder: string): void {
@@ -68,30 +55,19 @@ describe('the image of a real program behaves like the program', () => {
       spawnSync('cp', ['-a', original, pristine]);
       const stdin = program.stdin === undefined ? undefined : program.files?.[program.stdin];
 
-      const record = winnow(
-        original,
-        ['record', '--store', store, '--name', name, '--', ...program.argv],
-        stdin,
-      );
+      const winnow = winnowOn(store);
+      const record = winnow('record', ['--name', name, '--', ...program.argv], {
+        cwd: original,
+        input: stdin,
+      });
       expect(endOf(record), record.stderr).toEqual(program.ends ?? { code: 0 });
 
-      const build = winnow(original, ['build', '--store', store, '--name', name]);
+      const build = winnow('build', ['--name', name], { cwd: original });
       expect(build.status, build.stderr).toBe(0);
 
       const input = program.stdin === undefined ? [] : ['--stdin', join(pristine, program.stdin)];
-      const verify = winnow(original, [
-        'verify',
-        '--store',
-        store,
-        '--name',
-        name,
-        '--in',
-        pristine,
-        ...input,
-        '--json',
-        '--',
-        ...program.argv,
-      ]);
+      const words = ['--name', name, '--in', pristine, ...input, '--json', '--', ...program.argv];
+      const verify = winnow('verify', words, { cwd: original });
       expect(verify.stdout, verify.stderr).not.toBe('');
       const report = JSON.parse(verify.stdout);
       expect(report.differences).toEqual([]);

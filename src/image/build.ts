@@ -20,7 +20,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { requireRunnable } from '../elf/probe.ts';
-import { insideRoot } from '../prefetch/inside-root.ts';
+import { insideRoot, rootFolder } from '../prefetch/inside-root.ts';
 import type { PlannedPrefetch } from '../prefetch/model.ts';
 import { type PrefetchOptions, planPrefetch } from '../prefetch/plan.ts';
 import { noProfile } from '../profile/errors.ts';
@@ -48,7 +48,7 @@ export interface BuiltImage extends Image {
 
 /**
  * Plans the prefetch of a profile and builds its image, in place of one of the same name.
- * @throws WinnowError E_PROGRAM_…, E_ELF_…, E_NO_PROFILE, E_IMAGE_FULL, E_IMAGE_WRITE, E_STORE_…,
+ * @throws WinnowError E_USAGE (the root), E_PROGRAM_…, E_ELF_…, E_NO_PROFILE, E_IMAGE_FULL, E_IMAGE_WRITE, E_STORE_…,
  *   E_RUNTIME_MISSING; an image that was there before is unchanged then.
  */
 export function buildImage(profile: Profile, options: BuildOptions): BuiltImage {
@@ -56,10 +56,11 @@ export function buildImage(profile: Profile, options: BuildOptions): BuiltImage 
   const command = profile.runs[0]?.command;
   if (command === undefined) throw noProfile(profile.name, [], options.imagesDir);
   const launcher = readLauncher();
-  checkProgram(command, options.root, launcher);
-  const prefetch = planPrefetch(profile, options);
+  const root = options.root === undefined ? undefined : rootFolder(options.root);
+  checkProgram(command, root, launcher);
+  const prefetch = planPrefetch(profile, root === undefined ? options : { ...options, root });
   const plan = encodePlan(prefetch.plan);
-  const manifest = describe({ name, profile, command, launcher, prefetch, root: options.root });
+  const manifest = describe({ name, profile, command, launcher, prefetch, root });
   // The launcher's folder is found through links resolved, and links name each other by this path.
   const imagesDir = resolve(options.imagesDir);
   makeFolder(dirname(imagesDir), 0o700);
@@ -104,7 +105,7 @@ function describe({ name, profile, command, launcher, prefetch, root }: Parts): 
     profile: { name: profile.name, runs: profile.runs.map(({ id }) => id) },
     techniques: ['prefetch'],
     versions: { plan: PLAN_VERSION, launcher: launcher.sha256 },
-    ...(root === undefined ? {} : { root: resolve(root) }),
+    ...(root === undefined ? {} : { root }),
     inputs: prefetch.plan.files.map(({ path, size, mtimeNs, inode }) => ({
       path,
       size,

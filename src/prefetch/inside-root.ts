@@ -1,9 +1,28 @@
 /** Paths of a copied root file system, looked up as its own processes would. */
-import { lstatSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
-import { errnoOf } from '../base/errors.ts';
+import { lstatSync, readlinkSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { errnoOf, explainErrno, WinnowError } from '../base/errors.ts';
 
 const MOST_LINKS = 40;
+
+/** The absolute path of a root that a person named. @throws WinnowError E_USAGE where it is no folder */
+export function rootFolder(path: string): string {
+  const root = resolve(path);
+  const refuse = (what: string): WinnowError =>
+    new WinnowError({
+      code: 'E_USAGE',
+      kind: 'usage',
+      what,
+      where: root,
+      next: 'name the folder that holds the copied root file system: --root DIR',
+    });
+  try {
+    if (statSync(root).isDirectory()) return root;
+  } catch (error) {
+    throw explainErrno(error, (errno) => refuse(`the root cannot be looked up: ${errno}`));
+  }
+  throw refuse('the root is no folder');
+}
 
 function linkTarget(path: string): string | undefined {
   try {
@@ -16,7 +35,7 @@ function linkTarget(path: string): string | undefined {
 }
 
 /**
- * Where `path`, absolute inside `root`, is on this machine. Symbolic links, absolute ones too, never lead
+ * Where `path`, absolute inside `root` (absolute itself), is on this machine. Symbolic links, absolute ones too, never lead
  * out of `root`. Parts that do not exist stay as they are.
  */
 export function insideRoot(root: string, path: string): string {

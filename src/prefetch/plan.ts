@@ -32,7 +32,10 @@ import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
 
 export interface PrefetchOptions {
-  /** Folder of a copied root file system in which the files are looked up; paths stay as they are in it. */
+  /**
+   * Folder of a copied root file system in which the files are looked up, as `rootFolder` gives it; paths
+   * stay as they are in it.
+   */
   readonly root?: string;
   /** Pages between two extents that are read rather than skipped; by default the device decides. */
   readonly gapPages?: number;
@@ -155,8 +158,10 @@ function traitsByDevice(options: PrefetchOptions): (dev: bigint) => DeviceTraits
 
 /** Where symbolic links lead, as a path inside the root; undefined where they lead nowhere. */
 function resolver(root: string | undefined): (path: string) => string | undefined {
-  if (root !== undefined)
-    return (path) => insideRoot(root, path).slice(root.replace(/\/+$/, '').length) || '/';
+  if (root !== undefined) {
+    const prefix = root === '/' ? 0 : root.length;
+    return (path) => insideRoot(root, path).slice(prefix) || '/';
+  }
   return (path) => {
     try {
       return realpathSync.native(path);
