@@ -13,7 +13,7 @@ import { describeMachine } from '../src/bench/machine.ts';
 import { workingSet } from '../src/profile/stats.ts';
 import { measureExactness } from './exactness.ts';
 import { parseOptions, type SuiteOptions, USAGE } from './options.ts';
-import { type ColdOptions, measureCold } from './prefetch.ts';
+import { type ColdOptions, gapName, measureCold } from './prefetch.ts';
 import { measureRecorder } from './recorder-overhead.ts';
 import { type Cleanup, openCleanup } from './support/cleanup.ts';
 import { installMissing, SCRATCH } from './support/programs.ts';
@@ -129,7 +129,16 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
   const disk = fillDisk(work, recorded, cleanup);
   const throttle = attempt(unmeasured, 'throttled settings', () => makeThrottle(disk.number, cleanup));
   const runner = { timed, folder: work, disk, ...(throttle === undefined ? {} : { tasks: throttle.tasks }) };
-  const ready = readyPrograms(runner, recorded, options.variants, unmeasured, talk);
+  const told = options.parts.includes('cold') ? options.settings : [];
+  const variants = [
+    ...options.variants,
+    ...told.flatMap((setting) =>
+      setting.gapPages === undefined
+        ? []
+        : [{ name: gapName(setting), options: { gapPages: String(setting.gapPages) } }],
+    ),
+  ];
+  const ready = readyPrograms(runner, recorded, variants, unmeasured, talk);
   const machine = describeMachine([work]);
   const report: SuiteReport = {
     date: new Date().toISOString(),

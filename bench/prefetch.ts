@@ -37,6 +37,10 @@ export function coldRun(runner: RootRunner, mode: Mode, folder: string): Sample 
   return { ...sample, diskBytes: disk.bytesRead() - before };
 }
 
+const GAP = '--gap ';
+/** Name of the variant whose image knows the setting's device. */
+export const gapName = ({ gapPages }: Setting): string => `${GAP}${gapPages ?? 'none'}`;
+
 /** Measures every program under one setting. Without a `throttle` only `free` is possible. */
 export async function measureCold(
   programs: readonly Ready[],
@@ -49,7 +53,7 @@ export async function measureCold(
   const results: { title: string; modes: ModeResult[] }[] = [];
   for (const program of programs) {
     const modes = await interleave({
-      modes: program.modes,
+      modes: program.modes.filter(({ name }) => !name.includes(GAP) || name.endsWith(gapName(setting))),
       rounds: options.rounds,
       abort: options.abort,
       onRound: (done, rounds) => options.onProgress(`${setting.title}: ${program.title} ${done}/${rounds}`),

@@ -40,14 +40,14 @@ export async function measureRecorder(
       };
     };
     plainRun();
-    const [plain, traced] = await interleave({
-      modes: [{ name: 'plain' }, { name: 'recorded' }],
+    const [plain, traced, quick] = await interleave({
+      modes: [{ name: 'plain' }, { name: 'recorded' }, { name: 'quick' }],
       rounds,
       abort,
       onRound: (done, all) => onProgress(`recorder: ${recorded.program.title} ${done}/${all}`),
       runOnce: async ({ name }) => {
         if (name === 'plain') return plainRun();
-        const run = recordOnce(recorded, store);
+        const run = recordOnce(recorded, store, name === 'quick' ? ['--quick'] : []);
         return {
           wallMs: run.durationMs,
           userMs: 0,
@@ -57,15 +57,19 @@ export async function measureRecorder(
         };
       },
     });
-    if (plain === undefined || traced === undefined) continue;
+    if (plain === undefined || traced === undefined || quick === undefined) continue;
+    const against = (mode: typeof traced) =>
+      pairedRatio(
+        mode.samples.map((sample) => sample.wallMs),
+        plain.samples.map((sample) => sample.wallMs),
+      );
     results.push({
       title: recorded.program.title,
       plainMs: plain.wallMs,
       recordedMs: traced.wallMs,
-      ratio: pairedRatio(
-        traced.samples.map((sample) => sample.wallMs),
-        plain.samples.map((sample) => sample.wallMs),
-      ),
+      ratio: against(traced),
+      quickMs: quick.wallMs,
+      quickRatio: against(quick),
     });
   }
   return results;

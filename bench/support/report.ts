@@ -41,6 +41,9 @@ export interface RecorderResult {
   readonly plainMs: Summary;
   readonly recordedMs: Summary;
   readonly ratio: RatioSummary;
+  /** With `winnow record --quick`. */
+  readonly quickMs: Summary;
+  readonly quickRatio: RatioSummary;
 }
 
 export interface SuiteReport {
@@ -166,6 +169,8 @@ function recorderTable(results: readonly RecorderResult[]): string {
     formatMs(one.plainMs.median),
     formatMs(one.recordedMs.median),
     withInterval(one.ratio),
+    formatMs(one.quickMs.median),
+    withInterval(one.quickRatio),
   ]);
-  return `The program's own time while it is recorded, against plain (warm).\n\n${table(['program', 'plain', 'recorded', 'ratio (95 %)'], rows)}`;
+  return `The program's own time while it is recorded, against plain (warm).\n\n${table(['program', 'plain', 'recorded', 'ratio (95 %)', 'with --quick', 'ratio (95 %)'], rows)}`;
 }

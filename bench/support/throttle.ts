@@ -17,12 +17,14 @@ export interface Setting {
   readonly iops?: number;
   /** Bytes a second. */
   readonly bps?: number;
+  /** What a person would tell `winnow build --gap` of this device: bandwidth over requests, in pages. */
+  readonly gapPages?: number;
 }
 
 export const SETTINGS: readonly Setting[] = [
   { name: 'free', title: 'unthrottled' },
   { name: '3000', title: '3000 IOPS, 125 MB/s', iops: 3000, bps: 125_000_000 },
-  { name: '500', title: '500 IOPS, 100 MB/s', iops: 500, bps: 100_000_000 },
+  { name: '500', title: '500 IOPS, 100 MB/s', iops: 500, bps: 100_000_000, gapPages: 48 },
 ];
 
 export interface Throttle {

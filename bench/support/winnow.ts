@@ -39,10 +39,11 @@ export function freshHostScratch(): void {
 }
 
 /** Records one run into `store` and returns it. @throws WinnowError `E_BENCH_RECORD` */
-export function recordOnce(prepared: Prepared, store: string): Run {
+export function recordOnce(prepared: Prepared, store: string, options: readonly string[] = []): Run {
   freshHostScratch();
   const words = [
     'record',
+    ...options,
     '--store',
     store,
     '--name',
