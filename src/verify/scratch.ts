@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { WinnowError } from '../base/errors.ts';
+import { explainErrno, WinnowError } from '../base/errors.ts';
 
 export interface Scratch {
   /** The session's folder; `drop` removes it. */
@@ -21,9 +21,23 @@ export interface Scratch {
   readonly stderr: string;
 }
 
-/** Makes the session's folder, readable by its owner alone. */
+function unusable(what: string, where: string, cause?: unknown): WinnowError {
+  return new WinnowError({
+    code: 'E_SCRATCH_COPY',
+    kind: 'environment',
+    what,
+    where,
+    next: 'check that the folder exists, is readable, and that there is room under TMPDIR',
+    cause,
+  });
+}
+
+/**
+ * Makes the session's folder, readable by its owner alone.
+ * @throws WinnowError `E_SCRATCH_COPY` where TMPDIR has no place for it.
+ */
 export function openScratch(): Scratch {
-  const root = mkdtempSync(join(tmpdir(), 'winnow-verify-'));
+  const root = makeSessionFolder();
   const at = join(root, 'at');
   return {
     root,
@@ -35,23 +49,34 @@ export function openScratch(): Scratch {
   };
 }
 
+function makeSessionFolder(): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'winnow-verify-'));
+  } catch (error) {
+    throw explainErrno(error, (errno) =>
+      unusable(`no scratch folder can be made: ${errno}`, tmpdir(), error),
+    );
+  }
+}
+
 /**
  * Makes fresh folders for the next run.
- * @throws WinnowError `E_SCRATCH_COPY` when `copyOf` cannot be copied.
+ * @throws WinnowError `E_SCRATCH_COPY` when `copyOf` cannot be copied, or the disk is full.
  */
 export function freshFolders(scratch: Scratch, copyOf: string | undefined): void {
-  for (const folder of [scratch.work, scratch.tmp, scratch.home]) mkdirSync(folder, { recursive: true });
+  try {
+    for (const folder of [scratch.work, scratch.tmp, scratch.home]) mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    throw explainErrno(error, (errno) =>
+      unusable(`no scratch folder can be made: ${errno}`, scratch.root, error),
+    );
+  }
   if (copyOf === undefined) return;
   // cp -a keeps links, modes and times to the nanosecond, which fs.cp does not.
   const copy = spawnSync('cp', ['-a', '--', `${copyOf}/.`, scratch.work], { encoding: 'utf8' });
   if (copy.status === 0) return;
-  throw new WinnowError({
-    code: 'E_SCRATCH_COPY',
-    kind: 'environment',
-    what: `the folder could not be copied: ${(copy.stderr || String(copy.error)).trim().split('\n')[0]}`,
-    where: copyOf,
-    next: 'check that the folder exists, is readable, and that there is room under TMPDIR',
-  });
+  const why = (copy.stderr || String(copy.error)).trim().split('\n')[0];
+  throw unusable(`the folder could not be copied: ${why}`, copyOf);
 }
 
 /** Puts a run's folders aside under `label`; the path they had is free again. Returns the new place. */
