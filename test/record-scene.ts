@@ -72,6 +72,7 @@ export class Scene {
     const done = spawnSync(words[0] ?? '', words.slice(1), {
       encoding: 'utf8',
       timeout: TIME_OUT_MS,
+      killSignal: 'SIGKILL',
       cwd: how.cwd ?? this.folder,
       ...(how.env === undefined ? {} : { env: how.env }),
       ...(how.input === undefined ? {} : { input: how.input }),
@@ -206,6 +207,7 @@ const HEADERS = `
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>

@@ -32,6 +32,7 @@ export function snapshot(text: string): Run {
     startFiles: [],
     loader: [],
     uffd: undefined,
+    uffdInside: undefined,
     unregistered: [],
     mapped: [],
     syscallAt: 0n,

@@ -61,6 +61,8 @@ export class FaultAround implements Observer {
   #start(thread: Thread): void {
     const { process } = thread;
     const { image } = process;
+    // Told once more, for another observer's sake.
+    if (image.uffd !== undefined && image.uffdInside === undefined) return;
     const memory = openMemory(thread);
     if (memory === undefined) return;
     const mappings = readMaps(process.pid);
@@ -69,14 +71,15 @@ export class FaultAround implements Observer {
     image.syscallAt = findSyscall(memory, mappings);
     if (!this.#wanted || this.refused || image.syscallAt === 0n || this.#isSandboxed(thread)) return;
     withCalls(thread.tid, image.syscallAt, (call) => {
-      const theirs = call(SYS_userfaultfd, UFFD_FLAGS);
-      if (theirs < 0n) {
-        this.refused = true;
-        return;
+      // In steps that can be taken up again: a signal may come between them.
+      if (image.uffd === undefined) {
+        image.uffdInside ??= call(SYS_userfaultfd, UFFD_FLAGS);
+        const pidfd = pidfdOf(process);
+        if (image.uffdInside >= 0n && pidfd !== undefined)
+          image.uffd = borrowFd(pidfd, Number(image.uffdInside));
       }
-      const pidfd = pidfdOf(process);
-      if (pidfd !== undefined) image.uffd = borrowFd(pidfd, Number(theirs));
-      call(SYS_close, theirs);
+      if (image.uffdInside !== undefined && image.uffdInside >= 0n) call(SYS_close, image.uffdInside);
+      image.uffdInside = undefined;
     });
     if (image.uffd === undefined || !startUffd(image.uffd)) {
       this.refused = true;

@@ -3,7 +3,8 @@
  *
  * Method: point rip at a `syscall` instruction of the vDSO, set the registers, step once, put
  * everything back. Signals are blocked meanwhile, so that the step's trap is the next thing to come. Only
- * SIGSTOP cannot be blocked: it is held back and sent again afterwards.
+ * SIGSTOP cannot be blocked: everything is put back then, and HeldUp says that it has to be delivered
+ * first, as only the kernel can tell whether a SIGCONT has taken it back already.
  * Limits: not at the entry of a system call (a syscall or seccomp stop there), since that call would run
  * in place of ours.
  */
@@ -16,18 +17,14 @@ import {
   getSignalMask,
   type RegisterName,
   type Registers,
-  sendSignal,
   setRegisters,
   setSignalMask,
   singleStep,
   TraceeGone,
 } from '../sys/ptrace.ts';
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
-import { isPending } from './proc.ts';
 
 const SIGTRAP = 5;
-const SIGCONT = 18;
-const SIGSTOP = 19;
 const ALL_SIGNALS = 0xffffffffffffffffn;
 const NO_SYSCALL = 0xffffffffffffffffn;
 const ARGUMENTS: readonly RegisterName[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
@@ -42,7 +39,21 @@ export class EndedDuringCall extends Error {
   }
 }
 
-/** Several calls in one stop; results as the kernel gives them (negative: -errno). */
+/** A signal came before the call was made; deliver it, and try again when the tracee stops next. */
+export class HeldUp extends Error {
+  readonly signal: number;
+  constructor(signal: number) {
+    super(`signal ${signal} came before an injected call`);
+    this.name = 'HeldUp';
+    this.signal = signal;
+  }
+}
+
+/**
+ * Several calls in one stop; results as the kernel gives them (negative: -errno).
+ *
+ * @throws TraceeGone, EndedDuringCall, HeldUp.
+ */
 export function withCalls<T>(
   tid: Tid,
   syscallAt: bigint,
@@ -51,23 +62,15 @@ export function withCalls<T>(
   const saved = getRegisters(tid);
   const mask = getSignalMask(tid);
   setSignalMask(tid, ALL_SIGNALS);
-  const held = { stopped: false };
-  const result = body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args, held));
-  setRegisters(tid, saved);
-  setSignalMask(tid, mask);
-  // A SIGCONT since then takes it back, as it does with one that waits.
-  if (held.stopped && !isPending(tid, SIGCONT)) sendSignal(tid, SIGSTOP);
-  return result;
+  try {
+    return body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args));
+  } finally {
+    setRegisters(tid, saved);
+    setSignalMask(tid, mask);
+  }
 }
 
-function callOnce(
-  tid: Tid,
-  saved: Registers,
-  syscallAt: bigint,
-  nr: bigint,
-  args: bigint[],
-  held: { stopped: boolean },
-): bigint {
+function callOnce(tid: Tid, saved: Registers, syscallAt: bigint, nr: bigint, args: bigint[]): bigint {
   const registers = saved.copy();
   registers.set('rax', nr);
   // Not in a system call: or the kernel would restart the interrupted one.
@@ -82,12 +85,10 @@ function callOnce(
     singleStep(tid);
     const event = waitFor(tid);
     if (event === 'no-children') throw new TraceeGone(tid, 'injected call');
-    if (event === 'interrupted') continue;
     if (typeof event === 'string') throw new Error(`waiting for an injected call: ${event}`);
-    const stopped = event.kind === 'signal' && event.signal === SIGSTOP;
-    if (stopped) held.stopped = true;
-    if (stopped || event.kind === 'stop') continue;
-    if (event.kind !== 'signal' || event.signal !== SIGTRAP) throw new EndedDuringCall(event);
+    if (event.kind === 'stop') continue;
+    if (event.kind !== 'signal') throw new EndedDuringCall(event);
+    if (event.signal !== SIGTRAP) throw new HeldUp(event.signal);
     return BigInt.asIntN(64, getRegisters(tid).get('rax'));
   }
 }

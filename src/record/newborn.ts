@@ -4,7 +4,8 @@
  * Problem: a child is attached by the kernel, and its first stop may be reported before the fork event of
  * its parent; a parent that is killed meanwhile never reports it.
  * Method: what such a tracee reports is kept until it is born; after PATIENCE_MS it is taken for an orphan.
- * Hazard: only stops count. The exits of children that are no tracees (the keeper) come here as well.
+ * Hazards: one that is killed at once may report nothing but its death, and its parent speaks later; the
+ * deaths of children that are no tracees (the keeper) come here as well, and are forgotten in time.
  */
 import type { Tid } from '../base/brands.ts';
 import type { WaitEvent } from '../sys/wait.ts';
@@ -19,16 +20,17 @@ interface Early {
 export class Newborn {
   readonly #early = new Map<Tid, Early>();
 
+  /** Those that still live. */
   get size(): number {
-    return this.#early.size;
+    let living = 0;
+    for (const { events } of this.#early.values()) if (!events.some(isDeath)) living++;
+    return living;
   }
 
   keep(event: WaitEvent): void {
     const known = this.#early.get(event.tid);
     if (known !== undefined) known.events.push(event);
-    else if (event.kind !== 'exited' && event.kind !== 'killed') {
-      this.#early.set(event.tid, { events: [event], since: Date.now() });
-    }
+    else this.#early.set(event.tid, { events: [event], since: Date.now() });
   }
 
   /** What the tracee has reported so far; it is not kept any longer. */
@@ -38,9 +40,21 @@ export class Newborn {
     return events;
   }
 
-  /** Those whose parent will not speak any more. */
+  /** Those that live and whose parent will not speak any more. The dead of that age are forgotten. */
   orphans(): Tid[] {
     const before = Date.now() - PATIENCE_MS;
-    return [...this.#early].filter(([, { since }]) => since <= before).map(([tid]) => tid);
+    const orphans: Tid[] = [];
+    for (const [tid, { since, events }] of this.#early) {
+      if (since > before) continue;
+      if (events.some(isDeath)) this.#early.delete(tid);
+      else orphans.push(tid);
+    }
+    return orphans;
+  }
+
+  clear(): void {
+    this.#early.clear();
   }
 }
+
+const isDeath = ({ kind }: WaitEvent): boolean => kind === 'exited' || kind === 'killed';

@@ -1,7 +1,6 @@
 /** What /proc says of a tracee. Everything may be gone at any time: then the answer is empty. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import type { Pid, Tid } from '../base/brands.ts';
-import { hasSignal } from '../sys/caller.ts';
 
 function orEmpty(read: () => string): string {
   try {
@@ -32,14 +31,6 @@ export function readFamily(thread: Tid): { readonly group: number; readonly pare
 export function countFilters(thread: Tid): number {
   const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
   return Number(/^Seccomp_filters:\s*(\d+)/m.exec(status)?.[1] ?? 0);
-}
-
-/** Whether a signal waits for a thread or its process. */
-export function isPending(thread: Tid, signal: number): boolean {
-  const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
-  return [...status.matchAll(/^(?:Sig|Shd)Pnd:\s*([0-9a-f]+)/gm)].some(([, mask]) =>
-    hasSignal(mask ?? '0', signal),
-  );
 }
 
 /** The working folder of a thread. */

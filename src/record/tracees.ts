@@ -26,6 +26,8 @@ export interface Image {
   unregistered: AddressRange[];
   /** Where files were mapped since the image began, as far as it was noticed; what is unmapped stays. */
   mapped: readonly AddressRange[];
+  /** The tracee's own number of that userfaultfd, as long as it has it. */
+  uffdInside: bigint | undefined;
   /** Address of a `syscall` instruction for calls made on the tracee's behalf; 0 where none was found. */
   syscallAt: bigint;
   ended: Ended | undefined;
@@ -49,7 +51,9 @@ export interface Thread {
   started: boolean;
   /** Its exit event has been seen; the memory may live on in other threads. */
   exiting: boolean;
-  /** Plans for its next interrupt stop. */
+  /** A signal that waits for the tracee to go on. */
+  held: number;
+  /** Plans for its next stop between two instructions, other than a group-stop. */
   atInterrupt: (() => void)[];
 }
 

@@ -18,7 +18,7 @@ import { pollAny, type WaitEvent, waitFor } from '../sys/wait.ts';
 import { SIGCHLD, type Waker } from '../sys/wake.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
-import { EndedDuringCall } from './inject.ts';
+import { EndedDuringCall, HeldUp } from './inject.ts';
 import { Newborn } from './newborn.ts';
 import { readArgv, readFamily, readProgram } from './proc.ts';
 import { type Image, type Process, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
@@ -111,7 +111,8 @@ export class Tracer implements Control {
       const woken = this.#waker.wait(this.#listener, timeoutMs());
       if (woken.listener && this.#listener !== undefined) this.#answer(this.#listener);
       if (woken.listenerGone) this.#listener = undefined;
-      if (woken.signals.has(SIGCHLD)) this.#drainStops();
+      // After a time-out too: no lost wake-up may leave a tracee standing.
+      if (woken.signals.has(SIGCHLD) || (woken.signals.size === 0 && !woken.listener)) this.#drainStops();
       if (this.#newborn.size > 0) this.#adoptOrphans();
       if (interrupted(woken.signals)) return false;
     }
@@ -150,7 +151,7 @@ export class Tracer implements Control {
         this.#emit({ kind: execve ? 'image-replacing' : 'call', image, thread, notice });
         if (notice.nr === SYS.mmap && this.wantsArrivals && (notice.args[2] & PROT_EXEC) !== 0n) {
           this.afterCall(thread, (at) => {
-            if (at > 0n) this.#emit({ kind: 'module-mapped', image, thread, at });
+            if (at > 0n) this.#emitStopped({ kind: 'module-mapped', image, thread, at });
           });
         }
       }
@@ -163,9 +164,23 @@ export class Tracer implements Control {
     for (const observer of this.#observers) attempt(() => observer.observe(event, this));
   }
 
+  /** For events at which calls may be made for the tracee. */
+  #emitStopped(event: TraceEvent & { readonly thread: Thread }): void {
+    try {
+      this.#emit(event);
+    } catch (error) {
+      if (!(error instanceof HeldUp)) throw error;
+      const { thread } = event;
+      thread.held = error.signal;
+      thread.atInterrupt.push(() => this.#emitStopped(event));
+      pt.interrupt(thread.tid);
+    }
+  }
+
   #drainStops(): void {
     for (let i = 0; i < STOPS_A_TURN; i++) {
       const event = pollAny();
+      if (event === 'no-children') return this.#forgetAll();
       if (typeof event === 'string') return;
       this.#dispatch(event);
     }
@@ -250,7 +265,7 @@ export class Tracer implements Control {
     const { process } = thread;
     if (process.threads.size === 1 && !process.borrowsMemory && !this.#leaving) {
       attempt(
-        () => this.#emit({ kind: 'image-started', image: process.image, thread, how: 'fork' }),
+        () => this.#emitStopped({ kind: 'image-started', image: process.image, thread, how: 'fork' }),
         (late) => this.#dispatch(late),
       );
     }
@@ -259,10 +274,14 @@ export class Tracer implements Control {
 
   #handleStop(thread: Thread, signal: number): void {
     if (!thread.started) return this.#begin(thread);
-    const plans = thread.atInterrupt;
-    thread.atInterrupt = [];
-    for (const plan of plans) plan();
-    if (this.#leaving || !GROUP_STOPS.has(signal)) return this.#goOn(thread);
+    if (this.#leaving) return this.#goOn(thread);
+    if (!GROUP_STOPS.has(signal)) {
+      const plans = thread.atInterrupt;
+      thread.atInterrupt = [];
+      for (const plan of plans) plan();
+      return this.#goOn(thread);
+    }
+    // Plans wait until it goes on: what steps in a group-stop leaves it.
     pt.listen(thread.tid);
     if (this.#root !== undefined && thread.tid === tid(this.#root.pid)) this.#onStopped(signal);
   }
@@ -295,7 +314,7 @@ export class Tracer implements Control {
     const stop = waitFor(thread.tid);
     if (typeof stop === 'string') return;
     if (stop.kind !== 'syscall') throw new EndedDuringCall(stop);
-    this.#emit({ kind: 'image-started', image: process.image, thread, how: 'exec' });
+    this.#emitStopped({ kind: 'image-started', image: process.image, thread, how: 'exec' });
   }
 
   #handleExit(thread: Thread): void {
@@ -318,10 +337,18 @@ export class Tracer implements Control {
   }
 
   /** Every stop ends here: on with the tracee, or away from it. */
-  #goOn(thread: Thread, signal = 0): void {
+  #goOn(thread: Thread, next = 0): void {
+    const signal = next === 0 ? thread.held : next;
+    thread.held = 0;
     if (!this.#leaving) return pt.resume(thread.tid, signal);
     pt.detach(thread.tid, signal);
     this.#forget(thread);
+  }
+
+  /** The kernel knows of no tracee: whatever we still wait for is gone. */
+  #forgetAll(): void {
+    this.#newborn.clear();
+    for (const thread of this.#threads.values()) this.#forget(thread);
   }
 
   #forget(thread: Thread): void {
@@ -334,7 +361,7 @@ export class Tracer implements Control {
   }
 
   #newThread(id: Tid, process: Process): Thread {
-    const thread: Thread = { tid: id, process, started: false, exiting: false, atInterrupt: [] };
+    const thread: Thread = { tid: id, process, started: false, exiting: false, held: 0, atInterrupt: [] };
     process.threads.add(id);
     this.#threads.set(id, thread);
     return thread;
@@ -356,6 +383,7 @@ export class Tracer implements Control {
       startFiles: [],
       loader: [],
       uffd: undefined,
+      uffdInside: undefined,
       unregistered: [],
       mapped: [],
       syscallAt: 0n,

@@ -151,14 +151,6 @@ export function getRegisters(tid: Tid): Registers {
 export const setRegisters = (tid: Tid, registers: Registers): void =>
   void check(ptraceBuffer(PTRACE_SETREGS, tid, 0, registers.bytes), tid, 'SETREGS');
 
-const syscall3 = libc.func('long syscall(long nr, long a, long b, long c)');
-
-/** Sends a signal to one thread; if it is gone, nothing happens. */
-export function sendSignal(tid: Tid, signal: number): void {
-  const SYS_tkill = 200;
-  syscall3(SYS_tkill, tid, signal, 0);
-}
-
 /** The blocked signals, as a mask of 64 bits. */
 export function getSignalMask(tid: Tid): bigint {
   const mask = Buffer.alloc(8);
