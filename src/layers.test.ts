@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-const SRC = dirname(new URL(import.meta.url).pathname);
+const SRC = import.meta.dirname;
 
 /** Rooms by layer: an import goes down, or stays in its room. */
 const LAYERS: readonly (readonly string[])[] = [

@@ -1,0 +1,115 @@
+// `npm test`: installs what is missing, builds, checks types and style, runs every test. The last line of
+// the output is `N passed, N failed`, with `, N skipped` where there are such; the exit code is 1 when
+// anything failed, the build, the type check and the style check included.
+// usage: node scripts/test.mjs [FILE...] (only the test files whose path contains FILE)
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { TEST_PACKAGES } from './packages.mjs';
+import {
+  build,
+  CHECKOUT,
+  checkKoffi,
+  checkMachine,
+  installDependencies,
+  installPackages,
+  SetupError,
+  say,
+  succeeds,
+} from './setup.mjs';
+
+const TESTS_END_AFTER_MS = 25 * 60_000;
+const IN_CI = Boolean(process.env.CI);
+// With CI set, vitest writes colours into files too.
+const PLAIN = process.stdout.isTTY === true ? {} : { NO_COLOR: '1' };
+const totals = { passed: 0, failed: 0, skipped: 0 };
+
+/** One step that counts like a test. */
+function step(name, body) {
+  say(`\n== ${name}`);
+  const good = body();
+  totals[good ? 'passed' : 'failed'] += 1;
+  if (!good) say(`FAILED: ${name}`);
+  return good;
+}
+
+const tool = (path, ...args) => succeeds(process.execPath, [join('node_modules', path), ...args]);
+
+async function runTests(files) {
+  const folder = mkdtempSync(join(tmpdir(), 'winnow-counts-'));
+  const counts = join(folder, 'counts.json');
+  try {
+    const reporters = ['--reporter=default', '--reporter=./scripts/count-reporter.mjs'];
+    const words = ['node_modules/vitest/vitest.mjs', 'run', ...reporters, ...files];
+    const good = await endsWell(words, { ...PLAIN, WINNOW_TEST_COUNTS: counts });
+    const counted = readCounts(counts);
+    for (const key of Object.keys(totals)) totals[key] += counted[key];
+    // vitest knows failures that no test stands for.
+    if (!good && counted.failed === 0) totals.failed += 1;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs Node in a process group of its own, so that a test that hangs can be ended with all it started. */
+async function endsWell(words, env) {
+  const child = spawn(process.execPath, words, {
+    cwd: CHECKOUT,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...env },
+    detached: true,
+  });
+  const endGroup = (signal) => {
+    try {
+      process.kill(-child.pid, signal);
+    } catch {
+      // Nobody is left in it.
+    }
+  };
+  const timer = setTimeout(() => {
+    say(`FAILED: the tests took more than ${TESTS_END_AFTER_MS / 60_000} minutes`);
+    endGroup('SIGKILL');
+  }, TESTS_END_AFTER_MS);
+  const passOn = (signal) => endGroup(signal);
+  process.on('SIGINT', passOn).on('SIGTERM', passOn);
+  const [code] = await once(child, 'exit');
+  clearTimeout(timer);
+  process.off('SIGINT', passOn).off('SIGTERM', passOn);
+  endGroup('SIGKILL');
+  return code === 0;
+}
+
+function readCounts(file) {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch {
+    say('FAILED: vitest ended before it could count its tests');
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+async function main(files) {
+  checkMachine();
+  const missing = installPackages(TEST_PACKAGES);
+  if (missing.length > 0 && IN_CI) totals.failed += 1;
+  if (missing.length > 0 && !IN_CI) say('tests that need them are skipped, and say so by name');
+  installDependencies();
+  checkKoffi();
+  step('build', build);
+  step('type check', () => tool('typescript/bin/tsc', '-p', 'tsconfig.json', '--noEmit'));
+  step('style check', () => tool('@biomejs/biome/bin/biome', 'check', '.'));
+  say('\n== tests');
+  await runTests(files);
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  totals.failed += 1;
+  say(error instanceof SetupError ? `FAILED: ${error.message}` : error.stack);
+}
+const skipped = totals.skipped === 0 ? '' : `, ${totals.skipped} skipped`;
+process.exitCode = totals.failed === 0 ? 0 : 1;
+process.stdout.write(`\n${totals.passed} passed, ${totals.failed} failed${skipped}\n`);
