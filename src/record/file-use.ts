@@ -80,6 +80,7 @@ export class FileUse implements Observer {
     if (event.kind !== 'call') return;
     const { notice } = event;
     if (notice.nr === SYS.lseek) return this.#noteSeek(event.image, notice);
+    if (notice.nr === SYS.flock) return this.#letGo(event.image, notice);
     if (notice.nr === SYS.pread64) return this.#notePread(event.image, notice);
     const path = this.#paths.pathOf(event.thread, notice);
     if (path === undefined) return;
@@ -182,6 +183,15 @@ export class FileUse implements Observer {
     const base =
       whence === SEEK_SET ? 0 : whence === SEEK_CUR ? (offsetOfFd(reading.borrowed) ?? 0) : reading.size;
     this.#cutPiece(reading, Math.max(0, base + offset));
+  }
+
+  /** A lock belongs to the open file: our duplicate would hold it for longer than the program does. */
+  #letGo(image: Image, notice: Notice): void {
+    const fd = Number(notice.args[0]);
+    const reading = this.#readingBehind(image, notice.tid, fd);
+    if (reading === undefined) return;
+    this.#finish(reading);
+    this.#readings.delete(keyOf(image, fd));
   }
 
   #notePread(image: Image, notice: Notice): void {

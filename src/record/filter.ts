@@ -19,6 +19,7 @@ export const SYS = {
   pread64: 17,
   access: 21,
   execve: 59,
+  flock: 73,
   openat: 257,
   newfstatat: 262,
   faccessat: 269,
@@ -62,6 +63,7 @@ const TRAPS: readonly Trap[] = [
     ],
   },
   { nr: SYS.munmap },
+  { nr: SYS.flock },
   { nr: SYS.pread64, when: [[{ kind: 'any-bit', arg: 3, bits: 0xffff0000 }]] },
   {
     nr: SYS.mmap,
