@@ -13,6 +13,7 @@ import { hasFileCapabilities } from '../sys/capabilities.ts';
 import type { Fd } from '../sys/fds.ts';
 import { errnoName } from '../sys/libc.ts';
 import { PtraceFailed } from '../sys/ptrace.ts';
+import { runtimeFile } from '../sys/runtime.ts';
 import { askForHandOver } from '../sys/seccomp.ts';
 import { startWaiting, startWithFd, type WaitingProgram } from '../sys/start.ts';
 import { SIGCHLD, Waker } from '../sys/wake.ts';
@@ -65,6 +66,33 @@ export interface Recording {
  * @throws WinnowError E_PTRACE_REFUSED, E_PROGRAM_START.
  */
 export function record(request: RecordRequest): Recording {
+  rehearse(request);
+  return recordRun(request);
+}
+
+/**
+ * Records a program of our own first and throws the run away: Node compiles code when it first runs it, and
+ * the program that is recorded would wait for that (docs/measurements.md).
+ */
+function rehearse(request: RecordRequest): void {
+  const stub = runtimeFile('stub');
+  try {
+    recordRun({
+      ...request,
+      command: { program: stub, argv: ['stub', 'rehearse'], cwd: request.command.cwd },
+      env: {},
+      descriptors: [],
+      stopAfterMs: undefined,
+      observers: [],
+      onProgress: () => {},
+    });
+  } catch (error) {
+    // What is wrong with the machine is told where it matters: when the program itself is started.
+    if (!(error instanceof Error)) throw error;
+  }
+}
+
+function recordRun(request: RecordRequest): Recording {
   const paths = new PathReader();
   const fileUse = new FileUse(paths);
   const snapshots = new Snapshots(paths);
