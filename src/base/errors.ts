@@ -55,8 +55,9 @@ export function describeError(error: WinnowError): string {
   return `winnow: ${error.code}: ${error.what}${where}\n  next:  ${error.next}\n`;
 }
 
-/** The errno name of a failed Node file-system call, or undefined. */
+/** The errno name of a failed Node file-system call, or undefined; our own errors have codes, no errno. */
 export function errnoOf(error: unknown): string | undefined {
+  if (error instanceof WinnowError) return undefined;
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
   return undefined;
 }
@@ -64,5 +65,5 @@ export function errnoOf(error: unknown): string | undefined {
 /** What `explain` makes of a failed system call's errno; every other error comes back as it is. */
 export function explainErrno(error: unknown, explain: (errno: string) => WinnowError): unknown {
   const errno = errnoOf(error);
-  return errno === undefined || error instanceof WinnowError ? error : explain(errno);
+  return errno === undefined ? error : explain(errno);
 }

@@ -8,7 +8,7 @@
  *     images/.NAME@hex.tmp   one being built, or left by a build that was killed
  *     images/.lock           held while images are built or dropped
  */
-import { readdirSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { readdirSync, readlinkSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { PrefetchPlan } from '../prefetch/model.ts';
@@ -21,7 +21,7 @@ import {
   isValidName,
   similarNames,
 } from '../profile/name.ts';
-import { trustedFolder, withLock } from '../profile/store-files.ts';
+import { checkTrustedFile, readTrusted, trustedFolder, withLock } from '../profile/store-files.ts';
 import { imageDamaged, imageFailure, noImage, noImageOfCommand } from './image-errors.ts';
 import { type ImageManifest, readManifest } from './manifest.ts';
 import { decodePlan } from './plan-decode.ts';
@@ -43,6 +43,9 @@ export interface ListedImage {
   readonly manifest: ImageManifest | WinnowError;
 }
 
+/** What is read or executed of an image without Node. */
+const PARTS = ['launch', 'command', 'plan.bin', 'argv'];
+
 export const launcherOf = (image: { readonly path: string }): string => join(image.path, 'launch');
 
 function namesIn(imagesDir: string): string[] {
@@ -54,6 +57,10 @@ function namesIn(imagesDir: string): string[] {
 function readFrom(imagesDir: string, name: string): Image | undefined {
   const path = join(imagesDir, name);
   if (trustedFolder(imagesDir) === undefined || trustedFolder(path) === undefined) return undefined;
+  for (const part of PARTS) {
+    const isThere = checkTrustedFile(join(path, part));
+    if (!isThere && part === 'launch') throw imageDamaged(path, 'it has no launcher');
+  }
   return { name, path, manifest: readManifest(join(path, 'manifest.json')) };
 }
 
@@ -115,15 +122,11 @@ export function findImage(imagesDirs: readonly string[], command: Command): Imag
   );
 }
 
-/** The plan of an image. @throws WinnowError E_PLAN_…, E_IMAGE_DAMAGED */
+/** The plan of an image. @throws WinnowError E_PLAN_…, E_IMAGE_DAMAGED, E_STORE_… */
 export function readPlan(image: Image): PrefetchPlan {
   const path = join(image.path, 'plan.bin');
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw imageDamaged(path, 'its plan cannot be read', error);
-  }
+  const bytes = readTrusted(path);
+  if (bytes === undefined) throw imageDamaged(path, 'it has no plan');
   return decodePlan(bytes, path);
 }
 

@@ -1,9 +1,9 @@
 /** Puts an image's launcher on PATH as an ordinary command: a symbolic link, nothing more. */
 import { randomBytes } from 'node:crypto';
-import { lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { lstatSync, readlinkSync, renameSync, symlinkSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { errnoOf, WinnowError } from '../base/errors.ts';
-import { makeFolders } from '../profile/store-files.ts';
+import { makeFolders, removeTemporary } from '../profile/store-files.ts';
 import { installFailure } from './image-errors.ts';
 import type { Image } from './images.ts';
 
@@ -81,7 +81,7 @@ export function installImage(image: Image, options: InstallOptions): Installed {
   } catch (error) {
     throw installFailure(error, path);
   } finally {
-    rmSync(temporary, { force: true });
+    removeTemporary(temporary);
   }
   return { path, target };
 }

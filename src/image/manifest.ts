@@ -1,6 +1,5 @@
 /** manifest.json: what an image was built from. The launcher does not read it. */
 import * as v from 'valibot';
-import { errnoOf } from '../base/errors.ts';
 import { readTrusted } from '../profile/store-files.ts';
 import { imageDamaged, imageNewer } from './image-errors.ts';
 
@@ -82,15 +81,9 @@ export function parseManifest(text: string, path: string): ImageManifest {
   throw imageDamaged(path, `its manifest is wrong at ${v.getDotPath(issue) ?? 'the top'}: ${issue.message}`);
 }
 
-/** @throws WinnowError E_IMAGE_DAMAGED, E_IMAGE_NEWER, E_STORE_OWNER, E_STORE_WRITABLE */
+/** @throws WinnowError E_IMAGE_DAMAGED, E_IMAGE_NEWER, E_STORE_… */
 export function readManifest(path: string): ImageManifest {
-  let bytes: Uint8Array | undefined;
-  try {
-    bytes = readTrusted(path);
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    throw imageDamaged(path, 'its manifest cannot be read', error);
-  }
+  const bytes = readTrusted(path);
   if (bytes === undefined) throw imageDamaged(path, 'it has no manifest');
   return parseManifest(Buffer.from(bytes).toString(), path);
 }

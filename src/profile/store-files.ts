@@ -100,6 +100,19 @@ export function makeFolder(path: string, mode: number): void {
 }
 
 /**
+ * Checks a file of the store that somebody else opens: the kernel, or the launcher.
+ * @returns whether it is there.
+ * @throws WinnowError E_STORE_OWNER, E_STORE_WRITABLE, E_STORE_NOT_A_FOLDER
+ */
+export function checkTrustedFile(path: string): boolean {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return false;
+  if (!stat.isFile()) throw storeNotAFolder(path);
+  checkTrusted(stat, path);
+  return true;
+}
+
+/**
  * The bytes of a trusted file, or undefined where it does not exist.
  * @throws WinnowError E_STORE_OWNER, E_STORE_WRITABLE, E_STORE_DENIED, E_STORE_IO
  */
@@ -176,6 +189,15 @@ const temporaryOf = (path: string): string =>
 
 const TEMPORARY = /^\..+\.[0-9a-f]{12}\.tmp$/;
 
+/** Removes a temporary file, if it was made. Where that fails the disk has failed, and has said so. */
+export function removeTemporary(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
+}
+
 /** Removes what killed writers left in a folder. The caller holds the folder's lock. */
 export function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
@@ -214,6 +236,6 @@ export function replaceFile(path: string, bytes: Uint8Array, mode: number, failu
   } catch (error) {
     throw failure(error, path);
   } finally {
-    rmSync(temporary, { force: true });
+    removeTemporary(temporary);
   }
 }
