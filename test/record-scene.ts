@@ -11,6 +11,7 @@ export const IS_ROOT = process.getuid?.() === 0;
 const TIME_OUT_MS = 30_000;
 
 export interface Result extends SpawnSyncReturns<string> {
+  readonly store: string;
   /** The newest run of the store; it fails where there is none. */
   readonly run: Run;
 }
@@ -80,6 +81,7 @@ export class Scene {
     if (done.error !== undefined) throw done.error;
     return {
       ...done,
+      store,
       get run() {
         return newestRun(store, done.stderr);
       },

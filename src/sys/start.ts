@@ -87,7 +87,7 @@ export function startWaiting(options: StartOptions): WaitingProgram {
       closeFd(ours);
       throw new Error('the stub ended before it ran');
     }
-    return waiting(pid(started[0]), ours);
+    return waiting(pid(started[0]), ours, theirs);
   } finally {
     actionsDestroy(actions);
   }
@@ -115,11 +115,16 @@ export function startWithFd(name: string, fd: Fd): Pid {
   }
 }
 
-function waiting(process: Pid, socket: Fd): WaitingProgram {
+/** @param inside the number of the socket in the stub. */
+function waiting(process: Pid, socket: Fd, inside: Fd): WaitingProgram {
   let filtered = false;
   return {
     pid: process,
     installFilter(filter, noNewPrivileges) {
+      // A filter whose listener could not be borrowed would stop the program for ever.
+      const probe = borrowListener(process, inside);
+      if (probe === undefined) return undefined;
+      closeFd(probe);
       filtered = true;
       send(socket, noNewPrivileges ? FLAG_NO_NEW_PRIVS : 0, filter);
       const answer = Buffer.alloc(4);
