@@ -45,18 +45,25 @@ export const pagemapMethod = (): 'scan' | 'bits' => (scanMissing ? 'bits' : 'sca
 /**
  * The backed pages within `ranges` (ascending, disjoint), ascending, neighbours joined.
  *
+ * @param method what to look with; `bits` works on any kernel.
  * @throws Error with the errno where the process is gone or may not be looked at.
  */
-export function backedPages(process: Pid, ranges: readonly AddressRange[]): AddressRange[] {
+export function backedPages(
+  process: Pid,
+  ranges: readonly AddressRange[],
+  method: 'scan' | 'bits' = pagemapMethod(),
+): AddressRange[] {
   if (ranges.length === 0) return [];
   const fd = openSync(`/proc/${process}/pagemap`, 'r');
   try {
-    if (!scanMissing) {
+    if (method === 'scan') {
       const scanned = scanPages(fd, ranges);
       if (scanned !== undefined) return scanned;
       scanMissing = true;
     }
-    return ranges.flatMap((range) => readBits(fd, range));
+    const found: AddressRange[] = [];
+    for (const range of ranges) readBits(fd, range, found);
+    return found;
   } finally {
     closeSync(fd);
   }
@@ -130,8 +137,7 @@ function append(into: AddressRange[], start: number, end: number): void {
 const PRESENT_BIT = 1n << 63n;
 const SWAPPED_BIT = 1n << 62n;
 
-function readBits(fd: number, range: AddressRange): AddressRange[] {
-  const found: AddressRange[] = [];
+function readBits(fd: number, range: AddressRange, found: AddressRange[]): void {
   const words = Buffer.alloc(8 * 512);
   let page = range.start / PAGE_SIZE;
   const endPage = range.end / PAGE_SIZE;
@@ -146,5 +152,4 @@ function readBits(fd: number, range: AddressRange): AddressRange[] {
       page++;
     }
   }
-  return found;
 }
