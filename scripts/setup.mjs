@@ -106,7 +106,8 @@ export function installDependencies() {
   say('installing the dependencies: npm ci');
   // No package needs its install script: koffi ships its binary. NODE_ENV=production would leave out the
   // compiler.
-  const words = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--include=dev', '--include=optional'];
+  const words = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  words.push('--include=dev', '--include=optional');
   const npm = process.env.npm_execpath;
   const stdio = ['ignore', 2, 2];
   const done =
