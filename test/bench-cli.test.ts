@@ -1,10 +1,11 @@
 /** `winnow bench` as a person runs it. Nothing is said about how fast anything was. */
-import { accessSync, constants, mkdirSync, rmSync, symlinkSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mayDropCaches } from '../src/bench/cold.ts';
 import { openStore } from '../src/profile/store.ts';
 import { diskFolder, extent, profileOf, writePages } from './launch-scene.ts';
+import { isThere } from './support/files.ts';
 import { codeOf, type Ran, winnowOn } from './support/winnow.ts';
 
 const folder = diskFolder();
@@ -13,17 +14,6 @@ const data = join(folder, 'data');
 const winnow = winnowOn(store);
 const bench = (...words: readonly string[]): Ran => winnow('bench', words);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-function isOnPath(name: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some((dir) => {
-    try {
-      accessSync(join(dir, name), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
 
 beforeAll(() => {
   writePages(data, 64);
@@ -103,7 +93,7 @@ describe('winnow bench', () => {
     });
   });
 
-  it.skipIf(!process.env.CI && !isOnPath('vmtouch'))('measures the peer too (needs vmtouch)', () => {
+  it.skipIf(!process.env.CI && !isThere('vmtouch'))('measures the peer too (needs vmtouch)', () => {
     const ran = bench('--runs', '3', '--warm-only', '--peer', 'vmtouch', '--json', '--', '/bin/cat', data);
     expect(ran.status, ran.stderr).toBe(0);
     const [{ modes }] = JSON.parse(ran.stdout).sections;

@@ -4,7 +4,6 @@
  * A difference is planted by letting the image's `program` link lead to a script that does something else.
  */
 import {
-  chmodSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -18,6 +17,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { openStore } from '../src/profile/store.ts';
 import { profileOf } from './launch-scene.ts';
+import { writeScript } from './support/files.ts';
 import { codeOf, type Ran, winnowOn } from './support/winnow.ts';
 
 const folder = realpathSync(mkdtempSync(join(tmpdir(), 'winnow-verify-cli-')));
@@ -27,12 +27,7 @@ const inputs = join(folder, 'inputs');
 const program = join(folder, 'program');
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function script(name: string, body: string): string {
-  const path = join(folder, name);
-  writeFileSync(path, `#!/bin/sh\n${body}\n`);
-  chmodSync(path, 0o755);
-  return path;
-}
+const script = (name: string, body: string): string => writeScript(join(folder, name), body);
 
 const STABLE = `cat input 2>/dev/null; echo "to stdout $1"; echo to stderr >&2
 echo data > out.txt; chmod 640 out.txt; echo more > more.txt; exit 3`;

@@ -1,9 +1,10 @@
 /** Record, build, verify over real programs, through the command line as a person would. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROGRAMS, type RealProgram } from './programs.ts';
+import { isThere } from './support/files.ts';
 import { winnowOn } from './support/winnow.ts';
 
 let root = '';
@@ -12,20 +13,6 @@ beforeAll(() => {
   root = mkdtempSync(join(import.meta.dirname, '.programs-'));
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
-
-function isThere(need: string): boolean {
-  const places = need.includes('/')
-    ? [need]
-    : (process.env.PATH ?? '').split(delimiter).map((dir) => join(dir, need));
-  return places.some((path) => {
-    try {
-      accessSync(path, constants.R_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
 
 function setUp(program: RealProgram, folder: string): void {
   mkdirSync(folder);

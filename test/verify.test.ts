@@ -1,11 +1,12 @@
 /** Verification finds planted differences, and no others. The image is a script here. */
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Place, VerifyReport } from '../src/verify/model.ts';
 import { wordPlace } from '../src/verify/terminal.ts';
 import { type VerifyOptions, verify } from '../src/verify/verify.ts';
+import { writeScript } from './support/files.ts';
 
 let folder = '';
 beforeEach(() => {
@@ -13,12 +14,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function script(name: string, body: string): string {
-  const path = join(folder, name);
-  writeFileSync(path, `#!/bin/sh\n${body}\n`);
-  chmodSync(path, 0o755);
-  return path;
-}
+const script = (name: string, body: string): string => writeScript(join(folder, name), body);
 
 /** Verifies one script against another, as program and image. */
 function check(plain: string, image: string, more: Partial<VerifyOptions> = {}): Promise<VerifyReport> {

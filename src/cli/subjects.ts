@@ -30,8 +30,7 @@ export async function subjectsOf(
   const { imagesDirs } = await import('./images-of.ts');
   const cwd = process.cwd();
   const command = { program: resolveProgram(words[0] ?? '', cwd, path), argv: words, cwd };
-  const storeOptions = options.store === undefined ? {} : { store: options.store };
-  const dirs = imagesDirs(openStore(storeOptions), storeOptions);
+  const dirs = imagesDirs(openStore(options), options);
   const image = options.name === undefined ? findImage(dirs, command) : readImage(dirs, options.name);
   return {
     command,

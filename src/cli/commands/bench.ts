@@ -98,7 +98,7 @@ async function run(words: string[], options: BenchCommandOptions): Promise<void>
 async function profileFiles(name: string, options: StoreOption, needed: boolean) {
   const { openStore } = await import('../../profile/store.ts');
   const { workingSet } = await import('../../profile/stats.ts');
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   try {
     return workingSet(store.read(name)).files.map((file) => ({
       ...file,

@@ -41,7 +41,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   const { buildImage } = await import('../../image/build.ts');
   const { explainPlan } = await import('../../prefetch/explain.ts');
   const { before, command } = splitAtDashes(operands);
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   const gapPages = options.gap === undefined ? undefined : parseGap(options.gap);
   const profile =
     options.name === undefined

@@ -20,7 +20,7 @@ const say = (text: string): void => void process.stderr.write(`${text}\n`);
 async function openDirs(options: StoreOption): Promise<{ dirs: string[]; own: string }> {
   const { openStore } = await import('../../profile/store.ts');
   const { imagesDirs } = await import('../images-of.ts');
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   return { dirs: imagesDirs(store, options), own: store.imagesDir };
 }
 

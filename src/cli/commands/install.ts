@@ -32,7 +32,7 @@ async function install(name: string, options: Options): Promise<void> {
   const { readImage } = await import('../../image/images.ts');
   const { defaultCommandName, installImage, onPath } = await import('../../image/install.ts');
   const { imagesDirs } = await import('../images-of.ts');
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   const image = readImage(imagesDirs(store, options), name);
   const withArguments = options.withArguments === true;
   const as = options.as ?? defaultCommandName(image, withArguments);

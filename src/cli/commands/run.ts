@@ -56,7 +56,7 @@ async function replaceByLauncher(words: readonly string[], options: Options): Pr
       next: 'put it after two dashes: winnow run -- python3 app.py',
     });
   }
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   const dirs = imagesDirs(store, options);
   const image =
     options.name === undefined
