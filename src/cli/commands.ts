@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { registerBench } from './commands/bench.ts';
 import { registerBuild } from './commands/build.ts';
+import { registerDoctor } from './commands/doctor.ts';
 import { registerImage } from './commands/image.ts';
 import { registerInspect } from './commands/inspect.ts';
 import { registerInstall } from './commands/install.ts';
@@ -22,4 +23,5 @@ export const COMMANDS: readonly ((program: Command) => void)[] = [
   registerProfile,
   registerImage,
   registerInspect,
+  registerDoctor,
 ];
