@@ -68,7 +68,7 @@ describe('streams', () => {
       'flags',
       `int main() { for (int i = 0; i < 3; i++) printf("%d", !!(fcntl(i, F_GETFL) & O_NONBLOCK)); puts(""); return 0; }`,
     );
-    const line = `("${WINNOW}" record -q --store ${scene.newStore()} -- ${flags}; ${flags}) 2>&1 | cat`;
+    const line = `("${WINNOW}" record -q --store "${scene.newStore()}" -- "${flags}"; "${flags}") 2>&1 | cat`;
     expect(spawnSync('sh', ['-c', line], { encoding: 'utf8', input: '' }).stdout).toBe('000\n000\n');
   });
 });

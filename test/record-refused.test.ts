@@ -71,7 +71,7 @@ describe('refused', () => {
   });
 
   it('programs with filters of their own are left alone', () => {
-    const { run, status } = scene.record(['sh', '-c', `${deny} 323 1 0 ${program}; exit 0`]);
+    const { run, status } = scene.record(['sh', '-c', `"${deny}" 323 1 0 "${program}"; exit 0`]);
     expect(status).toBe(0);
     expect(noteCodes(run)).toEqual(['N_SANDBOXED']);
     expect(pagesOf(run, DATA, 'mapped')).toContain(50);

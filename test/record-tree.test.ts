@@ -148,7 +148,7 @@ describe('ends', () => {
     ['abort', 'abort()', 6],
   ])('%s', (_name, die, signal) => {
     const program = scene.c('dying', `${TOUCH} int main() { open_map(); touch(13); ${die}; return 0; }`);
-    const { run } = scene.record(['sh', '-c', `${program}; true`]);
+    const { run } = scene.record(['sh', '-c', `"${program}"; true`]);
     expect(mapped(run)).toEqual([13]);
     expect(run.processes.at(-1)?.ended).toEqual({ kind: 'killed', signal });
   });
@@ -208,7 +208,7 @@ describe('set-uid programs', () => {
     () => {
       const program = scene.c('set-uid-child', SET_UID);
       execFileSync('chmod', ['4755', program]);
-      const { run } = scene.record(['sh', '-c', `${program}; true`], { through: AS_NOBODY });
+      const { run } = scene.record(['sh', '-c', `"${program}"; true`], { through: AS_NOBODY });
       expect(noteCodes(run)).toEqual(['N_SET_UID_CHILD']);
       expect(run.method.lookups).toBe('seen');
     },
