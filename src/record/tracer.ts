@@ -8,6 +8,9 @@
  * Hazards known and met: a child's first stop may be reported before its parent's fork event; a thread
  * can vanish under any request (SIGKILL); an exec by another thread than the leader takes the leader's
  * id; a group-stop must be left alone (LISTEN), or Ctrl-Z stops working.
+ *
+ * Over 300 lines: a tracee's stops are one state machine, which is easier to get wrong in two files. Who is
+ * who stands in `family.ts`, what came too early in `newborn.ts`.
  */
 import { type Pid, pid, type Tid, tid } from '../base/brands.ts';
 import type { Ended } from '../profile/model.ts';
@@ -17,11 +20,12 @@ import { letGo, receiveNotice } from '../sys/seccomp.ts';
 import { pollAny, type WaitEvent, waitFor } from '../sys/wait.ts';
 import { SIGCHLD, type Waker } from '../sys/wake.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
+import { Family } from './family.ts';
 import { SYS } from './filter.ts';
 import { EndedDuringCall, HeldUp } from './inject.ts';
 import { Newborn } from './newborn.ts';
 import { readArgv, readFamily, readProgram } from './proc.ts';
-import { type Image, type Process, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
+import { type Image, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
 
 const OPTIONS =
   pt.PTRACE_O_TRACESYSGOOD |
@@ -43,12 +47,9 @@ export class Tracer implements Control {
   readonly #observers: readonly Observer[];
   readonly #waker: Waker;
   #listener: Fd | undefined;
-  readonly #threads = new Map<Tid, Thread>();
+  readonly #family = new Family();
   readonly #newborn = new Newborn();
   readonly #onStopped: (signal: number) => void;
-  readonly #images: Image[] = [];
-  #root: Process | undefined;
-  #rootEnded: Ended | undefined;
   #leaving = false;
 
   /** @param onStopped told when job control has stopped the first process. */
@@ -59,23 +60,21 @@ export class Tracer implements Control {
   }
 
   get images(): readonly Image[] {
-    return this.#images;
+    return this.#family.images;
   }
 
   /** How the first process ended; undefined while it lives. */
   get rootEnded(): Ended | undefined {
-    return this.#rootEnded;
+    return this.#family.rootEnded;
   }
 
   /** A thread that still runs of each process. */
   get liveThreads(): readonly Thread[] {
-    const found = new Map<Process, Thread>();
-    for (const thread of this.#threads.values()) if (!thread.exiting) found.set(thread.process, thread);
-    return [...found.values()];
+    return this.#family.liveThreads;
   }
 
   get rootPid(): Pid | undefined {
-    return this.#root?.pid;
+    return this.#family.root?.pid;
   }
 
   /**
@@ -86,10 +85,9 @@ export class Tracer implements Control {
    */
   adopt(stub: Pid): void {
     pt.seize(tid(stub), OPTIONS | pt.PTRACE_O_EXITKILL);
-    const process = this.#newProcess(stub, undefined, false);
-    this.#root = process;
-    const thread = this.#newThread(tid(stub), process);
-    thread.started = true;
+    const process = this.#family.bearProcess(stub, undefined, false);
+    this.#family.root = process;
+    this.#family.bearThread(tid(stub), process).started = true;
   }
 
   /** Whether any observer asks for `module-mapped`. */
@@ -107,7 +105,7 @@ export class Tracer implements Control {
    * @returns whether the tree has ended.
    */
   run(interrupted: (signals: ReadonlySet<number>) => boolean, timeoutMs: () => number): boolean {
-    while (this.#threads.size + this.#newborn.size > 0) {
+    while (this.#family.threads.size + this.#newborn.size > 0) {
       const woken = this.#waker.wait(this.#listener, timeoutMs());
       if (woken.listener && this.#listener !== undefined) this.#answer(this.#listener);
       if (woken.listenerGone) this.#listener = undefined;
@@ -122,10 +120,10 @@ export class Tracer implements Control {
   /** Detaches from every tracee and leaves it running; calls go on being answered meanwhile. */
   leave(): void {
     this.#leaving = true;
-    for (const thread of this.#threads.values()) {
+    for (const thread of this.#family.threads.values()) {
       thread.atInterrupt = [];
       // One that has exited never stops again; as a leader it may stay for long.
-      if (thread.exiting) this.#forget(thread);
+      if (thread.exiting) this.#family.forget(thread);
       else attempt(() => pt.interrupt(thread.tid));
     }
     this.run(
@@ -143,7 +141,7 @@ export class Tracer implements Control {
   #answer(listener: Fd): void {
     const notice = receiveNotice(listener);
     if (notice === undefined) return;
-    const thread = this.#threads.get(notice.tid);
+    const thread = this.#family.threads.get(notice.tid);
     try {
       if (thread !== undefined && !this.#leaving) {
         const image = thread.process.image;
@@ -189,7 +187,7 @@ export class Tracer implements Control {
   }
 
   #dispatch(event: WaitEvent): void {
-    const thread = this.#threads.get(event.tid);
+    const thread = this.#family.threads.get(event.tid);
     if (thread === undefined) return this.#newborn.keep(event);
     attempt(
       () => this.#handle(thread, event),
@@ -235,23 +233,22 @@ export class Tracer implements Control {
   }
 
   #handleBirth(parent: Thread, event: number, child: Tid): void {
-    if (this.#threads.has(child)) return;
+    if (this.#family.threads.has(child)) return;
     const isThread = event === pt.PTRACE_EVENT_CLONE && readFamily(child).group === parent.process.pid;
     const process = isThread
       ? parent.process
-      : this.#newProcess(pid(child), parent.process.image, event === pt.PTRACE_EVENT_VFORK);
-    this.#welcome(this.#newThread(child, process));
+      : this.#family.bearProcess(pid(child), parent.process.image, event === pt.PTRACE_EVENT_VFORK);
+    this.#welcome(this.#family.bearThread(child, process));
   }
 
   /** Those whose parent was killed before it could report them. */
   #adoptOrphans(): void {
     for (const orphan of this.#newborn.orphans()) {
       const { group, parent } = readFamily(orphan);
-      const byPid = (wanted: number): Process | undefined =>
-        this.liveThreads.find(({ process }) => process.pid === wanted)?.process;
+      const origin = this.#family.processOf(parent) ?? this.#family.root;
       const process =
-        byPid(group) ?? this.#newProcess(pid(orphan), (byPid(parent) ?? this.#root)?.image, false);
-      this.#welcome(this.#newThread(orphan, process));
+        this.#family.processOf(group) ?? this.#family.bearProcess(pid(orphan), origin?.image, false);
+      this.#welcome(this.#family.bearThread(orphan, process));
     }
   }
 
@@ -283,7 +280,7 @@ export class Tracer implements Control {
     }
     // Plans wait until it goes on: what steps in a group-stop leaves it.
     pt.listen(thread.tid);
-    if (this.#root !== undefined && thread.tid === tid(this.#root.pid)) this.#onStopped(signal);
+    if (Number(thread.tid) === Number(this.rootPid)) this.#onStopped(signal);
   }
 
   #handleSignal(thread: Thread, signal: number): void {
@@ -297,17 +294,18 @@ export class Tracer implements Control {
 
   #handleExec(thread: Thread): void {
     const { process } = thread;
-    // All other threads are gone, and the caller has become the leader.
-    for (const other of process.threads) if (other !== thread.tid) this.#threads.delete(other);
-    process.threads.clear();
-    process.threads.add(thread.tid);
-    thread.exiting = false;
+    this.#family.keepOnly(thread);
     const before = process.image;
     before.ended = { kind: 'execed' };
     this.#emit({ kind: 'image-ended', image: before });
     releaseMemory(process);
     process.borrowsMemory = false;
-    process.image = this.#newImage(process.pid, before, readProgram(process.pid), readArgv(process.pid));
+    process.image = this.#family.bearImage(
+      process.pid,
+      before,
+      readProgram(process.pid),
+      readArgv(process.pid),
+    );
     if (this.#leaving) return;
     // From the exec event to the exit of execve, where calls can be made for the tracee.
     pt.resumeToSyscall(thread.tid);
@@ -320,20 +318,15 @@ export class Tracer implements Control {
   #handleExit(thread: Thread): void {
     thread.exiting = true;
     const { process } = thread;
-    for (const other of process.threads) if (this.#threads.get(other)?.exiting !== true) return;
+    for (const other of process.threads) if (this.#family.threads.get(other)?.exiting !== true) return;
     if (process.borrowsMemory || this.#leaving) return;
     this.#emit({ kind: 'memory-ending', image: process.image, tid: thread.tid });
   }
 
   #remove(thread: Thread, ended: Ended): void {
-    const { process } = thread;
-    this.#threads.delete(thread.tid);
-    process.threads.delete(thread.tid);
-    if (process.threads.size > 0) return;
-    process.image.ended = ended;
-    this.#emit({ kind: 'image-ended', image: process.image });
-    releaseProcess(process);
-    if (process === this.#root) this.#rootEnded = ended;
+    if (!this.#family.bury(thread, ended)) return;
+    this.#emit({ kind: 'image-ended', image: thread.process.image });
+    releaseProcess(thread.process);
   }
 
   /** Every stop ends here: on with the tracee, or away from it. */
@@ -342,55 +335,13 @@ export class Tracer implements Control {
     thread.held = 0;
     if (!this.#leaving) return pt.resume(thread.tid, signal);
     pt.detach(thread.tid, signal);
-    this.#forget(thread);
+    this.#family.forget(thread);
   }
 
   /** The kernel knows of no tracee: whatever we still wait for is gone. */
   #forgetAll(): void {
     this.#newborn.clear();
-    for (const thread of this.#threads.values()) this.#forget(thread);
-  }
-
-  #forget(thread: Thread): void {
-    const { process } = thread;
-    this.#threads.delete(thread.tid);
-    process.threads.delete(thread.tid);
-    if (process.threads.size > 0) return;
-    process.image.ended = { kind: 'left-running' };
-    releaseProcess(process);
-  }
-
-  #newThread(id: Tid, process: Process): Thread {
-    const thread: Thread = { tid: id, process, started: false, exiting: false, held: 0, atInterrupt: [] };
-    process.threads.add(id);
-    this.#threads.set(id, thread);
-    return thread;
-  }
-
-  #newProcess(id: Pid, parent: Image | undefined, borrowsMemory: boolean): Process {
-    const image = this.#newImage(id, parent, parent?.program ?? '', parent?.argv ?? []);
-    image.mapped = parent?.mapped ?? [];
-    return { pid: id, image, threads: new Set(), borrowsMemory, memory: undefined, pidfd: undefined };
-  }
-
-  #newImage(process: Pid, parent: Image | undefined, program: string, argv: readonly string[]): Image {
-    const image: Image = {
-      serial: this.#images.length,
-      parent,
-      pid: process,
-      program,
-      argv,
-      startFiles: [],
-      loader: [],
-      uffd: undefined,
-      uffdInside: undefined,
-      unregistered: [],
-      mapped: [],
-      syscallAt: 0n,
-      ended: undefined,
-    };
-    this.#images.push(image);
-    return image;
+    for (const thread of this.#family.threads.values()) this.#family.forget(thread);
   }
 }
 
