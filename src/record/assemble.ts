@@ -41,6 +41,9 @@ const IN_MEMORY: ReadonlySet<number> = new Set([
   0x958458f6, // hugetlbfs
 ]);
 
+/** File times are taken from the kernel's last tick: up to 10 ms behind the clock (HZ=100). */
+const CLOCK_TICK_MS = 10;
+
 export interface Seen {
   readonly images: readonly Image[];
   readonly snapshots: Snapshots;
@@ -184,7 +187,7 @@ class Catalogue {
       const stats = statSync(real);
       // A time of birth tells of files that were made with an old date (tar, cp -p).
       const newest = Math.max(stats.mtimeMs, stats.birthtimeMs);
-      if (!stats.isFile() || stats.size === 0 || newest >= this.#startedAt) return undefined;
+      if (!stats.isFile() || stats.size === 0 || newest > this.#startedAt - CLOCK_TICK_MS) return undefined;
       this.#files.push({ file: { path: real, identity: identifyFile(real) }, rank: Number.MAX_SAFE_INTEGER });
       this.#byRealPath.set(real, this.#files.length - 1);
       return this.#files.length - 1;
