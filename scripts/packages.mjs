@@ -30,5 +30,6 @@ export const TEST_PACKAGES = {
   tar: ['tar'],
   tcl: ['tclsh'],
   'util-linux': ['setpriv', 'unshare'],
+  vmtouch: ['vmtouch'],
   'xz-utils': ['xz'],
 };
