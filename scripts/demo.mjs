@@ -178,12 +178,11 @@ function printTable(rows) {
 /** What the figures say in words, also where they say that nothing was gained. */
 function verdictOf(title, section) {
   const image = section.modes.find((mode) => mode.name === 'image');
-  const plain = section.modes.find((mode) => mode.name === 'plain');
   const [low, high] = image.speedup.interval;
-  const saved = plain.wallMs.median - image.wallMs.median;
   if (section.temperature === 'warm') {
     if (low <= 1 && high >= 1) return `${title}, warm: no difference, and none is expected`;
-    return `${title}, warm: ${saved < 0 ? 'slower' : 'faster'} by ${ms(Math.abs(saved))} (medians)`;
+    const percent = `${Math.abs(100 / image.speedup.median - 100).toFixed(1)} %`;
+    return `${title}, warm: ${image.speedup.median < 1 ? 'slower' : 'faster'} by ${percent}`;
   }
   if (low > 1) return `${title}, cold: starts ${image.speedup.median.toFixed(2)} times as fast`;
   if (high < 1) return `${title}, cold: slower with the image on this machine`;
