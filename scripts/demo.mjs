@@ -181,8 +181,12 @@ function verdictOf(title, section) {
   const [low, high] = image.speedup.interval;
   if (section.temperature === 'warm') {
     if (low <= 1 && high >= 1) return `${title}, warm: no difference, and none is expected`;
-    const percent = `${Math.abs(100 / image.speedup.median - 100).toFixed(1)} %`;
-    return `${title}, warm: ${image.speedup.median < 1 ? 'slower' : 'faster'} by ${percent}`;
+    // From the ratio, not from the medians: these drift with the machine.
+    const { median } = image.speedup;
+    const of = section.modes.find((mode) => mode.name === 'plain').wallMs.median;
+    const percent = Math.abs(100 / median - 100);
+    const by = `${percent.toFixed(1)} % (about ${ms((of * percent) / 100)})`;
+    return `${title}, warm: ${median < 1 ? 'slower' : 'faster'} by ${by}`;
   }
   if (low > 1) return `${title}, cold: starts ${image.speedup.median.toFixed(2)} times as fast`;
   if (high < 1) return `${title}, cold: slower with the image on this machine`;
