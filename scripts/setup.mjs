@@ -47,6 +47,8 @@ export function checkMachine() {
   if (major < 20 || (major === 20 && minor < 19)) {
     throw new SetupError(`winnow needs Node 20.19 or newer, this is ${process.versions.node}`);
   }
+  // bin/winnow looks for node on PATH; this Node may have been started by its full path.
+  if (!isThere('node')) process.env.PATH = `${dirname(process.execPath)}:${process.env.PATH ?? ''}`;
 }
 
 /**
