@@ -88,9 +88,6 @@ const anchorOf = (heading: string): string =>
     .replace(/[^\p{Letter}\p{Number} _-]/gu, '')
     .replaceAll(' ', '-');
 
-/** Written by `npm run bench`. */
-const GENERATED = 'docs/measurements.md';
-
 describe('links', () => {
   const pages = ['README.md', ...filesBelow('docs', /\.md$/)];
 
@@ -109,7 +106,7 @@ describe('links', () => {
     const missing = [...pages, ...SOURCES].flatMap((page) =>
       [...read(page).matchAll(/\bdocs\/[\w/-]+\.md\b/g)]
         .map(([path]) => path)
-        .filter((path) => path !== GENERATED && !existsSync(join(ROOT, path)))
+        .filter((path) => !existsSync(join(ROOT, path)))
         .map((path) => `${page}: ${path}`),
     );
     expect(missing).toEqual([]);
