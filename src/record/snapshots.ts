@@ -2,7 +2,7 @@
  * What an image has touched of the files it maps: a snapshot of its page tables while its memory is
  * still there, at execve's entry and when its last thread ends. Snapshots of one image are joined.
  */
-import { PAGE_SIZE, type Pid, userAddress } from '../base/brands.ts';
+import { PAGE_SIZE, pid, userAddress } from '../base/brands.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import { type AddressRange, backedPages } from '../sys/pagemap.ts';
 import type { Notice } from '../sys/seccomp.ts';
@@ -72,12 +72,12 @@ function isExecutableFile(path: string): boolean {
   return stats?.isFile() === true && (stats.mode & 0o111) !== 0;
 }
 
-/** @throws where the process is gone. */
-export function addSnapshot(id: Pid | number, into: FilePages, within?: AddressRange): void {
-  const files = readMaps(id as Pid)
+/** `id` of a process or of one of its threads. @throws where it is gone. */
+export function addSnapshot(id: number, into: FilePages, within?: AddressRange): void {
+  const files = readMaps(pid(id))
     .filter(ofRegularFile)
     .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
-  const backed = backedPages(id as Pid, files);
+  const backed = backedPages(pid(id), files);
   let at = 0;
   for (const mapping of files) {
     const pages = into.of(mapping.path);
