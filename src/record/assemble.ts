@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { realpathSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { argvShape } from '../profile/argv-shape.ts';
+import { joinExtents } from '../profile/extents.ts';
 import { identifyFile } from '../profile/identity.ts';
 import type {
   Command,
@@ -21,7 +22,7 @@ import type {
   UsedProcess,
 } from '../profile/model.ts';
 import type { FileUse } from './file-use.ts';
-import { FilePages } from './pages.ts';
+import type { FilePages } from './pages.ts';
 import type { Snapshots } from './snapshots.ts';
 import { statOrNothing } from './stat.ts';
 import type { Image } from './tracees.ts';
@@ -105,22 +106,12 @@ function describePages(pages: FilePages, how: UsedPages['how'], catalogue: Catal
     const file = catalogue.indexOf(path);
     if (file === undefined) continue;
     const extents = set.extents(catalogue.sizeOf(file));
-    const before = byFile.get(file);
-    if (before === undefined && extents.length > 0) byFile.set(file, { file, how, extents });
-    if (before !== undefined)
-      byFile.set(file, { file, how, extents: joinExtents(before, extents, catalogue) });
+    const known = byFile.get(file)?.extents ?? [];
+    if (known.length + extents.length > 0) {
+      byFile.set(file, { file, how, extents: joinExtents([...known, ...extents]) });
+    }
   }
   return [...byFile.values()];
-}
-
-function joinExtents(
-  before: UsedPages,
-  extents: UsedPages['extents'],
-  catalogue: Catalogue,
-): UsedPages['extents'] {
-  const both = new FilePages().of('');
-  for (const { page, count } of [...before.extents, ...extents]) both.addPages(page, page + count);
-  return both.extents(catalogue.sizeOf(before.file));
 }
 
 const describeLookups = (fileUse: FileUse): Lookup[] =>

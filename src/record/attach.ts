@@ -9,11 +9,11 @@ import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { Run } from '../profile/model.ts';
 import { readMaps } from '../sys/maps.ts';
 import { assembleRun } from './assemble.ts';
+import { Family } from './family.ts';
 import { FileUse } from './file-use.ts';
 import { PathReader } from './paths.ts';
 import { readArgv, readProgram } from './proc.ts';
 import { Snapshots } from './snapshots.ts';
-import type { Image } from './tracees.ts';
 
 /**
  * @param text the process id as typed.
@@ -23,21 +23,8 @@ export function snapshot(text: string): Run {
   const process = parsePid(text);
   const startedAt = Date.now();
   checkReadable(process);
-  const image: Image = {
-    serial: 0,
-    parent: undefined,
-    pid: process,
-    program: readProgram(process),
-    argv: readArgv(process),
-    startFiles: [],
-    loader: [],
-    uffd: undefined,
-    uffdInside: undefined,
-    unregistered: [],
-    mapped: [],
-    syscallAt: 0n,
-    ended: { kind: 'left-running' },
-  };
+  const image = new Family().bearImage(process, undefined, readProgram(process), readArgv(process));
+  image.ended = { kind: 'left-running' };
   if (image.program === '') throw noProcess(process);
   const paths = new PathReader();
   const snapshots = new Snapshots(paths);

@@ -17,7 +17,7 @@ import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
-import { FilePages } from './pages.ts';
+import { type FilePages, ImagePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
 import { readFdLink } from './proc.ts';
 import { statOrNothing } from './stat.ts';
@@ -56,7 +56,7 @@ export class FileUse implements Observer {
   /** Set-uid programs that a tracee executed. */
   readonly setUid = new Set<string>();
   readonly #paths: PathReader;
-  readonly #pages = new Map<Image, FilePages>();
+  readonly #pages = new ImagePages();
   readonly #sizes = new Map<string, number>();
   readonly #readings = new Map<string, Reading>();
 
@@ -65,12 +65,7 @@ export class FileUse implements Observer {
   }
 
   pagesOf(image: Image): FilePages {
-    let pages = this.#pages.get(image);
-    if (pages === undefined) {
-      pages = new FilePages();
-      this.#pages.set(image, pages);
-    }
-    return pages;
+    return this.#pages.of(image);
   }
 
   observe(event: TraceEvent, control: Control): void {

@@ -35,7 +35,7 @@ const MAP_DENYWRITE = 0x800;
 const PROT_WRITE = 2;
 const PROT_EXEC = 4;
 
-/** Reads before this offset are not followed: files up to this size count whole (`reads.ts`). */
+/** Reads before this offset are not followed: files up to this size count whole (`file-use.ts`). */
 export const SMALL_FILE = 65536;
 
 const TRAPS: readonly Trap[] = [
@@ -65,38 +65,26 @@ const TRAPS: readonly Trap[] = [
   { nr: SYS.munmap },
   { nr: SYS.flock },
   { nr: SYS.pread64, when: [[{ kind: 'any-bit', arg: 3, bits: 0xffff0000 }]] },
-  {
-    nr: SYS.mmap,
-    when: [
-      [
-        { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS },
-        { kind: 'any-bit', arg: 2, bits: PROT_WRITE },
-      ],
-      [
-        { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS | MAP_DENYWRITE },
-        { kind: 'any-bit', arg: 2, bits: 0xffffffff },
-      ],
-    ],
-  },
 ];
 
-/** With module arrivals, every executable mapping of a file is a notice of its own. */
-const ARRIVALS: Trap = {
+/** Mappings of files with one of these protections, and all that are not the loader's reservations. */
+const mappingTrap = (protections: number): Trap => ({
   nr: SYS.mmap,
   when: [
     [
       { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS },
-      { kind: 'any-bit', arg: 2, bits: PROT_WRITE | PROT_EXEC },
+      { kind: 'any-bit', arg: 2, bits: protections },
     ],
     [
       { kind: 'no-bit', arg: 3, bits: MAP_ANONYMOUS | MAP_DENYWRITE },
       { kind: 'any-bit', arg: 2, bits: 0xffffffff },
     ],
   ],
-};
+});
 
 /** struct sock_filter instructions. */
 export function recorderFilter(options: { readonly arrivals: boolean }): Buffer {
-  const traps = options.arrivals ? TRAPS.map((trap) => (trap.nr === SYS.mmap ? ARRIVALS : trap)) : TRAPS;
-  return assembleFilter(traps, SECCOMP_RET_USER_NOTIF);
+  // With module arrivals, every executable mapping of a file is a notice of its own.
+  const mappings = mappingTrap(options.arrivals ? PROT_WRITE | PROT_EXEC : PROT_WRITE);
+  return assembleFilter([...TRAPS, mappings], SECCOMP_RET_USER_NOTIF);
 }

@@ -1,13 +1,15 @@
 /** A growing set of page ranges of one file; cheap to add to, sorted out once at the end. */
 import { PAGE_SIZE, pageIndex, pagesIn } from '../base/brands.ts';
+import { clampExtents, joinExtents } from '../profile/extents.ts';
 import type { Extent } from '../profile/model.ts';
+import type { Image } from './tracees.ts';
 
 export class PageSet {
-  readonly #ranges: { start: number; end: number }[] = [];
+  readonly #ranges: Extent[] = [];
 
   /** Pages from `start` up to, not including, `end`. */
   addPages(start: number, end: number): void {
-    if (end > start) this.#ranges.push({ start, end });
+    if (end > start) this.#ranges.push({ page: pageIndex(start), count: end - start });
   }
 
   /** The pages that hold the bytes from `start` up to, not including, `end`. */
@@ -16,19 +18,8 @@ export class PageSet {
   }
 
   /** Ascending, disjoint, not touching, nothing beyond `size` bytes. */
-  extents(size: number): Extent[] {
-    const last = pagesIn(size);
-    const sorted = this.#ranges.toSorted((a, b) => a.start - b.start);
-    const joined: { start: number; end: number }[] = [];
-    for (const { start, end } of sorted) {
-      const previous = joined.at(-1);
-      if (previous !== undefined && start <= previous.end) previous.end = Math.max(previous.end, end);
-      else joined.push({ start, end });
-    }
-    return joined.flatMap(({ start, end }) => {
-      const count = Math.min(end, last) - start;
-      return count > 0 ? [{ page: pageIndex(start), count }] : [];
-    });
+  extents(size: number): readonly Extent[] {
+    return clampExtents(joinExtents(this.#ranges), size);
   }
 }
 
@@ -47,5 +38,19 @@ export class FilePages {
 
   entries(): IterableIterator<[string, PageSet]> {
     return this.#files.entries();
+  }
+}
+
+/** The same for every image that one observer met. */
+export class ImagePages {
+  readonly #images = new Map<Image, FilePages>();
+
+  of(image: Image): FilePages {
+    let pages = this.#images.get(image);
+    if (pages === undefined) {
+      pages = new FilePages();
+      this.#images.set(image, pages);
+    }
+    return pages;
   }
 }

@@ -8,13 +8,13 @@ import { type AddressRange, backedPages } from '../sys/pagemap.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
-import { FilePages } from './pages.ts';
+import { type FilePages, ImagePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
 import { statOrNothing } from './stat.ts';
 import type { Image, Thread } from './tracees.ts';
 
 export class Snapshots implements Observer {
-  readonly #pages = new Map<Image, FilePages>();
+  readonly #pages = new ImagePages();
   readonly #paths: PathReader;
   /** Images whose memory was gone before it could be looked at. */
   lost = 0;
@@ -58,12 +58,7 @@ export class Snapshots implements Observer {
   }
 
   pagesOf(image: Image): FilePages {
-    let pages = this.#pages.get(image);
-    if (pages === undefined) {
-      pages = new FilePages();
-      this.#pages.set(image, pages);
-    }
-    return pages;
+    return this.#pages.of(image);
   }
 }
 

@@ -69,7 +69,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const caller = readCaller();
   const cwd = process.cwd();
   const command = { program: resolveProgram(words[0] ?? '', cwd, caller.env.PATH), argv: words, cwd };
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   const name = options.name ?? store.findByCommand(command).name;
   store.prepare(name);
   const progress = startLine(options.quiet === true);
@@ -97,7 +97,7 @@ async function snapshotProcess(
   const { openStore } = await import('../../profile/store.ts');
   const { snapshot } = await import('../../record/attach.ts');
   if (words.length > 0) throw usage('--pid takes no command', 'leave out what follows --');
-  const store = openStore(options.store === undefined ? {} : { store: options.store });
+  const store = openStore(options);
   const recorded = snapshot(text);
   const name = options.name ?? store.findByCommand(recorded.command).name;
   store.prepare(name);
@@ -121,15 +121,7 @@ const noCommand = (): WinnowError =>
   usage('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
 
 function summary(name: string, profile: Profile, run: Run): string {
-  const pages = new Map<number, number>();
-  const used = new Set<number>();
-  for (const process of run.processes) {
-    for (const { file, extents } of process.pages) {
-      used.add(file);
-      const most = extents.reduce((sum, extent) => sum + extent.count, 0);
-      pages.set(file, Math.max(pages.get(file) ?? 0, most));
-    }
-  }
+  const used = new Set(run.processes.flatMap(({ pages }) => pages.map(({ file }) => file)));
   const lines = [
     `winnow: recorded ${name}: ${run.processes.length} process image(s), ${used.size} files, ` +
       `${run.lookups.length} look-ups in ${Math.round(run.durationMs)} ms; ${profile.runs.length} run(s) in the profile`,
