@@ -17,3 +17,8 @@ export const errnoName = (value: number): string => errnoNames.get(value) ?? `er
 
 /** The errno of the last failed call on this thread, as its name (`ENOENT`). */
 export const lastErrno = (): string => errnoName(koffi.errno());
+
+/** ioctl(2) with a buffer as its argument. */
+export const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
+/** poll(2); `fds` holds struct pollfd, 8 bytes each. */
+export const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)');

@@ -10,15 +10,13 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import koffi from 'koffi';
 import { PAGE_SIZE, type Pid, type UserAddress, userAddress } from '../base/brands.ts';
-import { lastErrno, libc } from './libc.ts';
+import { ioctl, lastErrno } from './libc.ts';
 
 /** Addresses from `start` up to, not including, `end`. */
 export interface AddressRange {
   readonly start: UserAddress;
   readonly end: UserAddress;
 }
-
-const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
 
 const PAGEMAP_SCAN = 0xc0606610;
 const PAGE_IS_PRESENT = 1n << 3n;

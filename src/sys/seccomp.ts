@@ -9,7 +9,7 @@
 
 import { type Address, address, type Tid, tid } from '../base/brands.ts';
 import type { Fd } from './fds.ts';
-import { lastErrno, libc } from './libc.ts';
+import { ioctl, lastErrno, libc } from './libc.ts';
 
 const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100;
 const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101;
@@ -17,7 +17,6 @@ const SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104;
 const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1;
 const SECCOMP_USER_NOTIF_FLAG_CONTINUE = 1;
 
-const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
 const ioctlValue = libc.func('int ioctl(int fd, ulong request, ulong value)');
 
 /** A trapped call; its thread waits until `letGo`. */

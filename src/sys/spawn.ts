@@ -15,7 +15,9 @@ import koffi from 'koffi';
 import { type Pid, pid } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import { OWN_VARIABLES } from './caller.ts';
-import { lastErrno, libc } from './libc.ts';
+import { closeFd } from './fds.ts';
+import { lastErrno, libc, poll } from './libc.ts';
+import { ACTIONS_SIZE, actionsDestroy, actionsDup2, actionsInit, posixSpawn } from './posix-spawn.ts';
 
 export type Stdio =
   | { readonly kind: 'null' }
@@ -65,17 +67,11 @@ export interface ProcessRun extends Ended {
   readonly timedOut: boolean;
 }
 
-const posixSpawn = libc.func(
-  'int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attr, const char **argv, const char **envp)',
-);
 const attrInit = libc.func('int posix_spawnattr_init(void *attr)');
 const attrDestroy = libc.func('int posix_spawnattr_destroy(void *attr)');
 const attrSetFlags = libc.func('int posix_spawnattr_setflags(void *attr, short flags)');
 const attrSetDefault = libc.func('int posix_spawnattr_setsigdefault(void *attr, const void *set)');
 const attrSetMask = libc.func('int posix_spawnattr_setsigmask(void *attr, const void *set)');
-const actionsInit = libc.func('int posix_spawn_file_actions_init(void *actions)');
-const actionsDestroy = libc.func('int posix_spawn_file_actions_destroy(void *actions)');
-const actionsDup2 = libc.func('int posix_spawn_file_actions_adddup2(void *actions, int from, int to)');
 const actionsOpen = libc.func(
   'int posix_spawn_file_actions_addopen(void *actions, int fd, const char *path, int flags, unsigned int mode)',
 );
@@ -83,8 +79,6 @@ const actionsChdir = libc.func('int posix_spawn_file_actions_addchdir_np(void *a
 const actionsCloseFrom = glibc234('int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)');
 const wait4 = libc.func('int wait4(int pid, _Out_ int *status, int options, void *rusage)');
 const pidfdOpen = libc.func('long syscall(long number, long a, long b)');
-const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)');
-const closeFd = libc.func('int close(int fd)');
 const killProcess = libc.func('int kill(int pid, int signal)');
 const prlimit = libc.func('int prlimit(int pid, int resource, const void *next, void *previous)');
 
@@ -106,7 +100,6 @@ const POLLIN = 1;
 const RLIMIT_NOFILE = 7;
 // glibc's types are 336, 80, 128 and 144 bytes on x86-64; room to spare.
 const ATTR_SIZE = 512;
-const ACTIONS_SIZE = 256;
 const SIGSET_SIZE = 128;
 const RUSAGE_SIZE = 144;
 

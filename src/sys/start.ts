@@ -10,14 +10,9 @@ import { readSync, writeSync } from 'node:fs';
 import { type Pid, pid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, isOpen, openPidfd } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
+import { ACTIONS_SIZE, actionsDestroy, actionsDup2, actionsInit, posixSpawn } from './posix-spawn.ts';
 import { runtimeFile } from './runtime.ts';
 
-const posixSpawn = libc.func(
-  'int posix_spawn(_Out_ int *pid, const char *path, void *actions, void *attr, const char **argv, const char **envp)',
-);
-const actionsInit = libc.func('int posix_spawn_file_actions_init(void *actions)');
-const actionsDestroy = libc.func('int posix_spawn_file_actions_destroy(void *actions)');
-const actionsDup2 = libc.func('int posix_spawn_file_actions_adddup2(void *actions, int from, int to)');
 const socketpair = libc.func('int socketpair(int domain, int type, int protocol, void *fds)');
 
 const AF_UNIX = 1;
@@ -55,7 +50,7 @@ export function startWaiting(options: StartOptions): WaitingProgram {
   if (socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, fds) !== 0) throw new Error(`socketpair: ${lastErrno()}`);
   const ours = fds.readInt32LE(0);
   const theirs = fds.readInt32LE(4);
-  const actions = Buffer.alloc(256);
+  const actions = Buffer.alloc(ACTIONS_SIZE);
   actionsInit(actions);
   try {
     // dup2 onto itself is how posix_spawn keeps one descriptor over exec.
@@ -95,7 +90,7 @@ export function startWaiting(options: StartOptions): WaitingProgram {
 
 /** Starts a program of the runtime with one descriptor and nothing else; it is not waited for. */
 export function startWithFd(name: string, fd: Fd): Pid {
-  const actions = Buffer.alloc(256);
+  const actions = Buffer.alloc(ACTIONS_SIZE);
   actionsInit(actions);
   try {
     actionsDup2(actions, fd, fd);

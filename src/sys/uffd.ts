@@ -10,7 +10,7 @@
  * the tracee holds none. Registrations end when the last holder closes it.
  */
 import type { Fd } from './fds.ts';
-import { libc } from './libc.ts';
+import { ioctl } from './libc.ts';
 import type { AddressRange } from './pagemap.ts';
 
 export const SYS_userfaultfd = 323n;
@@ -25,8 +25,6 @@ const UFFD_API = 0xaan;
 const UFFD_FEATURE_WP_UNPOPULATED = 1n << 13n;
 const UFFD_FEATURE_WP_ASYNC = 1n << 15n;
 const UFFDIO_REGISTER_MODE_WP = 2n;
-
-const ioctl = libc.func('int ioctl(int fd, ulong request, void *arg)');
 
 /** @returns whether the kernel offers asynchronous write-protection. */
 export function startUffd(fd: Fd): boolean {

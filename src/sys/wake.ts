@@ -3,7 +3,7 @@ import { readSync, writeSync } from 'node:fs';
 import koffi, { type LibraryHandle } from 'koffi';
 import { WinnowError } from '../base/errors.ts';
 import { closeFd, type Fd, openPipe } from './fds.ts';
-import { lastErrno, libc } from './libc.ts';
+import { lastErrno, libc, poll } from './libc.ts';
 import { runtimeFile } from './runtime.ts';
 
 export const SIGHUP = 1;
@@ -25,7 +25,6 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0o4000;
 
 const sigaction = libc.func('int sigaction(int signal, const void *action, void *old)');
-const poll = libc.func('int poll(void *fds, unsigned long count, int timeout)');
 const fcntl = libc.func('int fcntl(int fd, int command, int value)');
 
 const POLLIN = 1;
