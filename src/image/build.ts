@@ -20,10 +20,10 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { requireRunnable } from '../elf/probe.ts';
-import { insideRoot, rootFolder } from '../prefetch/inside-root.ts';
 import type { PlannedPrefetch } from '../prefetch/model.ts';
 import { type PrefetchOptions, planPrefetch } from '../prefetch/plan.ts';
 import { noProfile } from '../profile/errors.ts';
+import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';

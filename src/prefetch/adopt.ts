@@ -2,8 +2,8 @@
 import { accessSync, constants, statfsSync, statSync } from 'node:fs';
 import { errnoOf, WinnowError } from '../base/errors.ts';
 import { identifyFile, sameContent, sameFile } from '../profile/identity.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { FileIdentity } from '../profile/model.ts';
-import { insideRoot } from './inside-root.ts';
 import type { FileReason } from './model.ts';
 
 /** A file to fetch from, by what it is now. */

@@ -12,8 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { diskFolder, extent, profileOf } from '../../test/launch-scene.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import { explainPlan } from './explain.ts';
-import { insideRoot } from './inside-root.ts';
 import { planPrefetch } from './plan.ts';
 
 const folder = diskFolder();

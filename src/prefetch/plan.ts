@@ -21,12 +21,12 @@
 import { realpathSync } from 'node:fs';
 import { PAGE_SIZE, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } from '../profile/stats.ts';
 import { fileFinder } from './adopt.ts';
 import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
 import { type DeviceTraits, deviceTraits } from './device.ts';
-import { insideRoot } from './inside-root.ts';
 import type { PlanFigures, PlannedFile, PlannedPrefetch, SkippedFile } from './model.ts';
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';

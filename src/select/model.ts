@@ -1,0 +1,90 @@
+/** What the select technique wants to do: pure data, and why it does not do the rest. */
+import type { Rva } from '../base/brands.ts';
+import type { Extent, FileIdentity } from '../profile/model.ts';
+import type { RewriteFigures } from '../rewrite/model.ts';
+
+/** `file`: unused code stays where it is and is paged when touched. `deny`: it cannot be executed. */
+export type Cold = 'file' | 'deny';
+
+/** What the recordings saw of one module's code. */
+export interface ModuleUse {
+  /** Absolute path, as the program sees it, links resolved. */
+  readonly path: string;
+  /** As the newest run saw it. */
+  readonly identity: FileIdentity;
+  /** Addresses at which code was entered, in the order of first use. */
+  readonly entered: readonly Rva[];
+  /** 4 KiB pages of the file that the recordings saw touched through mappings; ascending. */
+  readonly touched: readonly Extent[];
+}
+
+/** A module stays as it is. Reasons are counted in reports. */
+export interface KeptModule {
+  readonly path: string;
+  readonly reason: string;
+  /** 4 KiB pages of its executable segments; 0 where it is not there or no ELF file. */
+  readonly textPages: number;
+}
+
+/** Something inside a module that stayed, counted by reason. */
+export interface StayedCount {
+  readonly reason: string;
+  readonly count: number;
+}
+
+/** What a module's code looks like next to what the recordings used of it. */
+export interface CodeUse {
+  /** 4 KiB pages of the executable segments. */
+  readonly textPages: number;
+  /** Of these, pages that the recordings saw touched. */
+  readonly touchedPages: number;
+  /** Pages that used code lies on, in the original layout. */
+  readonly usedPages: number;
+  /** Units of the module (functions, PLT stubs, fragments), and those that are copied. */
+  readonly functions: number;
+  readonly usedFunctions: number;
+}
+
+/** A module to be rewritten. */
+export interface PlannedModule extends CodeUse {
+  readonly path: string;
+  /** The file as it is now; the launcher shows no copy of one that has become another. */
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly inode: bigint;
+  /** Starts of units, in the order of their copies. */
+  readonly hot: readonly Rva[];
+  /** What was entered and cannot be copied. */
+  readonly stayed: readonly StayedCount[];
+}
+
+export interface SelectPlan {
+  readonly cold: Cold;
+  /** In the order of first use. */
+  readonly modules: readonly PlannedModule[];
+  readonly kept: readonly KeptModule[];
+}
+
+/** A rewritten module: the file, and what became of the plan. */
+export interface BuiltModule extends PlannedModule {
+  /** Of the rewritten file; without it (figures only) time and inode are 0. */
+  readonly fileSize: number;
+  readonly fileMtimeNs: bigint;
+  readonly fileInode: bigint;
+  readonly figures: RewriteFigures;
+  readonly pages: RewrittenPages;
+}
+
+/** Pages of a rewritten file, for whoever fetches them: `page` counts from the start of the file. */
+export interface RewrittenPages {
+  /** Pages of the original that need not be fetched any more: its code. */
+  readonly dropped: readonly Extent[];
+  /** Pages that a start needs: copies, and what was added with them. */
+  readonly added: readonly Extent[];
+}
+
+export interface BuiltSelect {
+  readonly cold: Cold;
+  readonly modules: readonly BuiltModule[];
+  readonly kept: readonly KeptModule[];
+}

@@ -1,0 +1,83 @@
+/**
+ * Which pages of a rewritten file a start needs, where the profile knows those of the original.
+ *
+ * Every original byte stands where it stood, so the recorded pages hold for the rewritten file too, but for
+ * code: of the original's code nothing is run any more, of the copies all is. Pages that hold anything else
+ * beside code (headers and constants in files of one segment), and pages of used code that could not be copied,
+ * stay. Rebuilt unwind tables are read when an exception is thrown, so they are left to the kernel.
+ */
+import { PAGE_SIZE } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import {
+  PF_X,
+  PHDR_SIZE,
+  PT_GNU_EH_FRAME,
+  PT_LOAD,
+  SHF_ALLOC,
+  SHF_EXECINSTR,
+  SHT_NOBITS,
+} from '../elf/spec.ts';
+import { joinExtents } from '../profile/extents.ts';
+import type { Extent } from '../profile/model.ts';
+import type { Unit } from '../rewrite/model.ts';
+import { codeExtents, pagesOver, subtract } from './code-pages.ts';
+import type { RewrittenPages } from './model.ts';
+
+/** @param cold units that are used and were not copied. */
+export function rewrittenPages(
+  original: ElfImage,
+  rewritten: ElfImage,
+  cold: readonly Unit[],
+): RewrittenPages {
+  const end = original.bytes.length;
+  const fresh = rewritten.segments.filter(
+    ({ type, offset, fileSize }) => type === PT_LOAD && fileSize > 0 && offset + fileSize > end,
+  );
+  const added = fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize));
+  return {
+    dropped: subtract(
+      codeExtents(original),
+      joinExtents([...besideCode(original), ...pagesOfCode(original, cold)]),
+    ),
+    added: joinExtents(subtract(joinExtents(added), unwindTables(rewritten, end))),
+  };
+}
+
+/** Pages of the file that hold something that is no code. */
+function besideCode(image: ElfImage): Extent[] {
+  const others = image.segments.filter(
+    ({ type, flags, fileSize }) => type === PT_LOAD && fileSize > 0 && (flags & PF_X) === 0,
+  );
+  const sections = image.sections.filter(
+    ({ type, flags }) => type !== SHT_NOBITS && (flags & SHF_ALLOC) !== 0 && (flags & SHF_EXECINSTR) === 0,
+  );
+  const { segmentsAt, segmentCount } = image.header;
+  return [
+    pagesOver(0, segmentsAt + segmentCount * PHDR_SIZE),
+    ...others.map(({ offset, fileSize }) => pagesOver(offset, offset + fileSize)),
+    ...sections.map(({ offset, size }) => pagesOver(offset, offset + size)),
+  ];
+}
+
+function pagesOfCode(image: ElfImage, units: readonly Unit[]): Extent[] {
+  return units.flatMap(({ start, end }) => {
+    const offset = image.offsetOf(start);
+    return offset === undefined ? [] : [pagesOver(offset, offset + (end - start))];
+  });
+}
+
+/** Whole pages behind `from` that hold unwind tables alone. */
+function unwindTables(image: ElfImage, from: number): Extent[] {
+  const parts = [
+    ...image.segments
+      .filter(({ type }) => type === PT_GNU_EH_FRAME)
+      .map(({ offset, fileSize }) => ({ offset, size: fileSize })),
+    ...image.sections.filter(({ name }) => name === '.eh_frame' || name === '.eh_frame_hdr'),
+  ].filter(({ offset, size }) => offset >= from && size > 0);
+  return joinExtents(
+    parts.map(({ offset, size }) => {
+      const first = Math.ceil(offset / PAGE_SIZE);
+      return pagesOver(first * PAGE_SIZE, Math.floor((offset + size) / PAGE_SIZE) * PAGE_SIZE);
+    }),
+  );
+}
