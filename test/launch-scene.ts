@@ -50,7 +50,7 @@ export function profileOf({ name = 'sample', program, argv, files, lookups = [] 
         startedAt: 1_700_000_000_000,
         durationMs: 10,
         command: { program, argv, cwd: '/' },
-        method: { pages: 'exact', lookups: 'seen', kernel: '6.1' },
+        method: { pages: 'exact', lookups: 'seen', functions: 'unseen', kernel: '6.1' },
         ended: { kind: 'exited', code: 0 },
         files: files.map(({ path }) => ({ path, identity: identifyFile(path) })),
         processes: [
@@ -62,6 +62,7 @@ export function profileOf({ name = 'sample', program, argv, files, lookups = [] 
           },
         ],
         lookups,
+        entered: [],
         notes: [],
       },
     ],

@@ -1,9 +1,18 @@
 /** Profiles for tests: arbitrary ones for properties, and one that looks like a real recording. */
 import * as fc from 'fast-check';
-import { pageIndex, pagesIn } from '../src/base/brands.ts';
+import { pageIndex, pagesIn, rva } from '../src/base/brands.ts';
 import { toExtents } from '../src/profile/extents.ts';
 import { mergeRuns } from '../src/profile/merge.ts';
-import type { Ended, Extent, FileIdentity, Profile, Run, UsedFile, UsedPages } from '../src/profile/model.ts';
+import type {
+  Ended,
+  EnteredCode,
+  Extent,
+  FileIdentity,
+  Profile,
+  Run,
+  UsedFile,
+  UsedPages,
+} from '../src/profile/model.ts';
 
 const hex = (digits: number) =>
   fc.stringMatching(new RegExp(`^[0-9a-f]{${digits}}$`), { size: 'max' }).map((text) => text);
@@ -50,6 +59,14 @@ function pagesOf(files: readonly UsedFile[]): fc.Arbitrary<UsedPages[]> {
   return fc.array(one, { maxLength: 4 });
 }
 
+/** Entries in any order, of some of the files. */
+function enteredIn(files: readonly UsedFile[]): fc.Arbitrary<EnteredCode[]> {
+  const entries = fc.uniqueArray(fc.oneof(fc.nat({ max: 40 }), fc.maxSafeNat()).map(rva), { maxLength: 8 });
+  return fc
+    .array(fc.option(entries, { nil: undefined }), { minLength: files.length, maxLength: files.length })
+    .map((lists) => lists.flatMap((list, file) => (list === undefined ? [] : [{ file, entries: list }])));
+}
+
 /** Any valid run; ids and times come from small sets where `few`, so that runs collide. */
 export function arbitraryRun(few: boolean): fc.Arbitrary<Run> {
   const id = few ? fc.nat({ max: 24 }).map((n) => n.toString(16).padStart(32, '0')) : hex(32);
@@ -62,6 +79,7 @@ export function arbitraryRun(few: boolean): fc.Arbitrary<Run> {
       method: fc.record({
         pages: fc.constantFrom('exact' as const, 'fault-around' as const),
         lookups: fc.constantFrom('seen' as const, 'unseen' as const),
+        functions: fc.constantFrom('seen' as const, 'unseen' as const),
         kernel: text,
       }),
       ended,
@@ -80,6 +98,7 @@ export function arbitraryRun(few: boolean): fc.Arbitrary<Run> {
           list.map((process, index) => (index === 0 ? process : { ...process, parent: index - 1 })),
         ),
       lookups: fc.array(fc.record({ path, found: fc.boolean() }), { maxLength: 4 }),
+      entered: enteredIn(files),
       notes: fc.array(fc.record({ code: fc.constant('N_NOTE'), text }), { maxLength: 2 }),
     }),
   );
@@ -124,7 +143,7 @@ export function gitRun(age: number, changes: Partial<Run> = {}): Run {
     startedAt: Date.UTC(2026, 0, 20, 12, 0, 0) - age * 3_600_000,
     durationMs: 18.25 + age,
     command: { program: '/usr/bin/git', argv: ['git', 'status'], cwd: '/home/ann/project' },
-    method: { pages: 'exact', lookups: 'seen', kernel: '6.18.0' },
+    method: { pages: 'exact', lookups: 'seen', functions: 'unseen', kernel: '6.18.0' },
     ended: { kind: 'exited', code: 0 },
     files: [GIT, LIBC, CONFIG],
     processes: [
@@ -150,12 +169,25 @@ export function gitRun(age: number, changes: Partial<Run> = {}): Run {
       { path: '/etc/gitconfig', found: true },
       { path: '/home/ann/.gitconfig', found: false },
     ],
+    entered: [],
     notes:
       age === 0
         ? [{ code: 'N_SETUID', text: '/usr/bin/sudo is set-uid: recorded without its look-ups' }]
         : [],
     ...changes,
   };
+}
+
+/** The same with functions: the newest run entered one more. */
+export function gitFunctionsRun(age: number, changes: Partial<Run> = {}): Run {
+  return gitRun(age, {
+    method: { pages: 'exact', lookups: 'seen', functions: 'seen', kernel: '6.18.0' },
+    entered: [
+      { file: 0, entries: [0x4000, 0x5120, 0x4810, ...(age === 0 ? [0x40c0] : [])].map(rva) },
+      { file: 1, entries: [0x27000, 0x26c10].map(rva) },
+    ],
+    ...changes,
+  });
 }
 
 /** `git status`, recorded three times. */

@@ -16,7 +16,7 @@ function run(number: number): Run {
     startedAt: number,
     durationMs: 1,
     command: { program: '/bin/true', argv: ['true'], cwd: '/' },
-    method: { pages: 'exact', lookups: 'seen', kernel: 'test' },
+    method: { pages: 'exact', lookups: 'seen', functions: 'unseen', kernel: 'test' },
     ended: { kind: 'exited', code: 0 },
     files: [],
     processes: [],
@@ -24,6 +24,7 @@ function run(number: number): Run {
       path: `/${number}/${n}/${(n * 7919) % 10_007}`,
       found: true,
     })),
+    entered: [],
     notes: [],
   };
 }

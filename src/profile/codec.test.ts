@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { arbitraryProfile, gitProfile } from '../../test/profile-samples.ts';
+import { arbitraryProfile, gitFunctionsRun, gitProfile } from '../../test/profile-samples.ts';
 import { WinnowError } from '../base/errors.ts';
 import { decodeProfile, encodeProfile } from './codec.ts';
 import type { Profile } from './model.ts';
@@ -20,12 +22,21 @@ function codeOf(bytes: Uint8Array): string {
 }
 
 /** A profile file around any payload, with the checksum that fits. */
-function wrap(payload: Uint8Array, version = 1): Buffer {
+function wrap(payload: Uint8Array, version = 2): Buffer {
   const hash = createHash('sha256').update(payload).digest('hex');
   return Buffer.concat([Buffer.from(`winnow-profile ${version} ${hash} ${payload.length}\n`), payload]);
 }
 
-const wrapJson = (value: unknown): Buffer => wrap(gzipSync(JSON.stringify(value)));
+const wrapJson = (value: unknown, version = 2): Buffer => wrap(gzipSync(JSON.stringify(value)), version);
+
+/** `git status`, recorded twice with functions. */
+const functionsProfile = (): Profile => ({
+  name: 'git-status',
+  runs: [gitFunctionsRun(0), gitFunctionsRun(1)],
+});
+
+const GOLDEN = join(import.meta.dirname, '..', '..', 'test', 'golden', 'profile');
+const golden = (name: string): Buffer => readFileSync(join(GOLDEN, name));
 
 function jsonOf(profile: Profile): Record<string, unknown> {
   const bytes = encodeProfile(profile);
@@ -49,6 +60,41 @@ describe('the profile codec', () => {
     const runs = gitProfile().runs.toReversed();
     expect(() => encodeProfile({ name: 'x', runs })).toThrow('out of order');
     expect(() => encodeProfile({ name: '../x', runs: [] })).toThrow(RangeError);
+  });
+});
+
+describe('the versions of the format', () => {
+  it('are read, the first one without functions', () => {
+    expect(decodeProfile(golden('version-1.wnp'), '/p')).toEqual(gitProfile());
+    expect(decodeProfile(golden('version-2.wnp'), '/p')).toEqual(functionsProfile());
+  });
+
+  it('are written as the newest', () => {
+    const again = encodeProfile(decodeProfile(golden('version-1.wnp'), '/p'));
+    expect(Buffer.from(again).toString('latin1', 0, 17)).toBe('winnow-profile 2 ');
+  });
+
+  it('keep their own members', () => {
+    const json = jsonOf(gitProfile());
+    expect(codeOf(wrapJson(json, 1))).toBe('E_PROFILE_DAMAGED');
+    const old = golden('version-1.wnp');
+    expect(codeOf(wrap(old.subarray(old.indexOf(10) + 1), 1))).toBe('valid');
+    expect(codeOf(wrap(old.subarray(old.indexOf(10) + 1), 2))).toBe('E_PROFILE_DAMAGED');
+  });
+
+  it('keeps entries in their order, as differences', () => {
+    expect(jsonOf(functionsProfile())).toMatchObject({
+      runs: [
+        {
+          method: { functions: 'seen' },
+          entered: [
+            { file: 0, entries: [0x4000, 0x1120, -0x910, -0x750] },
+            { file: 1, entries: [0x27000, -0x3f0] },
+          ],
+        },
+        {},
+      ],
+    });
   });
 });
 
@@ -76,7 +122,7 @@ describe('a bad profile', () => {
   it.each([
     ['another file', Buffer.from('#!/bin/sh\n'), 'E_NOT_A_PROFILE'],
     ['an empty file', Buffer.alloc(0), 'E_PROFILE_TRUNCATED'],
-    ['a newer version', wrap(Buffer.from('anything'), 2), 'E_PROFILE_NEWER'],
+    ['a newer version', wrap(Buffer.from('anything'), 3), 'E_PROFILE_NEWER'],
     ['a newer version with another header', Buffer.from('winnow-profile 12\nx'), 'E_PROFILE_NEWER'],
     ['version 0', wrap(Buffer.alloc(1), 0), 'E_PROFILE_DAMAGED'],
     ['something appended', Buffer.concat([good, Buffer.from('x')]), 'E_PROFILE_DAMAGED'],
@@ -94,7 +140,7 @@ describe('a bad profile', () => {
     expect(() => decodeProfile(bomb, '/p')).toThrow('unpacks to more than 256 MiB');
   });
 
-  // Paths to one figure in the JSON of gitProfile(), and a value that must not pass there.
+  // Paths to one figure in the JSON of a profile with functions, and a value that must not pass there.
   it.each([
     ['runs.0.id', 'XYZ'],
     ['runs.0.files.0', 3],
@@ -119,6 +165,15 @@ describe('a bad profile', () => {
     ['runs.0.lookups', [0]],
     ['runs.0.lookups', [0, 2]],
     ['runs.0.lookups', [99, 1]],
+    ['runs.0.method.functions', 'maybe'],
+    ['runs.0.entered.0.file', 1],
+    ['runs.0.entered.1.file', 3],
+    ['runs.0.entered.1.file', -1],
+    ['runs.0.entered.0.entries', [-1]],
+    ['runs.0.entered.0.entries', [1.5]],
+    ['runs.0.entered.0.entries', [4096, 16, -16]],
+    ['runs.0.entered.0.entries', [2 ** 53 - 1, 1]],
+    ['runs.0.entered.0.entries', ['4096']],
     ['files.0.path', 77],
     ['files.0.identity.inode', '0x10'],
     ['files.0.identity.inode', 10],
@@ -130,7 +185,7 @@ describe('a bad profile', () => {
     ['name', '.hidden'],
     ['runs', null],
   ])('with %s = %j', (path, value) => {
-    const json: Record<string, unknown> = jsonOf(gitProfile());
+    const json: Record<string, unknown> = jsonOf(functionsProfile());
     const keys = path.split('.');
     const last = keys.pop() ?? '';
     let holder: Record<string, unknown> = json;

@@ -1,10 +1,10 @@
 /**
  * The profile as a file: a line that says what it is, then gzip of JSON.
  *
- *     winnow-profile 1 <sha256 of the payload> <bytes of the payload>\n
+ *     winnow-profile 2 <sha256 of the payload> <bytes of the payload>\n
  *     <payload: gzip>
  *
- * `tail -n +2 NAME.wnp | zcat` shows the JSON. The hash finds damage, the length tells truncation from
+ * `tail -n +2 NAME.wnp | zcat` shows the JSON. Version 1, which knew no functions, is read too. The hash finds damage, the length tells truncation from
  * damage, and both are checked before anything is unpacked. Limits: what unpacks to more than 256 MiB is
  * refused unread; a profile of chromium over 16 runs takes about 2 MiB.
  */
@@ -13,9 +13,11 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import * as v from 'valibot';
 import { notAProfile, profileDamaged, profileNewer, profileTruncated } from './errors.ts';
 import type { Profile } from './model.ts';
-import { fromWire, toWire, WireError, wireSchema } from './wire.ts';
+import { fromWire, toWire, WireError, type WireProfile, wireSchema } from './wire.ts';
+import { upgradeWire, wireSchema1 } from './wire-1.ts';
 
-export const PROFILE_VERSION = 1;
+export const PROFILE_VERSION = 2;
+const OLDEST_VERSION = 1;
 const MAGIC = 'winnow-profile ';
 const HEADER = /^winnow-profile ([0-9]{1,9}) ([0-9a-f]{64}) ([0-9]{1,12})\n/;
 /** Longer than any header line of any version. */
@@ -46,16 +48,22 @@ export function encodeProfile(profile: Profile): Uint8Array {
  * @throws WinnowError E_NOT_A_PROFILE, E_PROFILE_NEWER, E_PROFILE_TRUNCATED, E_PROFILE_DAMAGED.
  */
 export function decodeProfile(bytes: Uint8Array, path: string): Profile {
-  const payload = readPayload(bytes, path);
+  const { version, payload } = readPayload(bytes, path);
   try {
-    return fromWire(v.parse(wireSchema, readJson(payload)));
+    return fromWire(parseWire(version, readJson(payload)));
   } catch (error) {
     throw profileDamaged(path, explain(error), error);
   }
 }
 
+const parseWire = (version: number, json: unknown): WireProfile =>
+  version === 1 ? upgradeWire(v.parse(wireSchema1, json)) : v.parse(wireSchema, json);
+
 /** The payload behind a header that fits it. */
-function readPayload(bytes: Uint8Array, path: string): Uint8Array {
+function readPayload(
+  bytes: Uint8Array,
+  path: string,
+): { readonly version: number; readonly payload: Uint8Array } {
   const start = Buffer.from(bytes.subarray(0, HEADER_ROOM)).toString('latin1');
   if (!start.startsWith(MAGIC)) {
     throw MAGIC.startsWith(start) ? profileTruncated(path) : notAProfile(path);
@@ -68,13 +76,13 @@ function readPayload(bytes: Uint8Array, path: string): Uint8Array {
     const isCut = bytes.length < HEADER_ROOM && !start.includes('\n');
     throw isCut ? profileTruncated(path) : profileDamaged(path, 'its first line makes no sense');
   }
-  if (version !== PROFILE_VERSION) throw profileDamaged(path, `there is no version ${version}`);
+  if (version < OLDEST_VERSION) throw profileDamaged(path, `there is no version ${version}`);
   const payload = bytes.subarray(header[0].length);
   const length = Number(header[3]);
   if (payload.length < length) throw profileTruncated(path);
   if (payload.length > length) throw profileDamaged(path, 'something was appended to it');
   if (sha256(payload) !== header[2]) throw profileDamaged(path, 'its checksum does not fit');
-  return payload;
+  return { version, payload };
 }
 
 function readJson(payload: Uint8Array): unknown {

@@ -5,7 +5,7 @@
  * commutative, associative and idempotent by construction; hit counts and orders are derived from the
  * runs when they are asked for (`stats.ts`) and never stored.
  */
-import type { PageIndex } from '../base/brands.ts';
+import type { PageIndex, Rva } from '../base/brands.ts';
 
 /** 32 lower-case hexadecimal digits, random. */
 export type RunId = string;
@@ -41,6 +41,17 @@ export interface UsedPages {
   /** Pages seen through a mapping, or given to read() and its kin. */
   readonly how: 'mapped' | 'read';
   readonly extents: readonly Extent[];
+}
+
+/** The code of one file that a run entered, over all its processes. */
+export interface EnteredCode {
+  /** Index into `Run.files`. */
+  readonly file: number;
+  /**
+   * Where control came in: starts of functions and other places that lead into one from outside. In the order
+   * of first use, none twice.
+   */
+  readonly entries: readonly Rva[];
 }
 
 export type Ended =
@@ -87,6 +98,11 @@ export interface Method {
   readonly pages: 'exact' | 'fault-around';
   /** Whether path look-ups and read() files were seen. */
   readonly lookups: 'seen' | 'unseen';
+  /**
+   * Whether `Run.entered` was seen. Breakpoints make private copies of pages of code, which nobody can tell
+   * from pages that the program touched: in such a run those pages are reckoned from what was entered.
+   */
+  readonly functions: 'seen' | 'unseen';
   readonly kernel: string;
 }
 
@@ -101,6 +117,8 @@ export interface Run {
   readonly files: readonly UsedFile[];
   readonly processes: readonly UsedProcess[];
   readonly lookups: readonly Lookup[];
+  /** Ascending by file, none twice; empty where functions were not seen. */
+  readonly entered: readonly EnteredCode[];
   readonly notes: readonly Note[];
 }
 

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { arbitraryProfile, gitProfile, gitRun } from '../../test/profile-samples.ts';
+import { arbitraryProfile, gitFunctionsRun, gitProfile, gitRun } from '../../test/profile-samples.ts';
 import { pageIndex } from '../base/brands.ts';
 import { pageCount } from './extents.ts';
 import { sameContent } from './identity.ts';
@@ -75,7 +75,7 @@ describe('workingSet', () => {
   it('sets quick recordings aside where thorough ones say more, and counts them where none does', () => {
     const quick = (age: number): Run => ({
       ...oneFile(age, [extent(0, 16)]),
-      method: { pages: 'fault-around', lookups: 'unseen', kernel: '6.18.0' },
+      method: { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: '6.18.0' },
     });
     const mixed = workingSet({ name: 'x', runs: [quick(0), oneFile(1, [extent(3, 1)])] });
     expect(mixed).toMatchObject({ runs: 1, setAside: 1, fullWeight: 1 });
@@ -83,6 +83,15 @@ describe('workingSet', () => {
     const alone = workingSet({ name: 'x', runs: [quick(0), quick(1)] });
     expect(alone).toMatchObject({ runs: 2, setAside: 0 });
     expect(alone.files[0]?.extents).toMatchObject([{ page: 0, count: 16, hits: 2 }]);
+  });
+
+  it('sets runs with breakpoints aside where others say more of pages', () => {
+    const seen = gitFunctionsRun(0).method;
+    const runs = [{ ...oneFile(0, [extent(0, 9)]), method: seen }, oneFile(1, [extent(3, 1)])];
+    const mixed = workingSet({ name: 'x', runs });
+    expect(mixed).toMatchObject({ runs: 1, setAside: 1, fullWeight: 1 });
+    expect(mixed.files[0]?.extents).toMatchObject([{ page: 3, count: 1 }]);
+    expect(workingSet({ name: 'x', runs: runs.slice(0, 1) })).toMatchObject({ runs: 1, setAside: 0 });
   });
 
   it('agrees with counting page by page', () => {
@@ -104,7 +113,7 @@ describe('workingSet', () => {
 /** The plain way: a map from page to the runs that used it. */
 function expectSameAsCounting(profile: Profile): void {
   const level = ({ method }: Run): number =>
-    method.lookups === 'unseen' ? 0 : method.pages === 'exact' ? 2 : 1;
+    method.lookups === 'unseen' ? 0 : method.pages !== 'exact' ? 1 : method.functions === 'seen' ? 2 : 3;
   const best = Math.max(...profile.runs.map(level));
   const runs = profile.runs.filter((run) => level(run) === best);
   for (const file of workingSet(profile).files) {

@@ -16,6 +16,9 @@ import type { Extent, FileIdentity, Lookup, Profile, Run, UsedPages, UsedProcess
 /** What one run counts for in place of the one after it. */
 export const DECAY = 0.8;
 
+/** What a run counts for; `age` 0 is the newest of those that are counted. */
+export const weightOf = (age: number): number => DECAY ** age;
+
 export type How = UsedPages['how'];
 
 /** Pages of one file that the same runs used in the same way. */
@@ -72,8 +75,6 @@ export interface ProcessSet {
   readonly times: number;
   readonly files: readonly WorkingFile[];
 }
-
-const weightOf = (age: number): number => DECAY ** age;
 
 function weightOfMask(mask: number): number {
   let weight = 0;
@@ -213,10 +214,11 @@ function workingLookups(runs: readonly Run[]): WorkingLookup[] {
   return lookups.sort(byOrder);
 }
 
-/** Look-ups seen, pages exact: what a run can say, in one number. */
+/** Look-ups seen, pages exact and not reckoned from functions: what a run can say of pages, in one number. */
 function thoroughness({ method }: Run): number {
   if (method.lookups === 'unseen') return 0;
-  return method.pages === 'exact' ? 2 : 1;
+  if (method.pages !== 'exact') return 1;
+  return method.functions === 'seen' ? 2 : 3;
 }
 
 /**

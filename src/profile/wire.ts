@@ -2,12 +2,13 @@
  * The JSON inside a profile file: its schema, and how runs become it and come back.
  *
  * Paths and identities repeat from run to run, so they stand once in tables (`paths`, `files`) and runs
- * refer to them by index. Extents are deltas (`toDeltas`), bigints decimal strings.
+ * refer to them by index. Extents are deltas (`toDeltas`), entries of functions the differences from one to
+ * the next, bigints decimal strings.
  */
 import * as v from 'valibot';
-import { pagesIn } from '../base/brands.ts';
+import { pagesIn, type Rva, rva } from '../base/brands.ts';
 import { fromDeltas, toDeltas } from './extents.ts';
-import type { Ended, FileIdentity, Profile, Run, UsedFile, UsedProcess } from './model.ts';
+import type { Ended, EnteredCode, FileIdentity, Profile, Run, UsedFile, UsedProcess } from './model.ts';
 import { RUNS_KEPT } from './model.ts';
 import { isValidName } from './name.ts';
 import { compareRuns } from './order.ts';
@@ -47,28 +48,43 @@ const processRow = v.strictObject({
   pages: v.array(v.strictObject({ file: natural, how: v.picklist(['mapped', 'read']), extents: numbers })),
 });
 
-const run = v.strictObject({
+const method = {
+  pages: v.picklist(['exact', 'fault-around']),
+  lookups: v.picklist(['seen', 'unseen']),
+  kernel: v.string(),
+};
+
+/** The members of a run that every version of the format has. */
+export const runMembers = {
   id: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
   startedAt: milliseconds,
   durationMs: milliseconds,
   command: v.strictObject({ program: path, argv: v.array(text), cwd: text }),
-  method: v.strictObject({
-    pages: v.picklist(['exact', 'fault-around']),
-    lookups: v.picklist(['seen', 'unseen']),
-    kernel: v.string(),
-  }),
+  method: v.strictObject(method),
   ended,
   files: v.array(natural),
   processes: v.array(processRow),
   /** Index into `paths`, then 1 if it was found, else 0. */
   lookups: numbers,
   notes: v.array(v.strictObject({ code: v.string(), text: v.string() })),
+};
+
+const run = v.strictObject({
+  ...runMembers,
+  method: v.strictObject({ ...method, functions: v.picklist(['seen', 'unseen']) }),
+  /** By index into the run's own `files`. */
+  entered: v.array(v.strictObject({ file: natural, entries: numbers })),
 });
 
-export const wireSchema = v.strictObject({
+/** The members of a profile that every version of the format has. */
+export const profileMembers = {
   name: v.pipe(v.string(), v.check(isValidName, 'not a name')),
   paths: v.array(text),
   files: v.array(v.strictObject({ path: natural, identity })),
+};
+
+export const wireSchema = v.strictObject({
+  ...profileMembers,
   runs: v.pipe(v.array(run), v.maxLength(RUNS_KEPT)),
 });
 
@@ -118,7 +134,12 @@ export function toWire(profile: Profile): WireProfile {
       startedAt: of.startedAt,
       durationMs: of.durationMs,
       command: { program: of.command.program, argv: [...of.command.argv], cwd: of.command.cwd },
-      method: { pages: of.method.pages, lookups: of.method.lookups, kernel: of.method.kernel },
+      method: {
+        pages: of.method.pages,
+        lookups: of.method.lookups,
+        functions: of.method.functions,
+        kernel: of.method.kernel,
+      },
       ended: toWireEnded(of.ended),
       files: of.files.map(fileIndex),
       processes: of.processes.map((one) => ({
@@ -129,10 +150,21 @@ export function toWire(profile: Profile): WireProfile {
         pages: one.pages.map(({ file, how, extents }) => ({ file, how, extents: toDeltas(extents) })),
       })),
       lookups: of.lookups.flatMap((lookup) => [pathIndex(lookup.path), lookup.found ? 1 : 0]),
+      entered: of.entered.map(({ file, entries }) => ({ file, entries: toDifferences(entries) })),
       notes: of.notes.map((note) => ({ code: note.code, text: note.text })),
     }),
   );
   return { name: profile.name, paths: paths.rows, files: files.rows, runs };
+}
+
+/** The first entry, then what each is beyond the one before it: small figures, as calls stay close. */
+function toDifferences(entries: readonly Rva[]): number[] {
+  let before = 0;
+  return entries.map((entry) => {
+    const difference = entry - before;
+    before = entry;
+    return difference;
+  });
 }
 
 /** What JSON of the right shape can still get wrong: indices, order, extents. */
@@ -166,6 +198,28 @@ function fromWireProcess(
   };
 }
 
+function fromDifferences(differences: readonly number[], file: number): Rva[] {
+  const entries: Rva[] = [];
+  let at = 0;
+  for (const difference of differences) {
+    at += difference;
+    if (!Number.isSafeInteger(at) || at < 0) throw new WireError(`a bad entry in file ${file}`);
+    entries.push(rva(at));
+  }
+  if (new Set(entries).size !== entries.length) throw new WireError(`an entry of file ${file} stands twice`);
+  return entries;
+}
+
+function fromWireEntered(wire: WireRun['entered'], files: readonly UsedFile[]): EnteredCode[] {
+  let before = -1;
+  return wire.map(({ file, entries }) => {
+    at(files, file, 'file');
+    if (file <= before) throw new WireError('the entered files are out of order');
+    before = file;
+    return { file, entries: fromDifferences(entries, file) };
+  });
+}
+
 function fromWireRun(wire: WireRun, files: readonly UsedFile[], paths: readonly string[]): Run {
   const used = wire.files.map((index) => at(files, index, 'file'));
   const lookups = [];
@@ -179,6 +233,7 @@ function fromWireRun(wire: WireRun, files: readonly UsedFile[], paths: readonly 
     files: used,
     processes: wire.processes.map((one, index) => fromWireProcess(one, index, used)),
     lookups,
+    entered: fromWireEntered(wire.entered, used),
   };
 }
 

@@ -77,6 +77,7 @@ export function assembleRun(frame: RunFrame, seen: Seen): Run {
         .toSorted((a, b) => a.file - b.file || a.how.localeCompare(b.how)),
     })),
     lookups: describeLookups(seen.fileUse),
+    entered: [],
   };
 }
 

@@ -35,7 +35,7 @@ export function snapshot(text: string): Run {
       command: { program: image.program, argv: image.argv, cwd: readlinkSync(`/proc/${process}/cwd`) },
       startedAt,
       durationMs: Date.now() - startedAt,
-      method: { pages: 'fault-around', lookups: 'unseen', kernel: release() },
+      method: { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: release() },
       ended: { kind: 'left-running' },
       notes: [
         {

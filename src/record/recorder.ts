@@ -138,6 +138,7 @@ function recordRun(request: RecordRequest): Recording {
           // Without the filter nobody tells of new mappings.
           pages: faultAround.refused || listener === undefined ? 'fault-around' : 'exact',
           lookups: listener === undefined ? 'unseen' : 'seen',
+          functions: 'unseen',
           kernel: release(),
         },
         ended,

@@ -69,6 +69,8 @@ export interface RunLine {
   readonly files: number;
   readonly pages: number;
   readonly lookups: number;
+  /** How many were entered; undefined where they were not seen. */
+  readonly functions: number | undefined;
   readonly kernel: string;
 }
 
@@ -86,6 +88,10 @@ function runLine(run: Run): RunLine {
     files: run.files.length,
     pages,
     lookups: run.lookups.length,
+    functions:
+      run.method.functions === 'seen'
+        ? run.entered.reduce((sum, { entries }) => sum + entries.length, 0)
+        : undefined,
     kernel: run.method.kernel,
   };
 }
@@ -106,6 +112,7 @@ export function renderRuns(profile: Profile): string {
     right('files'),
     right('pages'),
     right('look-ups'),
+    right('functions'),
     { title: 'kernel' },
   ];
   const rows = runLines(profile).map((run) => [
@@ -117,6 +124,7 @@ export function renderRuns(profile: Profile): string {
     formatCount(run.files),
     formatCount(run.pages),
     formatCount(run.lookups),
+    run.functions === undefined ? '-' : formatCount(run.functions),
     printable(run.kernel),
   ]);
   return `${profile.name}: ${command}\n\n${renderTable(columns, rows)}`;

@@ -69,7 +69,7 @@ describe('the report', () => {
 
   it('warns about what the method could not see, and obeys no escape sequences in names', () => {
     const run = gitRun(0, {
-      method: { pages: 'fault-around', lookups: 'unseen', kernel: '5.10' },
+      method: { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: '5.10' },
       command: { program: '/bin/x', argv: ['x', '\x1b[2J'], cwd: '/' },
     });
     const text = renderUsage(
