@@ -2,7 +2,6 @@
  * Builds an image: plan, program link, launcher, manifest; complete in a folder beside, then switched to
  * by the rename of one symbolic link (images.ts).
  */
-import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
@@ -20,26 +19,33 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { requireRunnable } from '../elf/probe.ts';
-import type { PlannedPrefetch } from '../prefetch/model.ts';
+import type { PlannedPrefetch, Replacement } from '../prefetch/model.ts';
 import { type PrefetchOptions, planPrefetch } from '../prefetch/plan.ts';
 import { noProfile } from '../profile/errors.ts';
 import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
+import type { BuiltSelect } from '../select/model.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
 import { type Launcher, readLauncher, sha256 } from './launcher.ts';
-import { type ImageManifest, MANIFEST_VERSION, writeManifest } from './manifest.ts';
+import { type ImageManifest, MANIFEST_VERSION, type SelectManifest, writeManifest } from './manifest.ts';
 import { encodePlan } from './plan-encode.ts';
 import { PLAN_VERSION } from './plan-layout.ts';
+import { newVersion, openStage, type Stage } from './stage.ts';
 
-export interface BuildOptions extends PrefetchOptions {
+export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   /** The folder of all images; made if need be. */
   readonly imagesDir: string;
   /** Default: the profile's name. */
   readonly name?: string;
+  /** False: the image fetches nothing. */
+  readonly prefetch?: boolean;
 }
+
+/** Folder of the rewritten modules in an image. */
+const MODULES = 'modules';
 
 export interface BuiltImage extends Image {
   readonly prefetch: PlannedPrefetch;
@@ -47,34 +53,125 @@ export interface BuiltImage extends Image {
 }
 
 /**
- * Plans the prefetch of a profile and builds its image, in place of one of the same name.
+ * Builds the image of a profile, in place of one of the same name.
  * @throws WinnowError E_USAGE (the root), E_PROGRAM_…, E_ELF_…, E_NO_PROFILE, E_IMAGE_FULL, E_IMAGE_WRITE, E_STORE_…,
  *   E_RUNTIME_MISSING; an image that was there before is unchanged then.
  */
 export function buildImage(profile: Profile, options: BuildOptions): BuiltImage {
+  const checked = check(profile, options);
+  const { imagesDir } = makeFolders(options.imagesDir);
+  return finish(profile, options, { ...checked, imagesDir });
+}
+
+/**
+ * The same with modules rewritten by `select`, which is given an empty folder and told to fill it.
+ * @throws what `buildImage` throws, and `select`.
+ */
+export async function buildImageWith(
+  profile: Profile,
+  options: BuildOptions,
+  select: (folder: string) => Promise<BuiltSelect>,
+): Promise<BuiltImage> {
+  // Before an hour's work: all that can be wrong with the command line.
+  const checked = check(profile, options);
+  const { imagesDir } = makeFolders(options.imagesDir);
+  const path = join(imagesDir, checked.name);
+  const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
+  try {
+    const built = await select(stage.modules).catch((error: unknown) => {
+      throw imageFailure(error, path);
+    });
+    return finish(profile, options, { ...checked, imagesDir, staged: { stage, built } });
+  } finally {
+    stage.close();
+  }
+}
+
+interface Checked {
+  readonly name: string;
+  readonly command: Command;
+  readonly launcher: Launcher;
+  readonly root: string | undefined;
+}
+
+function check(profile: Profile, options: BuildOptions): Checked {
   const name = checkName(options.name ?? profile.name);
   const command = profile.runs[0]?.command;
   if (command === undefined) throw noProfile(profile.name, [], options.imagesDir);
   const launcher = readLauncher();
   const root = options.root === undefined ? undefined : rootFolder(options.root);
   checkProgram(command, root, launcher);
-  const prefetch = planPrefetch(profile, root === undefined ? options : { ...options, root });
-  const plan = encodePlan(prefetch.plan);
-  const manifest = describe({ name, profile, command, launcher, prefetch, root });
+  return { name, command, launcher, root };
+}
+
+function makeFolders(folder: string): { imagesDir: string } {
   // The launcher's folder is found through links resolved, and links name each other by this path.
-  const imagesDir = resolve(options.imagesDir);
+  const imagesDir = resolve(folder);
   makeFolder(dirname(imagesDir), 0o700);
   const parent = trustedFolder(dirname(imagesDir)) ?? 0o700;
   makeFolder(imagesDir, 0o700 | (parent & 0o055));
-  withImagesLock(imagesDir, () => {
-    try {
-      removeOldVersions(imagesDir);
-      install(imagesDir, { name, command, launcher, plan, manifest });
-    } catch (error) {
-      throw imageFailure(error, join(imagesDir, name));
-    }
+  return { imagesDir };
+}
+
+function orFailure<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw imageFailure(error, path);
+  }
+}
+
+interface Staged {
+  readonly stage: Stage;
+  readonly built: BuiltSelect;
+}
+
+function finish(
+  profile: Profile,
+  options: BuildOptions,
+  parts: Checked & { readonly imagesDir: string; readonly staged?: Staged },
+): BuiltImage {
+  const { name, root, imagesDir, staged } = parts;
+  const path = join(imagesDir, name);
+  const prefetches = options.prefetch !== false;
+  const prefetch = planPrefetch(prefetches ? profile : nothingOf(profile), {
+    ...options,
+    ...(root === undefined ? {} : { root }),
+    ...(staged === undefined ? {} : { replacements: replacementsOf(staged, imagesDir, root) }),
   });
-  return { name, path: join(imagesDir, name), manifest, prefetch, planBytes: plan.length };
+  const plan = encodePlan(prefetch.plan);
+  const select = staged?.built;
+  const manifest = describe({ ...parts, profile, prefetch, prefetches, select });
+  orFailure(path, () =>
+    withImagesLock(imagesDir, () => {
+      removeOldVersions(imagesDir);
+      install(imagesDir, { ...parts, plan, manifest });
+    }),
+  );
+  return { name, path, manifest, prefetch, planBytes: plan.length };
+}
+
+/** The command without what its runs used. */
+const nothingOf = (profile: Profile): Profile => ({
+  ...profile,
+  runs: profile.runs.map((run) => ({ ...run, files: [], processes: [], lookups: [] })),
+});
+
+/** Where the launcher finds the rewritten modules, and what a start needs of them. */
+function replacementsOf(
+  { stage, built }: Staged,
+  imagesDir: string,
+  root: string | undefined,
+): Map<string, Replacement> {
+  const { dev } = statSync(stage.modules, { bigint: true });
+  const folder = join(imagesDir, stage.version, MODULES);
+  const inside = root !== undefined && folder.startsWith(`${root}/`) ? folder.slice(root.length) : folder;
+  return new Map(
+    built.modules.map(({ path, file, fileSize, fileMtimeNs, fileInode, pages }) => {
+      const now = { size: fileSize, mtimeNs: fileMtimeNs, inode: fileInode, dev };
+      return [path, { path: join(inside, file), ...now, ...pages }];
+    }),
+  );
 }
 
 /** A launcher that starts itself would go round for ever. */
@@ -92,10 +189,13 @@ interface Parts {
   readonly command: Command;
   readonly launcher: Launcher;
   readonly prefetch: PlannedPrefetch;
+  readonly prefetches: boolean;
   readonly root: string | undefined;
+  readonly select: BuiltSelect | undefined;
 }
 
-function describe({ name, profile, command, launcher, prefetch, root }: Parts): ImageManifest {
+function describe(parts: Parts): ImageManifest {
+  const { name, profile, command, launcher, prefetch, root, select } = parts;
   return {
     winnow: 'image',
     version: MANIFEST_VERSION,
@@ -103,7 +203,7 @@ function describe({ name, profile, command, launcher, prefetch, root }: Parts): 
     builtAt: Date.now(),
     command: { program: command.program, argv: [...command.argv], cwd: command.cwd },
     profile: { name: profile.name, runs: profile.runs.map(({ id }) => id) },
-    techniques: ['prefetch'],
+    techniques: [...(parts.prefetches ? ['prefetch'] : []), ...(select === undefined ? [] : ['select'])],
     versions: { plan: PLAN_VERSION, launcher: launcher.sha256 },
     ...(root === undefined ? {} : { root }),
     inputs: prefetch.plan.files.map(({ path, size, mtimeNs, inode }) => ({
@@ -113,6 +213,29 @@ function describe({ name, profile, command, launcher, prefetch, root }: Parts): 
       inode: String(inode),
     })),
     prefetch: { figures: prefetch.figures, skipped: [...prefetch.skipped] },
+    ...(select === undefined ? {} : { select: describeSelect(select) }),
+  };
+}
+
+function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
+  return {
+    cold,
+    modules: modules.map(({ path, size, mtimeNs, inode, file, fileSize, figures, stayed, ...more }) => ({
+      path,
+      size,
+      mtimeNs: String(mtimeNs),
+      inode: String(inode),
+      file: join(MODULES, file),
+      fileSize,
+      textPages: more.textPages,
+      touchedPages: more.touchedPages,
+      usedPages: more.usedPages,
+      functions: more.functions,
+      usedFunctions: more.usedFunctions,
+      figures,
+      stayed: [...stayed],
+    })),
+    kept: [...kept],
   };
 }
 
@@ -122,10 +245,12 @@ interface Contents {
   readonly launcher: Launcher;
   readonly plan: Uint8Array;
   readonly manifest: ImageManifest;
+  readonly staged?: Staged;
 }
 
-function install(imagesDir: string, { name, command, launcher, plan, manifest }: Contents): void {
-  const version = `.${name}@${randomBytes(6).toString('hex')}`;
+function install(imagesDir: string, contents: Contents): void {
+  const { name, command, launcher, plan, manifest, staged } = contents;
+  const version = staged?.stage.version ?? newVersion(name);
   const temporary = join(imagesDir, `${version}.tmp`);
   const link = join(imagesDir, `${version}.link`);
   // An image is as private as the folder its owner made for all of them.
@@ -140,6 +265,12 @@ function install(imagesDir: string, { name, command, launcher, plan, manifest }:
     writeSynced(join(temporary, 'launch'), launcher.bytes, 0o700 | shared);
     linkOrCopy(join(temporary, 'launch'), join(temporary, 'command'));
     symlinkSync(command.program, join(temporary, 'program'));
+    if (staged !== undefined) {
+      const { modules } = staged.stage;
+      chmodSync(modules, 0o700 | shared);
+      syncFolder(modules);
+      renameSync(modules, join(temporary, MODULES));
+    }
     syncFolder(temporary);
     renameSync(temporary, join(imagesDir, version));
     // From here on the image is complete; nobody sees it yet.

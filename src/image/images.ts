@@ -6,6 +6,7 @@
  *     images/.NAME@hex/      an image; once another has taken its place it stays some seconds for
  *                            launchers that have just found it
  *     images/.NAME@hex.tmp   one being built, or left by a build that was killed
+ *     images/.NAME@hex.stage modules of one to come (stage.ts)
  *     images/.lock           held while images are built or dropped
  */
 import { readdirSync, readlinkSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
@@ -25,6 +26,7 @@ import { checkTrustedFile, readTrusted, trustedFolder, withLock } from '../profi
 import { imageDamaged, imageFailure, noImage, noImageOfCommand } from './image-errors.ts';
 import { type ImageManifest, readManifest } from './manifest.ts';
 import { decodePlan } from './plan-decode.ts';
+import { isAbandoned } from './stage.ts';
 
 /** How long a replaced image stays: a launcher needs its folder for a millisecond, on a busy machine longer. */
 const GRACE_MS = 10_000;
@@ -150,7 +152,7 @@ export function withImagesLock<T>(imagesDir: string, work: () => T): T {
   return withLock(join(imagesDir, '.lock'), work);
 }
 
-const VERSION = /^\.(.+)@[0-9a-f]{12}(\.tmp|\.link)?$/;
+const VERSION = /^\.(.+)@[0-9a-f]{12}(\.tmp|\.link|\.stage)?$/;
 
 interface Version {
   readonly path: string;
@@ -164,6 +166,7 @@ function removeVersions(imagesDir: string, isUnwanted: (version: Version) => boo
     const match = VERSION.exec(file);
     if (match === null) continue;
     const path = join(imagesDir, file);
+    if (match[2] === '.stage' && !isAbandoned(path)) continue;
     if (isUnwanted({ path, of: match[1] ?? '', isTemporary: match[2] !== undefined })) {
       rmSync(path, { recursive: true, force: true });
     }

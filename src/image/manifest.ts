@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { readTrusted } from '../profile/store-files.ts';
 import { imageDamaged, imageNewer } from './image-errors.ts';
 
-export const MANIFEST_VERSION = 1;
+export const MANIFEST_VERSION = 2;
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Decimal = v.pipe(v.string(), v.regex(/^-?\d+$/));
@@ -30,9 +30,49 @@ const Figures = v.object({
   readopted: Count,
 });
 
+const Stayed = v.array(v.object({ reason: v.string(), count: Count }));
+
+const CodeUse = {
+  textPages: Count,
+  touchedPages: Count,
+  usedPages: Count,
+  functions: Count,
+  usedFunctions: Count,
+};
+
+/** A module in another form: the file in the image, and the one that it stands for. */
+const SelectedModule = v.object({
+  ...Input.entries,
+  /** In the image's folder. */
+  file: v.string(),
+  fileSize: Count,
+  ...CodeUse,
+  figures: v.object({
+    textPages: Count,
+    hotPages: Count,
+    addedReadOnlyPages: Count,
+    units: Count,
+    clonedUnits: Count,
+    jumpTables: Count,
+    clonedJumpTables: Count,
+    patchedReferences: Count,
+    patchedRelocations: Count,
+    patchedSymbols: Count,
+  }),
+  /** What was used and could not be copied. */
+  stayed: Stayed,
+});
+
+const Select = v.object({
+  cold: v.picklist(['file', 'deny']),
+  modules: v.array(SelectedModule),
+  kept: v.array(v.object({ path: v.string(), reason: v.string(), textPages: Count })),
+});
+
 const Manifest = v.object({
   winnow: v.literal('image'),
-  version: v.literal(MANIFEST_VERSION),
+  /** 1 knew no `select`. */
+  version: v.picklist([1, MANIFEST_VERSION]),
   name: v.string(),
   /** Milliseconds since the epoch. */
   builtAt: Count,
@@ -53,9 +93,11 @@ const Manifest = v.object({
     figures: Figures,
     skipped: v.array(v.object({ path: v.string(), reason: v.string(), pages: Count })),
   }),
+  select: v.optional(Select),
 });
 
 export type ImageManifest = v.InferOutput<typeof Manifest>;
+export type SelectManifest = v.InferOutput<typeof Select>;
 
 const Versioned = v.object({ winnow: v.literal('image'), version: v.number() });
 

@@ -14,6 +14,23 @@ export interface PlannedFile {
   readonly extents: readonly Extent[];
 }
 
+/**
+ * A file that the program is shown in place of another one. What was recorded of the other one holds for it but
+ * for `dropped` and `added`.
+ */
+export interface Replacement {
+  /** Where the launcher finds it. */
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly inode: bigint;
+  readonly dev: bigint;
+  /** Pages that it is not used by, whatever was recorded; ascending and apart. */
+  readonly dropped: readonly Extent[];
+  /** Pages that every start needs; ascending and apart. */
+  readonly added: readonly Extent[];
+}
+
 export interface PlannedLookup {
   readonly path: string;
   readonly found: boolean;

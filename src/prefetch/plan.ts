@@ -21,13 +21,14 @@
 import { realpathSync } from 'node:fs';
 import { PAGE_SIZE, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
+import { subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } from '../profile/stats.ts';
 import { fileFinder } from './adopt.ts';
 import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
 import { type DeviceTraits, deviceTraits } from './device.ts';
-import type { PlanFigures, PlannedFile, PlannedPrefetch, SkippedFile } from './model.ts';
+import type { PlanFigures, PlannedFile, PlannedPrefetch, Replacement, SkippedFile } from './model.ts';
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
 
@@ -43,6 +44,8 @@ export interface PrefetchOptions {
   readonly chunkPages?: number;
   /** Processes that fetch, 1 to 16. */
   readonly workers?: number;
+  /** Files that stand for those of the profile under the paths of the map. */
+  readonly replacements?: ReadonlyMap<string, Replacement>;
 }
 
 /**
@@ -57,6 +60,8 @@ const NOT_ON_DISK = /^\/(?:proc|sys|dev)(?:\/|$)/;
 
 interface Collected {
   readonly files: PlannedFile[];
+  /** Paths of `files` as they were recorded. */
+  readonly recorded: string[];
   readonly probed: ProbedFile[];
   readonly skipped: SkippedFile[];
   readonly figures: { -readonly [Key in keyof PlanFigures]: PlanFigures[Key] };
@@ -66,26 +71,30 @@ interface Collected {
 export function planPrefetch(profile: Profile, options: PrefetchOptions = {}): PlannedPrefetch {
   const used = workingSet(profile);
   const collected = collectFiles(used, options);
-  const { files, probed, skipped, figures } = collected;
+  const { files, recorded, probed, skipped, figures } = collected;
   const resolve = resolver(options.root);
-  const { lookups, tasks } = orderWork(files, collectLookups(used, files, resolve));
+  const { lookups, tasks } = orderWork(files, collectLookups(used, recorded, resolve));
   const program = profile.runs[0]?.command.program ?? '';
   const plan = {
     workers: options.workers ?? WORKERS,
     files,
     lookups,
     tasks,
-    probes: chooseProbes(probed, resolve(program) ?? program),
+    probes: chooseProbes(probed, pathOf(resolve(program) ?? program, options)),
   };
   const failedLookups = lookups.filter(({ found }) => !found).length;
   return { plan, figures: { ...figures, lookups: lookups.length, failedLookups }, skipped };
 }
+
+const pathOf = (path: string, { replacements }: PrefetchOptions): string =>
+  replacements?.get(path)?.path ?? path;
 
 function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
   const find = fileFinder(options.root);
   const traits = traitsByDevice(options);
   const collected: Collected = {
     files: [],
+    recorded: [],
     probed: [],
     skipped: [],
     figures: {
@@ -104,28 +113,42 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
   };
   for (const file of used.files) {
     const pages = file.extents.reduce((sum, { count }) => sum + count, 0);
-    const now = NOT_ON_DISK.test(file.path)
+    const found = NOT_ON_DISK.test(file.path)
       ? ({ kind: 'skipped', reason: 'special-file-system' } as const)
       : find(file.path, file.identity);
-    if (now.kind === 'skipped') {
-      collected.skipped.push({ path: file.path, reason: now.reason, pages });
+    if (found.kind === 'skipped') {
+      collected.skipped.push({ path: file.path, reason: found.reason, pages });
       continue;
     }
+    const other = options.replacements?.get(file.path);
+    const now = other ?? { path: file.path, ...found };
+    const wanted = other === undefined ? file : replaced(file, other, used);
     const { gapPages, chunkPages } = traits(now.dev);
-    const chosen = choosePages(file, used.runs, now.size, gapPages);
+    const chosen = choosePages(wanted, used.runs, now.size, gapPages);
     if (chosen.extents.length === 0) {
       const reason = pages === 0 ? 'empty' : 'unsure-pages';
       collected.skipped.push({ path: file.path, reason, pages });
       continue;
     }
-    const { size, mtimeNs, inode } = now;
-    const planned = { path: file.path, size, mtimeNs, inode, chunkPages, extents: chosen.extents };
+    const { path, size, mtimeNs, inode } = now;
+    const planned = { path, size, mtimeNs, inode, chunkPages, extents: chosen.extents };
     collected.files.push(planned);
-    collected.probed.push({ path: file.path, sure: chosen.sure });
-    addFigures(collected.figures, file, planned, chosen);
-    if (now.anew) collected.figures.readopted += 1;
+    collected.recorded.push(file.path);
+    collected.probed.push({ path, sure: chosen.sure });
+    addFigures(collected.figures, wanted, planned, chosen);
+    if (found.anew) collected.figures.readopted += 1;
   }
   return collected;
+}
+
+/** What the recordings say of the file that stands for `file` now. */
+function replaced(file: WorkingFile, { dropped, added }: Replacement, { runs }: WorkingSet): WorkingFile {
+  const always = { hits: file.runs, weight: fullWeight(runs, file.otherRuns), how: 'mapped' } as const;
+  const extents = [
+    ...subtract(subtract(file.extents, dropped), added),
+    ...added.map((extent) => ({ ...extent, ...always })),
+  ];
+  return { ...file, extents: extents.sort((a, b) => a.page - b.page) };
 }
 
 function addFigures(
@@ -172,13 +195,13 @@ function resolver(root: string | undefined): (path: string) => string | undefine
   };
 }
 
-/** The look-ups worth repeating. */
+/** The look-ups worth repeating. @param files paths of the planned files as they were recorded. */
 function collectLookups(
   used: WorkingSet,
-  files: readonly PlannedFile[],
+  files: readonly string[],
   resolve: (path: string) => string | undefined,
 ): AnchoredLookup[] {
-  const byPath = new Map(files.map(({ path }, index) => [path, index]));
+  const byPath = new Map(files.map((path, index) => [path, index]));
   const enough = SURE_ENOUGH * fullWeight(used.runs, 0);
   const isKept = ({ path, weight }: WorkingLookup): boolean =>
     weight >= enough && path.startsWith('/') && path.length < PAGE_SIZE && !NOT_ON_DISK.test(path);

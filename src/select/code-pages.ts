@@ -38,31 +38,3 @@ export function pagesOfUnits(units: Iterable<Unit>): number {
   }
   return pages.size;
 }
-
-/** Pages that stand in both lists; each list ascends. */
-export function commonPages(some: readonly Extent[], others: readonly Extent[]): number {
-  let sum = 0;
-  for (const a of some) {
-    for (const b of others) {
-      const from = Math.max(a.page, b.page);
-      sum += Math.max(0, Math.min(a.page + a.count, b.page + b.count) - from);
-    }
-  }
-  return sum;
-}
-
-/** What is left of `extents` where no page of `without` may be. */
-export function subtract<T extends Extent>(extents: readonly T[], without: readonly Extent[]): T[] {
-  let left = [...extents];
-  for (const hole of without) {
-    const end = hole.page + hole.count;
-    left = left.flatMap((one) => {
-      const last = one.page + one.count;
-      if (end <= one.page || last <= hole.page) return [one];
-      const before = { ...one, count: Math.max(0, hole.page - one.page) };
-      const after = { ...one, page: pageIndex(Math.max(end, one.page)), count: Math.max(0, last - end) };
-      return [before, after].filter(({ count }) => count > 0);
-    });
-  }
-  return left;
-}

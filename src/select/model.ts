@@ -67,6 +67,8 @@ export interface SelectPlan {
 
 /** A rewritten module: the file, and what became of the plan. */
 export interface BuiltModule extends PlannedModule {
+  /** Name of the file in the folder that was built into. */
+  readonly file: string;
   /** Of the rewritten file; without it (figures only) time and inode are 0. */
   readonly fileSize: number;
   readonly fileMtimeNs: bigint;

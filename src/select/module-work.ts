@@ -1,6 +1,6 @@
 /** The work on one module, in this thread or in another one: examine, rewrite, write. */
 import { chmodSync, closeSync, fsyncSync, openSync, statSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
 import { writeAll } from '../profile/store-files.ts';
@@ -12,8 +12,10 @@ import { rewrittenPages } from './rewritten-pages.ts';
 export interface ModuleJob {
   readonly use: ModuleUse;
   readonly context: SelectContext;
-  /** Path of the file to write; undefined where only figures are asked for. */
-  readonly into: string | undefined;
+  /** Name of the file to write. */
+  readonly file: string;
+  /** Folder to write it into; undefined where only figures are asked for. */
+  readonly folder: string | undefined;
 }
 
 export type ModuleResult =
@@ -32,7 +34,7 @@ export interface RewriteTools {
 export const NOTHING_TO_GAIN = 'nothing to gain: its used code lies close together as it is';
 
 /** @throws what writing a file throws. */
-export function workOn({ use, context, into }: ModuleJob, tools: RewriteTools): ModuleResult {
+export function workOn({ use, context, file: name, folder }: ModuleJob, tools: RewriteTools): ModuleResult {
   const examined = examineModule(use, context, tools.analyse);
   if (examined.kind === 'kept') return examined;
   const { module, image, analysis } = examined;
@@ -44,6 +46,7 @@ export function workOn({ use, context, into }: ModuleJob, tools: RewriteTools): 
   if (rewritten.kind === 'kept') return keep(rewritten.reason);
   const gains = rewritten.figures.hotPages < module.usedPages;
   if (!gains && context.cold === 'file' && context.all !== true) return keep(NOTHING_TO_GAIN);
+  const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
   if (into !== undefined) writeModule(into, rewritten.bytes, original);
   const file = into === undefined ? undefined : statSync(into, { bigint: true });
@@ -51,6 +54,7 @@ export function workOn({ use, context, into }: ModuleJob, tools: RewriteTools): 
     kind: 'built',
     module: {
       ...module,
+      file: name,
       stayed: joined(module.stayed, rewritten.kept),
       fileSize: rewritten.bytes.length,
       fileMtimeNs: file?.mtimeNs ?? 0n,
@@ -96,5 +100,5 @@ function writeModule(
 }
 
 /** `03-libfoo.so.1`: unique in the folder, and readable in a process's memory map. */
-export const moduleFile = (folder: string, index: number, name: string): string =>
-  join(folder, `${String(index).padStart(2, '0')}-${name}`);
+export const moduleFile = (index: number, path: string): string =>
+  `${String(index).padStart(2, '0')}-${basename(path)}`;

@@ -22,12 +22,13 @@ import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { probeProgram } from '../elf/probe.ts';
 import { readElfFile } from '../elf/read.ts';
+import { commonPages } from '../profile/extents.ts';
 import { identifyFile, sameContent, sameFile } from '../profile/identity.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { FileIdentity, Profile } from '../profile/model.ts';
 import type { Kept, ModuleAnalysis, Unit } from '../rewrite/model.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
-import { codeExtents, commonPages, pagesOfUnits, textPages } from './code-pages.ts';
+import { codeExtents, pagesOfUnits, textPages } from './code-pages.ts';
 import { chooseHotUnits } from './hot-units.ts';
 import type { Cold, KeptModule, ModuleUse, PlannedModule, SelectPlan } from './model.ts';
 

@@ -17,10 +17,10 @@ import {
   SHF_EXECINSTR,
   SHT_NOBITS,
 } from '../elf/spec.ts';
-import { joinExtents } from '../profile/extents.ts';
+import { joinExtents, subtract } from '../profile/extents.ts';
 import type { Extent } from '../profile/model.ts';
 import type { Unit } from '../rewrite/model.ts';
-import { codeExtents, pagesOver, subtract } from './code-pages.ts';
+import { codeExtents, pagesOver } from './code-pages.ts';
 import type { RewrittenPages } from './model.ts';
 
 /** @param cold units that are used and were not copied. */
