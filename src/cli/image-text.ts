@@ -5,6 +5,8 @@ import type { Image, ListedImage } from '../image/images.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { REASONS } from '../prefetch/explain.ts';
 import type { PrefetchPlan } from '../prefetch/model.ts';
+import { renderKept, renderModules, renderTotals } from '../report/functions-text.ts';
+import { explainSelect } from '../select/explain.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
@@ -41,7 +43,14 @@ export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): st
       ? `${formatPlural(figures.readopted, 'file')} installed anew with the same content\n`
       : '',
     skipped.length > 0 ? `left out:\n${skipped.join('')}` : '',
+    renderSelect(image),
   ].join('');
+}
+
+function renderSelect({ manifest: { select } }: Image): string {
+  if (select === undefined) return '';
+  const explanation = explainSelect(select);
+  return `\n${renderTotals(explanation)}${renderKept(explanation)}`;
 }
 
 /** What `winnow image list` prints. */
@@ -81,7 +90,9 @@ export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean
     `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
     '',
   ].join('\n');
-  if (!withFiles) return `${head}${figureTable(manifest.prefetch.figures)}`;
+  const modules = manifest.select === undefined ? '' : `\n${renderModules(explainSelect(manifest.select))}`;
+  const figures = `${figureTable(manifest.prefetch.figures)}${modules}${renderSelect(image)}`;
+  if (!withFiles) return `${head}${figures}`;
   const columns = [right('pages'), right('of'), right('extents'), { title: 'file' }];
   const rows = plan.files.map((file) => [
     formatCount(file.extents.reduce((sum, { count }) => sum + count, 0)),
@@ -89,5 +100,5 @@ export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean
     formatCount(file.extents.length),
     printable(file.path),
   ]);
-  return `${head}${figureTable(manifest.prefetch.figures)}\n${renderTable(columns, rows)}`;
+  return `${head}${figures}\n${renderTable(columns, rows)}`;
 }

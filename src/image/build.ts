@@ -64,13 +64,13 @@ export function buildImage(profile: Profile, options: BuildOptions): BuiltImage 
 }
 
 /**
- * The same with modules rewritten by `select`, which is given an empty folder and told to fill it.
+ * The same with modules rewritten by `select`, which is given an empty folder and the root.
  * @throws what `buildImage` throws, and `select`.
  */
 export async function buildImageWith(
   profile: Profile,
   options: BuildOptions,
-  select: (folder: string) => Promise<BuiltSelect>,
+  select: (folder: string, root: string | undefined) => Promise<BuiltSelect>,
 ): Promise<BuiltImage> {
   // Before an hour's work: all that can be wrong with the command line.
   const checked = check(profile, options);
@@ -78,7 +78,7 @@ export async function buildImageWith(
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
   try {
-    const built = await select(stage.modules).catch((error: unknown) => {
+    const built = await select(stage.modules, checked.root).catch((error: unknown) => {
       throw imageFailure(error, path);
     });
     return finish(profile, options, { ...checked, imagesDir, staged: { stage, built } });
@@ -235,7 +235,7 @@ function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
       figures,
       stayed: [...stayed],
     })),
-    kept: [...kept],
+    kept: kept.map(({ code, ...module }) => (code === undefined ? module : { ...module, code })),
   };
 }
 

@@ -171,7 +171,7 @@ describe('finding images', () => {
     build('broken');
     writeFileSync(join(imagesDir, 'broken', 'manifest.json'), '{"winnow":"image","version":1}');
     build('newer');
-    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":2}');
+    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":3}');
     const listed = listImages(dirs).map(({ name, manifest }) => [
       name,
       manifest instanceof WinnowError ? manifest.code : 'good',

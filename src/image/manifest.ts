@@ -66,7 +66,14 @@ const SelectedModule = v.object({
 const Select = v.object({
   cold: v.picklist(['file', 'deny']),
   modules: v.array(SelectedModule),
-  kept: v.array(v.object({ path: v.string(), reason: v.string(), textPages: Count })),
+  kept: v.array(
+    v.object({
+      path: v.string(),
+      reason: v.string(),
+      textPages: Count,
+      code: v.exactOptional(v.object(CodeUse)),
+    }),
+  ),
 });
 
 const Manifest = v.object({

@@ -18,14 +18,6 @@ export interface ModuleUse {
   readonly touched: readonly Extent[];
 }
 
-/** A module stays as it is. Reasons are counted in reports. */
-export interface KeptModule {
-  readonly path: string;
-  readonly reason: string;
-  /** 4 KiB pages of its executable segments; 0 where it is not there or no ELF file. */
-  readonly textPages: number;
-}
-
 /** Something inside a module that stayed, counted by reason. */
 export interface StayedCount {
   readonly reason: string;
@@ -43,6 +35,16 @@ export interface CodeUse {
   /** Units of the module (functions, PLT stubs, fragments), and those that are copied. */
   readonly functions: number;
   readonly usedFunctions: number;
+}
+
+/** A module stays as it is. Reasons are counted in reports. */
+export interface KeptModule {
+  readonly path: string;
+  readonly reason: string;
+  /** 4 KiB pages of its executable segments; 0 where it is not there or no ELF file. */
+  readonly textPages: number;
+  /** Where its code is known. */
+  readonly code?: CodeUse;
 }
 
 /** A module to be rewritten. */

@@ -5,7 +5,7 @@ import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
-import type { BuiltModule, KeptModule, ModuleUse, StayedCount } from './model.ts';
+import type { BuiltModule, CodeUse, KeptModule, ModuleUse, StayedCount } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages } from './rewritten-pages.ts';
 
@@ -40,7 +40,7 @@ export function workOn({ use, context, file: name, folder }: ModuleJob, tools: R
   const { module, image, analysis } = examined;
   const keep = (reason: string): ModuleResult => ({
     kind: 'kept',
-    module: { path: module.path, reason, textPages: module.textPages },
+    module: { path: module.path, reason, textPages: module.textPages, code: codeUse(module) },
   });
   const rewritten = tools.rewrite(image, analysis, { hot: module.hot, cold: context.cold });
   if (rewritten.kind === 'kept') return keep(rewritten.reason);
@@ -64,6 +64,14 @@ export function workOn({ use, context, file: name, folder }: ModuleJob, tools: R
     },
   };
 }
+
+const codeUse = (module: CodeUse): CodeUse => ({
+  textPages: module.textPages,
+  touchedPages: module.touchedPages,
+  usedPages: module.usedPages,
+  functions: module.functions,
+  usedFunctions: module.usedFunctions,
+});
 
 /** Used units that were not copied, whoever refused them. */
 function coldUnits({ module, analysis, cold }: Examined, { map }: RewrittenModule): Unit[] {

@@ -74,6 +74,11 @@ export interface SelectContext extends SelectOptions {
   readonly loaders: readonly string[];
 }
 
+export const contextOf = (profile: Profile, options: SelectOptions): SelectContext => ({
+  ...options,
+  loaders: loadersOf(profile, options.root),
+});
+
 /** @param uses in the order of first use. */
 export function planSelect(uses: readonly ModuleUse[], context: SelectContext, analyse: Analyse): SelectPlan {
   const modules: PlannedModule[] = [];
@@ -87,7 +92,7 @@ export function planSelect(uses: readonly ModuleUse[], context: SelectContext, a
 }
 
 /** The loaders that the programs of a profile name. */
-export function loadersOf(profile: Profile, root: string | undefined): string[] {
+function loadersOf(profile: Profile, root: string | undefined): string[] {
   const programs = new Set(
     profile.runs.flatMap(({ command, processes }) => [
       command.program,

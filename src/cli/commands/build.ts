@@ -1,6 +1,9 @@
 /** `winnow build`: from a profile to an image. */
 import type { Command } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
+import type { BuildOptions, BuiltImage } from '../../image/build.ts';
+import type { Profile } from '../../profile/model.ts';
+import type { Cold } from '../../select/model.ts';
 import {
   addExample,
   addJsonOption,
@@ -15,6 +18,8 @@ interface Options extends JsonOption, StoreOption {
   readonly name?: string;
   readonly root?: string;
   readonly gap?: string;
+  readonly only?: string;
+  readonly cold?: string;
 }
 
 /** The version of the JSON form (docs/formats-image.md). */
@@ -29,6 +34,8 @@ export function registerBuild(program: Command): void {
     .argument('[command...]', 'the recorded command, after --')
     .option('--name <name>', 'the profile, and the name of the image')
     .option('--root <dir>', 'build for the copied root file system in this folder')
+    .option('--only <techniques>', 'prefetch, select or both (default: all that the profile has figures for)')
+    .option('--cold <how>', 'code that no run used: file (default: paged when touched) or deny (cannot run)')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
   addStoreOption(addJsonOption(command));
   addExample(command, 'winnow build -- python3 app.py', 'winnow build --name git-status');
@@ -40,6 +47,8 @@ async function build(operands: string[], options: Options): Promise<void> {
   const { selectProfile } = await import('../select-profile.ts');
   const { buildImage } = await import('../../image/build.ts');
   const { explainPlan } = await import('../../prefetch/explain.ts');
+  const { hasFunctions } = await import('../../select/uses.ts');
+  const { analysesDir } = await import('../analyses.ts');
   const { before, command } = splitAtDashes(operands);
   const store = openStore(options);
   const gapPages = options.gap === undefined ? undefined : parseGap(options.gap);
@@ -47,25 +56,85 @@ async function build(operands: string[], options: Options): Promise<void> {
     options.name === undefined
       ? selectProfile(store, { before, command })
       : selectProfile(store, { before: [options.name, ...before], command: undefined });
-  const image = buildImage(profile, {
+  const techniques = techniquesOf(options.only, hasFunctions(profile));
+  const cold = coldOf(options, techniques);
+  const buildOptions = {
     imagesDir: store.imagesDir,
+    prefetch: techniques.has('prefetch'),
     ...(options.root === undefined ? {} : { root: options.root }),
     ...(gapPages === undefined ? {} : { gapPages }),
-  });
+  };
+  const image = techniques.has('select')
+    ? await buildSelected(profile, buildOptions, { cold, cache: analysesDir(store) })
+    : buildImage(profile, buildOptions);
   const explanation = explainPlan(image.prefetch);
+  const { select } = image.manifest;
   if (options.json === true) {
     const { name, path, planBytes, manifest } = image;
+    const { explainSelect } = await import('../../select/explain.ts');
     writeJson('build', JSON_VERSION, {
       name,
       path,
       planBytes,
       command: manifest.command,
+      techniques: manifest.techniques,
       prefetch: explanation,
+      ...(select === undefined ? {} : { select: { cold: select.cold, ...explainSelect(select) } }),
     });
     return;
   }
   const { renderBuilt } = await import('../image-text.ts');
   process.stdout.write(renderBuilt(image, explanation));
+}
+
+async function buildSelected(
+  profile: Profile,
+  options: BuildOptions,
+  { cold, cache }: { readonly cold: Cold; readonly cache: string },
+): Promise<BuiltImage> {
+  const { buildImageWith } = await import('../../image/build.ts');
+  const { buildSelect } = await import('../../select/build.ts');
+  const { contextOf } = await import('../../select/plan.ts');
+  const { modulesUsed } = await import('../../select/uses.ts');
+  const { startProgress } = await import('../../term/progress.ts');
+  const progress = startProgress('rewriting modules');
+  const onProgress = (done: number, all: number): void => progress.update(`${done} of ${all}`);
+  try {
+    const uses = modulesUsed(profile);
+    return await buildImageWith(profile, options, (folder, root) =>
+      buildSelect(uses, contextOf(profile, { cold, ...(root === undefined ? {} : { root }) }), {
+        folder,
+        cache,
+        onProgress,
+      }),
+    );
+  } finally {
+    progress.stop();
+  }
+}
+
+const usage = (what: string, next: string): WinnowError =>
+  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
+
+const TECHNIQUES = ['prefetch', 'select'] as const;
+type Technique = (typeof TECHNIQUES)[number];
+
+function techniquesOf(only: string | undefined, hasFunctions: boolean): ReadonlySet<Technique> {
+  if (only === undefined) return new Set(hasFunctions ? TECHNIQUES : ['prefetch']);
+  const words = only.split(',');
+  const found = TECHNIQUES.filter((name) => words.includes(name));
+  const other = words.find((word) => !TECHNIQUES.some((name) => name === word));
+  if (other === undefined) return new Set(found);
+  throw usage(`'${other}' is no technique`, `give one or more of ${TECHNIQUES.join(',')}: --only select`);
+}
+
+function coldOf({ cold }: Options, techniques: ReadonlySet<Technique>): Cold {
+  if (cold === undefined) return 'file';
+  if (cold !== 'file' && cold !== 'deny')
+    throw usage(`'${cold}' is no way to treat unused code`, 'give --cold file or --cold deny');
+  if (!techniques.has('select'))
+    throw usage('--cold is about the technique select, which is not used', 'add it: --only select');
+  return cold;
 }
 
 function parseGap(text: string): number {

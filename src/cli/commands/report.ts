@@ -1,5 +1,7 @@
 /** `winnow report`: what a command used, file by file. */
 import type { Command } from 'commander';
+import type { Profile } from '../../profile/model.ts';
+import type { Store } from '../../profile/store.ts';
 import {
   addExample,
   addJsonOption,
@@ -13,6 +15,7 @@ import {
 interface Options extends JsonOption, StoreOption {
   readonly processes?: boolean;
   readonly lookups?: boolean;
+  readonly functions?: boolean;
 }
 
 export function registerReport(program: Command): void {
@@ -22,7 +25,8 @@ export function registerReport(program: Command): void {
     .description('show what a recorded command used, file by file; without NAME and CMD, the newest profile')
     .argument('[operands...]', 'a profile by NAME, or by its command behind --')
     .option('--processes', 'show each process of the tree too')
-    .option('--lookups', 'show each path that was looked up too');
+    .option('--lookups', 'show each path that was looked up too')
+    .option('--functions', 'show code in place of files: functions used, pages that they take');
   addStoreOption(addJsonOption(command));
   addExample(
     command,
@@ -35,7 +39,9 @@ export function registerReport(program: Command): void {
     const { selectProfile } = await import('../select-profile.ts');
     const { usageOf } = await import('../../report/usage.ts');
     const { fileState } = await import('../../report/usage-state.ts');
-    const profile = selectProfile(openStore(options), splitAtDashes(operands));
+    const store = openStore(options);
+    const profile = selectProfile(store, splitAtDashes(operands));
+    if (options.functions === true) return await reportFunctions(store, profile, options.json === true);
     const usage = usageOf(profile, fileState);
     if (options.json === true) {
       const { USAGE_JSON_VERSION, usageJson } = await import('../../report/usage-json.ts');
@@ -46,4 +52,27 @@ export function registerReport(program: Command): void {
     const { colorsFor } = await import('../../term/color.ts');
     process.stdout.write(renderUsage(usage, options, colorsFor(process.stdout)));
   });
+}
+
+async function reportFunctions(store: Store, profile: Profile, asJson: boolean): Promise<void> {
+  const { buildSelect } = await import('../../select/build.ts');
+  const { contextOf } = await import('../../select/plan.ts');
+  const { modulesUsed } = await import('../../select/uses.ts');
+  const { FUNCTIONS_JSON_VERSION, functionsReport } = await import('../../report/functions.ts');
+  const { analysesDir } = await import('../analyses.ts');
+  const { startProgress } = await import('../../term/progress.ts');
+  const progress = startProgress('looking at modules');
+  try {
+    const select = await buildSelect(modulesUsed(profile), contextOf(profile, { cold: 'file' }), {
+      cache: analysesDir(store),
+      onProgress: (done, all) => progress.update(`${done} of ${all}`),
+    });
+    progress.stop();
+    const report = functionsReport(profile, select);
+    if (asJson) return writeJson('functions', FUNCTIONS_JSON_VERSION, report);
+    const { renderFunctions } = await import('../../report/functions-text.ts');
+    process.stdout.write(renderFunctions(report));
+  } finally {
+    progress.stop();
+  }
 }
