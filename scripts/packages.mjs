@@ -5,7 +5,7 @@
 export const BUILD_PACKAGES = {
   gcc: ['gcc'],
   'libc6-dev': ['/usr/include/stdio.h'],
-  binutils: ['ld', 'as', 'readelf'],
+  binutils: ['ld', 'as', 'readelf', 'objdump'],
 };
 
 export const TEST_PACKAGES = {

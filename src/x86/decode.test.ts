@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeRange, type Insn } from './decode.ts';
 
@@ -138,5 +139,48 @@ describe('decodeRange', () => {
       lengths.push(outer.length);
     });
     expect(lengths).toEqual([2, 1]);
+  });
+});
+
+describe('decodeRange on any bytes', () => {
+  const bytes = fc.uint8Array({ maxLength: 64 });
+
+  it('shows instructions that follow each other, with fields inside them that lead to their targets', () => {
+    fc.assert(
+      fc.property(bytes, fc.integer({ min: 0, max: 2 ** 32 }), (code, at) => {
+        let next = at;
+        const view = new DataView(code.buffer, code.byteOffset, code.length);
+        const whole = decodeRange(code, at, (insn) => {
+          expect(insn.at).toBe(next);
+          expect(insn.length).toBeGreaterThan(0);
+          next += insn.length;
+          const address = Math.max(insn.target, insn.ipTarget);
+          expect(Math.min(insn.target, insn.ipTarget)).toBe(-1);
+          if (insn.fieldAt < 0) return expect(insn.branchSize === 1 || address === -1).toBe(true);
+          expect(insn.fieldAt).toBeGreaterThan(insn.at);
+          expect(insn.fieldAt + 4).toBeLessThanOrEqual(next);
+          const reached = next + view.getInt32(insn.fieldAt - at, true);
+          expect(address).toBe(reached < 0 ? -1 : reached);
+        });
+        expect(next).toBeLessThanOrEqual(at + code.length);
+        expect(whole).toBe(next === at + code.length);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('sees the same wherever the bytes are cut between two instructions', () => {
+    fc.assert(
+      fc.property(bytes, fc.nat(64), (code, cut) => {
+        const whole: Insn[] = [];
+        decodeRange(code, AT, (insn) => whole.push({ ...insn }));
+        const from = whole.find(({ at }) => at >= AT + cut)?.at;
+        if (from === undefined) return;
+        const rest: Insn[] = [];
+        decodeRange(code.subarray(from - AT), from, (insn) => rest.push({ ...insn }));
+        expect(rest).toEqual(whole.filter(({ at }) => at >= from));
+      }),
+      { numRuns: 500 },
+    );
   });
 });
