@@ -17,9 +17,11 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { diskFolder, extent, isRoot, profileOf } from '../../test/launch-scene.ts';
 import { WinnowError } from '../base/errors.ts';
-import { buildImage } from './build.ts';
+import type { BuiltSelect } from '../select/model.ts';
+import { buildImage, buildImageWith } from './build.ts';
 import { dropImage, findImage, listImages, readImage, readPlan } from './images.ts';
 import { defaultCommandName, installImage, onPath } from './install.ts';
+import { parseManifest } from './manifest.ts';
 
 const folder = diskFolder();
 const imagesDir = join(folder, 'store', 'images');
@@ -161,6 +163,93 @@ describe('buildImage', () => {
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect(new Set(await Promise.all(ends))).toEqual(new Set([0]));
+  });
+});
+
+describe('buildImageWith', () => {
+  const figures = {
+    textPages: 9,
+    hotPages: 1,
+    addedReadOnlyPages: 2,
+    units: 30,
+    clonedUnits: 3,
+    jumpTables: 0,
+    clonedJumpTables: 0,
+    patchedReferences: 4,
+    patchedRelocations: 0,
+    patchedSymbols: 0,
+  };
+  const use = { textPages: 9, touchedPages: 5, usedPages: 4, functions: 30, usedFunctions: 3 };
+
+  /** Stands for the rewriting: page 12 is new, pages 1 and 2 were code. */
+  const select = async (stage: string): Promise<BuiltSelect> => {
+    const path = join(stage, '00-data');
+    writeFileSync(path, Buffer.alloc(13 * 4096), { mode: 0o644 });
+    const { ino, mtimeNs } = statSync(path, { bigint: true });
+    const pages = { dropped: [extent(1, 2)], added: [extent(12, 1)] };
+    const file = {
+      file: '00-data',
+      fileSize: 13 * 4096,
+      fileMtimeNs: mtimeNs,
+      fileInode: ino,
+      figures,
+      pages,
+    };
+    const module = { path: data, size: 40_960, mtimeNs: 1n, inode: 2n, hot: [], stayed: [], ...use, ...file };
+    return {
+      cold: 'file',
+      modules: [module],
+      kept: [{ path: '/lib/ld.so', reason: 'the loader', textPages: 40 }],
+    };
+  };
+
+  it('takes rewritten modules along, and fetches them in place of the originals', async () => {
+    const image = await buildImageWith(profile('both'), { imagesDir, gapPages: 0 }, select);
+    expect(entries().filter((name) => name.includes('stage'))).toEqual([]);
+    const { techniques, select: told } = readImage(dirs, 'both').manifest;
+    expect(techniques).toEqual(['prefetch', 'select']);
+    expect(told).toMatchObject({ cold: 'file', modules: [{ path: data, file: 'modules/00-data', ...use }] });
+    const [file] = readPlan(image).files;
+    expect(file?.path).toBe(join(realpathSync(image.path), 'modules', '00-data'));
+    expect(file?.extents).toEqual([extent(3, 3), extent(12, 1)]);
+    expect(file?.inode).toBe(statSync(file?.path ?? '', { bigint: true }).ino);
+    expect(spawnSync(join(image.path, 'launch')).status).toBe(0);
+  });
+
+  it('reads what an older winnow built, which knew no such modules', () => {
+    const { manifest } = build('old');
+    const older = { ...manifest, version: 1 };
+    expect(parseManifest(JSON.stringify(older), 'manifest.json')).toEqual(older);
+  });
+
+  it('can leave the prefetch away', async () => {
+    const image = await buildImageWith(profile('only'), { imagesDir, prefetch: false }, select);
+    expect(image.manifest.techniques).toEqual(['select']);
+    expect(readPlan(image)).toMatchObject({ files: [], lookups: [], tasks: [], probes: [] });
+  });
+
+  it('leaves nothing where the rewriting fails', async () => {
+    build('one');
+    const before = entries();
+    const fails = async (stage: string): Promise<BuiltSelect> => {
+      await select(stage);
+      throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
+    };
+    await expect(buildImageWith(profile('one'), { imagesDir }, fails)).rejects.toThrow(code('E_IMAGE_FULL'));
+    expect(entries()).toEqual(before);
+  });
+
+  it('lets builds beside it alone, and removes what a killed one left', async () => {
+    mkdirSync(join(imagesDir, '.one@0123456789ab.stage', 'modules'), { recursive: true });
+    chmodSync(join(folder, 'store'), 0o700);
+    chmodSync(imagesDir, 0o700);
+    const meanwhile = async (stage: string): Promise<BuiltSelect> => {
+      build('other');
+      return select(stage);
+    };
+    await buildImageWith(profile('one'), { imagesDir }, meanwhile);
+    expect(entries().filter((name) => name.includes('stage'))).toEqual([]);
+    expect(listImages(dirs).map(({ name }) => name)).toEqual(['one', 'other']);
   });
 });
 

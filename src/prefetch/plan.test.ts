@@ -131,6 +131,41 @@ describe('planPrefetch', () => {
     expect(plan.tasks.map(({ kind }) => kind)).toEqual(['file', 'lookups', 'file', 'lookups']);
   });
 
+  it('fetches a file that stands in another one’s place: what was recorded, but for code, and what was added', () => {
+    const path = '/images/modules/00-program';
+    const other = {
+      path,
+      size: 106 * 4096,
+      mtimeNs: 5n,
+      inode: 6n,
+      dev: statSync(folder, { bigint: true }).dev,
+    };
+    const replacement = { ...other, dropped: [extent(4, 52)], added: [extent(100, 6)] };
+    const { plan, figures } = planPrefetch(
+      profileOf({
+        ...base,
+        lookups: [
+          { path: '/nowhere', found: false },
+          { path: program, found: true },
+        ],
+      }),
+      { ...options, replacements: new Map([[program, replacement]]) },
+    );
+    expect(plan.files[0]).toEqual({
+      path,
+      size: other.size,
+      mtimeNs: 5n,
+      inode: 6n,
+      chunkPages: 64,
+      extents: [extent(0, 2), extent(56, 2), extent(100, 6)],
+    });
+    expect(plan.files.map(({ path }) => path)).toEqual([path, data]);
+    expect(plan.probes[0]?.path).toBe(path);
+    // The path of the original leads to the file: what was looked up before it comes before the file.
+    expect(plan.tasks.map(({ kind }) => kind)).toEqual(['lookups', 'file', 'file']);
+    expect(figures).toMatchObject({ filePages: 406, usedPages: 110, plannedPages: 110 });
+  });
+
   it('looks files up below another root, and keeps their paths', () => {
     const root = join(folder, 'root');
     mkdirSync(join(root, 'real'), { recursive: true });
