@@ -137,6 +137,8 @@ export const DT_VERDEFNUM = 0x6ffffffd;
 export const DT_VERNEED = 0x6ffffffe;
 export const DT_VERNEEDNUM = 0x6fffffff;
 
+export const DF_TEXTREL = 0x4;
+
 export const STB_LOCAL = 0;
 export const STB_GLOBAL = 1;
 export const STB_WEAK = 2;
@@ -170,3 +172,4 @@ export const R_X86_64_DTPOFF64 = 17;
 export const R_X86_64_TPOFF64 = 18;
 export const R_X86_64_TLSDESC = 36;
 export const R_X86_64_IRELATIVE = 37;
+export const R_X86_64_RELATIVE64 = 38;

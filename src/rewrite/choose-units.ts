@@ -1,0 +1,106 @@
+/** Which modules can be rewritten at all, and which of the units that are asked for can be copied. */
+import type { Rva } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import {
+  DF_TEXTREL,
+  DT_FLAGS,
+  DT_TEXTREL,
+  ET_DYN,
+  ET_EXEC,
+  PF_W,
+  PF_X,
+  PN_XNUM,
+  PT_LOAD,
+} from '../elf/spec.ts';
+import { CodeFields, readCodeFields } from './code-fields.ts';
+import type { CloneMap, Kept, ModuleAnalysis, Unit } from './model.ts';
+import { eachRela, pointsFromSymbol } from './relocation-records.ts';
+
+/** Fields of 32 bits reach this far. Room for what is added is left. */
+const MOST_ADDRESS = 0x7000_0000;
+
+/** Why the module stays as it is, or undefined. */
+export function whyModuleStays(image: ElfImage): string | undefined {
+  const { type, segmentCount } = image.header;
+  if (type !== ET_DYN && type !== ET_EXEC) return 'neither a program nor a shared library';
+  const loads = image.segments.filter((segment) => segment.type === PT_LOAD);
+  const code = loads.filter(({ flags }) => (flags & PF_X) !== 0);
+  if (code.length === 0) return 'it has no code';
+  if (code.some(({ flags }) => (flags & PF_W) !== 0)) return 'its code can be written';
+  if (segmentCount + 2 >= PN_XNUM) return 'it has too many segments';
+  if (loads.some(({ rva }, i) => rva < (loads[i - 1]?.rva ?? 0))) return 'its segments do not ascend';
+  if (loads.some(({ rva, memSize }) => rva + memSize > MOST_ADDRESS)) return 'it reaches above 2 GiB';
+  const hasTextRelocations =
+    image.dynamic.value(DT_TEXTREL) !== undefined ||
+    ((image.dynamic.value(DT_FLAGS) ?? 0) & DF_TEXTREL) !== 0;
+  return hasTextRelocations ? 'relocations change its code' : undefined;
+}
+
+export interface ChosenUnits {
+  /** In the order that was asked for. */
+  readonly units: readonly Unit[];
+  /** Their fields, and of each unit the first row and the row behind the last. */
+  readonly fields: CodeFields;
+  readonly rows: ReadonlyMap<Unit, readonly [number, number]>;
+  readonly kept: readonly Kept[];
+}
+
+/** @param hot starts of units; other addresses of code stand for the unit they are in. */
+export function chooseUnits(
+  image: ElfImage,
+  analysis: ModuleAnalysis,
+  hot: readonly Rva[],
+  canonical: CloneMap['canonical'],
+): ChosenUnits {
+  const kept: Kept[] = [];
+  const fields = new CodeFields();
+  const rows = new Map<Unit, readonly [number, number]>();
+  const seen = new Set<Unit>();
+  const tied = canonical === 'copy' ? unitsTiedBySymbols(image, analysis.units) : new Set<Unit>();
+  for (const at of hot) {
+    const unit = unitOf(analysis.units, at);
+    if (unit === undefined) {
+      kept.push({ kind: 'kept', reason: 'no unit of code is there', at });
+      continue;
+    }
+    if (seen.has(unit)) continue;
+    seen.add(unit);
+    const first = fields.length;
+    const reason =
+      unit.kept ??
+      (tied.has(unit) ? 'a relocation counts from its symbol to somewhere else' : undefined) ??
+      readCodeFields(image, unit, canonical, fields);
+    if (reason === undefined) rows.set(unit, [first, fields.length]);
+    else kept.push({ kind: 'kept', reason, at: unit.start });
+  }
+  return { units: [...rows.keys()], fields, rows, kept };
+}
+
+/** The unit that holds the address. */
+export function unitOf(units: readonly Unit[], at: number): Unit | undefined {
+  let low = 0;
+  let high = units.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const unit = units[middle];
+    if (unit !== undefined && unit.start <= at) low = middle + 1;
+    else high = middle;
+  }
+  const unit = units[low - 1];
+  return unit !== undefined && at < unit.end ? unit : undefined;
+}
+
+/**
+ * `.quad f + 100`, where f has 50 bytes: with f elsewhere, this would lead elsewhere too, and where another
+ * library's f is taken, the addend must not have been changed.
+ */
+function unitsTiedBySymbols(image: ElfImage, units: readonly Unit[]): ReadonlySet<Unit> {
+  const tied = new Set<Unit>();
+  eachRela(image, (relocation) => {
+    const { addend, symbol } = relocation;
+    if (addend === 0 || !pointsFromSymbol(relocation) || symbol?.movesWithCode !== true) return;
+    const unit = unitOf(units, symbol.value);
+    if (unit !== undefined && unit !== unitOf(units, symbol.value + addend)) tied.add(unit);
+  });
+  return tied;
+}

@@ -1,0 +1,92 @@
+/** Jump tables of the copies: each leads to the same places as the original's, and into copies where there are. */
+import { type Rva, rva } from '../base/brands.ts';
+import { viewOf } from '../elf/bytes.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { type ChosenUnits, unitOf } from './choose-units.ts';
+import { FIELD_JUMP } from './code-fields.ts';
+import { findJumpTables, type JumpTable } from './jump-tables.ts';
+import { alignUp, type PlacedClones } from './lay-out.ts';
+import type { Kept, Unit } from './model.ts';
+
+export interface FoundTables {
+  readonly tables: readonly JumpTable[];
+  readonly kept: readonly Kept[];
+}
+
+export interface PlacedTable {
+  readonly table: JumpTable;
+  readonly at: Rva;
+}
+
+const TABLE_ALIGN = 8;
+const entrySize = ({ kind }: JumpTable): number => (kind === 'relative' ? 4 : 8);
+const byteLength = (table: JumpTable): number => table.targets.length * entrySize(table);
+
+/** The tables of the chosen units. One that several units use comes several times. */
+export function findTables(image: ElfImage, chosen: ChosenUnits, units: readonly Unit[]): FoundTables {
+  const tables: JumpTable[] = [];
+  const kept: Kept[] = [];
+  for (const unit of chosen.units) {
+    if (unit.kind === 'plt') continue;
+    const parts = partsOf(image, unit, chosen, units);
+    const inside = (at: number): boolean => parts.some(({ start, end }) => at >= start && at < end);
+    const found = findJumpTables(image, unit, inside);
+    tables.push(...found.tables);
+    kept.push(...found.kept);
+  }
+  return { tables, kept };
+}
+
+/** The unit and those it jumps to: a `.cold` part is one of them. */
+function partsOf(
+  image: ElfImage,
+  unit: Unit,
+  { fields, rows }: ChosenUnits,
+  units: readonly Unit[],
+): readonly Unit[] {
+  const parts = new Set([unit]);
+  const offset = image.offsetOf(unit.start) ?? 0;
+  const view = viewOf(image.bytes);
+  const [first, last] = rows.get(unit) ?? [0, 0];
+  for (let row = first; row < last; row++) {
+    if (fields.kind[row] !== FIELD_JUMP) continue;
+    const field = fields.field[row] ?? 0;
+    const target = field + (fields.tail[row] ?? 0) + view.getInt32(offset + (field - unit.start), true);
+    if (target >= unit.start && target < unit.end) continue;
+    const part = unitOf(units, target);
+    if (part !== undefined) parts.add(part);
+  }
+  return [...parts];
+}
+
+/** Gives each table a place, from `at` on; those with 8-byte entries first, so that nothing is lost. */
+export function placeTables(tables: readonly JumpTable[], at: Rva): { placed: PlacedTable[]; size: number } {
+  const start = alignUp(at, TABLE_ALIGN);
+  let next = start;
+  const wideFirst = tables.toSorted((a, b) => entrySize(b) - entrySize(a));
+  const placed = wideFirst.map((table) => {
+    const place = { table, at: rva(next) };
+    next += byteLength(table);
+    return place;
+  });
+  return { placed, size: next - start };
+}
+
+/** @param bytes of the segment that the tables stand in, from address `at` on. */
+export function copyTables(
+  placed: readonly PlacedTable[],
+  clones: PlacedClones,
+  bytes: Uint8Array,
+  at: Rva,
+): void {
+  const view = viewOf(bytes);
+  for (const { table, at: tableAt } of placed) {
+    table.targets.forEach((target, i) => {
+      const copy = clones.find(target);
+      const to = copy < 0 ? target : copy;
+      const entry = tableAt - at + i * entrySize(table);
+      if (table.kind === 'relative') view.setInt32(entry, to - tableAt, true);
+      else view.setBigUint64(entry, BigInt(to), true);
+    });
+  }
+}

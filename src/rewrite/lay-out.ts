@@ -1,0 +1,112 @@
+/**
+ * Where the copies and what goes with them come to lie.
+ *
+ * Problem: nothing of the original may move, and the dynamic loader and the kernel want segments in
+ * ascending order. Copies should be packed, and hot loops should not lose their alignment.
+ * Example: a library whose last segment ends in .bss at 0x5123 gets its copies from 0x6000 on.
+ * Method: what is added follows .bss, from the next page on. A copy keeps its address modulo 16, as compilers
+ * align functions and loops to that; so between two copies 15 bytes are lost at most. PLT stubs lie together.
+ * In the file it stands at the distance from its addresses that the first segment has, if that costs no more
+ * than a small gap. Then the program header table is where readers in memory look for it, at the ELF header
+ * plus e_phoff (the dynamic loader for itself, kernels before 5.18 for AT_PHDR, crash reporters).
+ * Limits: files whose .bss is larger than 1 MiB do without that. Loops aligned to 32 or 64 may come to lie
+ * otherwise.
+ */
+import { type FileOffset, fileOffset, PAGE_SIZE, type Rva, rva } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { PT_LOAD } from '../elf/spec.ts';
+import type { Clone, CloneMap, Unit } from './model.ts';
+
+/** `jmp rel32` */
+export const JUMP_SIZE = 5;
+const PHASE = 16;
+/** The short stubs of .plt.got. */
+const SHORT_STUB = 8;
+const MOST_GAP_IN_FILE = 1 << 20;
+const MOST_GAP_IN_MEMORY = 1 << 28;
+
+export const alignUp = (value: number, align: number): number => Math.ceil(value / align) * align;
+
+/** The first free page behind everything, in memory and in the file. */
+export interface Room {
+  readonly at: Rva;
+  readonly offset: FileOffset;
+}
+
+export function findRoom(image: ElfImage): Room {
+  const loads = image.segments.filter(({ type }) => type === PT_LOAD);
+  const endInMemory = loads.reduce((end, segment) => Math.max(end, segment.rva + segment.memSize), 0);
+  const endInFile = image.bytes.length;
+  const first = loads[0];
+  const bias = first === undefined ? 0 : first.rva - first.offset;
+  const at = alignUp(Math.max(endInMemory, endInFile + bias), PAGE_SIZE);
+  const keepsBias = at - bias - endInFile <= MOST_GAP_IN_FILE && at - endInMemory <= MOST_GAP_IN_MEMORY;
+  if (keepsBias && bias % PAGE_SIZE === 0) return { at: rva(at), offset: fileOffset(at - bias) };
+  return { at: rva(alignUp(endInMemory, PAGE_SIZE)), offset: fileOffset(alignUp(endInFile, PAGE_SIZE)) };
+}
+
+/** The units with their places, from `at` on, in the order of the units but for PLT stubs: see above. */
+export function placeClones(units: readonly Unit[], at: Rva, canonical: CloneMap['canonical']): PlacedClones {
+  let next: number = at;
+  const clones = withStubsTogether(units).map((unit) => {
+    const length = unit.end - unit.start;
+    const phase = unit.kind === 'plt' && length <= SHORT_STUB ? SHORT_STUB : PHASE;
+    next += (((unit.start - next) % phase) + phase) % phase;
+    const clone: Clone = { unit, at: rva(next), size: length + (unit.fallsThrough ? JUMP_SIZE : 0) };
+    next += clone.size;
+    return clone;
+  });
+  return new PlacedClones(clones, rva(next), canonical);
+}
+
+/** All PLT stubs stand where the first of them stood: many fit one page, and most starts use them. */
+function withStubsTogether(units: readonly Unit[]): readonly Unit[] {
+  const first = units.findIndex(({ kind }) => kind === 'plt');
+  if (first < 0) return units;
+  const others = units.slice(first).filter(({ kind }) => kind !== 'plt');
+  return [...units.slice(0, first), ...units.filter(({ kind }) => kind === 'plt'), ...others];
+}
+
+export class PlacedClones implements CloneMap {
+  readonly canonical: CloneMap['canonical'];
+  readonly clones: readonly Clone[];
+  /** Behind the last copy. */
+  readonly end: Rva;
+  readonly #starts: Uint32Array;
+  readonly #ends: Uint32Array;
+  readonly #places: Uint32Array;
+
+  constructor(clones: readonly Clone[], end: Rva, canonical: CloneMap['canonical']) {
+    this.clones = clones;
+    this.end = end;
+    this.canonical = canonical;
+    const sorted = clones.toSorted((a, b) => a.unit.start - b.unit.start);
+    this.#starts = Uint32Array.from(sorted, ({ unit }) => unit.start);
+    this.#ends = Uint32Array.from(sorted, ({ unit }) => unit.end);
+    this.#places = Uint32Array.from(sorted, ({ at }) => at);
+  }
+
+  copyOf(at: Rva): Rva | undefined {
+    const found = this.find(at);
+    return found < 0 ? undefined : rva(found);
+  }
+
+  /** Like copyOf, for the many: -1 where the address is not cloned. */
+  find(at: number): number {
+    let low = 0;
+    let high = this.#starts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#starts[middle] ?? 0) <= at) low = middle + 1;
+      else high = middle;
+    }
+    const i = low - 1;
+    if (i < 0 || at >= (this.#ends[i] ?? 0)) return -1;
+    return (this.#places[i] ?? 0) + (at - (this.#starts[i] ?? 0));
+  }
+
+  /** Where an address that others may keep leads to: -1 where it stays. */
+  findAddress(at: number): number {
+    return this.canonical === 'copy' ? this.find(at) : -1;
+  }
+}

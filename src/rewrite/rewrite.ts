@@ -1,0 +1,165 @@
+/**
+ * A module's rewriting from start to end: what is copied, where it goes, what then leads to it.
+ *
+ * The original's bytes keep their places in the file and in memory; model.ts says why. What is added stands
+ * behind them: a segment with the copies, a segment with program headers, jump tables and unwind tables, and,
+ * not loaded, section headers, symbols and the record for the way back.
+ */
+import { fileOffset, PAGE_SIZE, pagesIn, rva } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { readElf } from '../elf/read.ts';
+import { ET_EXEC, PF_R, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
+import { chooseUnits, whyModuleStays } from './choose-units.ts';
+import { copyTables, type FoundTables, findTables, type PlacedTable, placeTables } from './copy-tables.ts';
+import { copyUnits } from './copy-units.ts';
+import { alignUp, findRoom, type PlacedClones, placeClones, type Room } from './lay-out.ts';
+import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule } from './model.ts';
+import { patchReferences } from './patch-references.ts';
+import { type AddedPart, hasSections, rebuildSections } from './rebuild-sections.ts';
+import { redirectEntries } from './redirect-entries.ts';
+import { isRewritten, recordChanges, restoreModule } from './restore.ts';
+import {
+  type AddedSegment,
+  Cursor,
+  offsetIn,
+  programHeaders,
+  programHeadersSize,
+  type Span,
+  writeElfHeader,
+} from './write-module.ts';
+
+const HOT_SECTION = '.text.winnow';
+const TABLES_SECTION = '.rodata.winnow';
+
+/**
+ * The module with copies of the hot units. A module that has been rewritten before is restored first, so
+ * twice makes the same as once.
+ *
+ * @param analysis of the module as it was before any rewriting.
+ * @returns the new file, or why the module stays as it is.
+ * @throws WinnowError E_ELF_… where a table of the file is damaged.
+ */
+export function rewriteModule(
+  image: ElfImage,
+  analysis: ModuleAnalysis,
+  options: RewriteOptions,
+): RewrittenModule | Kept {
+  const original = isRewritten(image.bytes)
+    ? readElf(restoreModule(image.bytes, image.path), image.path)
+    : image;
+  const reason = whyModuleStays(original);
+  if (reason !== undefined) return { kind: 'kept', reason };
+  const canonical = original.header.type === ET_EXEC ? 'original' : 'copy';
+  const chosen = chooseUnits(original, analysis, options.hot, canonical);
+  const tables = findTables(original, chosen, analysis.units);
+
+  const room = findRoom(original);
+  const clones = placeClones(chosen.units, room.at, canonical);
+  const layout = layOut(original, room, clones, tables);
+  // Addresses are final from here on.
+  const bytes = Buffer.alloc(offsetIn(room, layout.end));
+  bytes.set(original.bytes);
+  const code = bytesOf(bytes, room, layout.code);
+  copyUnits(original, chosen, clones, layout.tables, code, layout.code.at);
+  copyTables(layout.tables, clones, bytesOf(bytes, room, layout.tableSpan), layout.tableSpan.at);
+  bytesOf(bytes, room, layout.headers).set(
+    programHeaders({
+      image: original,
+      segments: layout.segments,
+      at: layout.headers.at,
+      unwind: undefined,
+      cold: options.cold,
+      room,
+    }),
+  );
+
+  // From here on the original's own bytes change.
+  const patchedReferences = patchReferences(original, analysis.references, clones, bytes);
+  const added = addedSections(layout, room);
+  const hotSection = hasSections(original) && clones.clones.length > 0 ? original.sections.length : undefined;
+  const redirected = redirectEntries(original, clones, bytes, hotSection);
+  const rest = rebuildSections({
+    image: original,
+    clones,
+    at: fileOffset(bytes.length),
+    added,
+    moved: [],
+    undo: recordChanges(original.bytes, bytes),
+  });
+  writeElfHeader(
+    bytes,
+    {
+      at: offsetIn(room, layout.headers.at),
+      count: original.header.segmentCount + layout.segments.length,
+    },
+    rest.count === 0 ? undefined : { at: rest.headersAt, count: rest.count },
+  );
+  return {
+    kind: 'rewritten',
+    bytes: Buffer.concat([bytes, rest.bytes]),
+    map: clones,
+    figures: {
+      textPages: pagesOfCode(original),
+      hotPages: pagesIn(layout.code.size),
+      addedReadOnlyPages: pagesIn(layout.end - layout.headers.at),
+      units: analysis.units.length,
+      clonedUnits: clones.clones.length,
+      jumpTables: tables.tables.length + tables.kept.length,
+      clonedJumpTables: tables.tables.length,
+      patchedReferences,
+      patchedRelocations: redirected.relocations,
+      patchedSymbols: redirected.symbols,
+    },
+    kept: [...chosen.kept, ...tables.kept],
+  };
+}
+
+interface Layout {
+  readonly code: Span;
+  readonly headers: Span;
+  readonly tables: readonly PlacedTable[];
+  readonly tableSpan: Span;
+  readonly segments: readonly AddedSegment[];
+  /** Behind the last added byte that is loaded. */
+  readonly end: Span['at'];
+}
+
+function layOut(image: ElfImage, room: Room, clones: PlacedClones, { tables }: FoundTables): Layout {
+  const code: Span = { at: room.at, size: clones.end - room.at };
+  const hasCode = code.size > 0;
+  const cursor = new Cursor(rva(alignUp(clones.end, PAGE_SIZE)));
+  const headers = cursor.take(programHeadersSize(image, hasCode ? 2 : 1), 8);
+  // Tables are read by running code, so they stand next to the headers, which the loader has read.
+  const { placed, size } = placeTables(tables, cursor.next);
+  const tableSpan = cursor.take(size, 8);
+  const readOnly = { at: headers.at, size: cursor.next - headers.at, flags: PF_R };
+  return {
+    code,
+    headers,
+    tables: placed,
+    tableSpan,
+    segments: hasCode ? [{ ...code, flags: PF_R | PF_X }, readOnly] : [readOnly],
+    end: cursor.next,
+  };
+}
+
+function addedSections(layout: Layout, room: Room): AddedPart[] {
+  const part = (name: string, span: Span, flags: number, align: number): AddedPart[] =>
+    span.size === 0 ? [] : [{ name, ...span, offset: fileOffset(offsetIn(room, span.at)), flags, align }];
+  return [
+    ...part(HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 16),
+    ...part(TABLES_SECTION, layout.tableSpan, SHF_ALLOC, 8),
+  ];
+}
+
+const bytesOf = (bytes: Uint8Array, room: Room, { at, size }: Span): Uint8Array =>
+  bytes.subarray(offsetIn(room, at), offsetIn(room, at) + size);
+
+/** Pages of the segments that are executable. */
+const pagesOfCode = (image: ElfImage): number =>
+  image.segments
+    .filter(({ type, flags }) => type === PT_LOAD && (flags & PF_X) !== 0)
+    .reduce((pages, { rva: at, memSize }) => {
+      const first = Math.floor(at / PAGE_SIZE);
+      return pages + Math.ceil((at + memSize) / PAGE_SIZE) - first;
+    }, 0);
