@@ -19,33 +19,7 @@ import {
   planChecksum,
   TASK,
 } from './plan-layout.ts';
-
-const NS = 1_000_000_000n;
-const roundUp8 = (size: number): number => Math.ceil(size / 8) * 8;
-
-/** Strings one after another, each once, each ended by a zero byte. */
-class Strings {
-  readonly #at = new Map<string, number>();
-  readonly #parts: Buffer[] = [];
-  #size = 0;
-
-  /** Offset of the string's first byte. */
-  add(text: string): number {
-    const known = this.#at.get(text);
-    if (known !== undefined) return known;
-    const bytes = Buffer.from(`${text}\0`);
-    const at = this.#size;
-    this.#at.set(text, at);
-    this.#parts.push(bytes);
-    this.#size += bytes.length;
-    return at;
-  }
-
-  /** All strings, padded with zero bytes to a multiple of 8. */
-  bytes(): Buffer {
-    return Buffer.concat(this.#parts, roundUp8(this.#size));
-  }
-}
+import { roundUp8, Strings, writeTime } from './records.ts';
 
 /** The probes that fit the head: a warm start reads no more than PLAN_HEAD_MAX bytes. */
 function fittingProbes(probes: readonly Probe[]): Probe[] {
@@ -80,13 +54,10 @@ function fileTables(files: readonly PlannedFile[], strings: Strings): { table: B
   let extent = 0;
   files.forEach((file, index) => {
     const at = index * FILE.size;
-    // Floor, also before 1970: the kernel counts nanoseconds up from the second.
-    const nsec = ((file.mtimeNs % NS) + NS) % NS;
     table.writeUInt32LE(strings.add(file.path), at + FILE.path);
     table.writeUInt32LE(file.chunkPages, at + FILE.chunk_pages);
     table.writeBigUInt64LE(BigInt(file.size), at + FILE.file_size);
-    table.writeBigInt64LE((file.mtimeNs - nsec) / NS, at + FILE.mtime_sec);
-    table.writeUInt32LE(Number(nsec), at + FILE.mtime_nsec);
+    writeTime(table, at + FILE.mtime_sec, at + FILE.mtime_nsec, file.mtimeNs);
     table.writeBigUInt64LE(file.inode, at + FILE.inode);
     table.writeUInt32LE(extent, at + FILE.extent_first);
     table.writeUInt32LE(file.extents.length, at + FILE.extent_count);

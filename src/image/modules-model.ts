@@ -1,0 +1,41 @@
+/** The modules that an image shows in place of others, as modules.bin holds them. */
+import type { MODULE_ROLES, SHOW_MODES } from './modules-layout.ts';
+
+/**
+ * How a program is shown them. `auto`: `mounts`, else `audit`, else `plain`, which is the program with its
+ * originals. The others: that way, else `plain`.
+ */
+export type ShowMode = (typeof SHOW_MODES)[number];
+
+export interface ShownModule {
+  /** The original: absolute, links resolved, as the program sees it. */
+  readonly path: string;
+  /** The original as the replacement was made from it; it stays itself where it has become another. */
+  readonly identity: { readonly size: number; readonly mtimeNs: bigint; readonly inode: bigint };
+  /** Name of the file in the image's folder, and its size in bytes. */
+  readonly replacement: string;
+  readonly replacementSize: number;
+  readonly role: (typeof MODULE_ROLES)[number];
+  /** It asks for other files by its own folder (`mentionsOrigin`). */
+  readonly usesOrigin: boolean;
+}
+
+export interface ModulesTable {
+  readonly show: ShowMode;
+  readonly modules: readonly ShownModule[];
+}
+
+/**
+ * Whether a module speaks of `$ORIGIN`, in its RUNPATH or in code. The audit object leaves such a one as it is
+ * where it is opened by its path: the loader would take the image's folder for the module's own.
+ */
+export const mentionsOrigin = (bytes: Uint8Array): boolean => {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return text.includes('$ORIGIN') || text.includes('{ORIGIN}');
+};
+
+/**
+ * The mode for a replacement in the image's folder, whatever the folder's own: in a mount namespace, children of
+ * the program under other users must be able to use what they could use before.
+ */
+export const replacementMode = (originalMode: number): number => (originalMode & 0o555) | 0o200;
