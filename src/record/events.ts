@@ -3,11 +3,12 @@
  * these events; the tracer knows ptrace and nothing else.
  *
  * While an event is observed its thread stands still, and for `image-started`, `module-mapped`,
- * `memory-ending` and `trap` it stands between two instructions, so calls can be made for it
+ * `memory-ending`, `trap` and `fault` it stands between two instructions, so calls can be made for it
  * (`inject.ts`) and its memory can be written: one-shot breakpoints are planted at `module-mapped`
  * (before relocation and constructors) and taken back at `trap`.
  */
 import type { Tid } from '../base/brands.ts';
+import type { Fault } from '../sys/ptrace.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Image, Thread } from './tracees.ts';
 
@@ -36,6 +37,14 @@ export type TraceEvent =
   | { readonly kind: 'module-mapped'; readonly image: Image; readonly thread: Thread; readonly at: bigint }
   /** SIGTRAP of a breakpoint; `handled` keeps it from the program. */
   | { readonly kind: 'trap'; readonly image: Image; readonly thread: Thread; handled: boolean }
+  /** SIGSEGV, where an observer asks for faults; `handled` lets the thread try the instruction again. */
+  | {
+      readonly kind: 'fault';
+      readonly image: Image;
+      readonly thread: Thread;
+      readonly fault: Fault;
+      handled: boolean;
+    }
   /** The last thread of the image ends; its memory is still there, under this thread id. */
   | { readonly kind: 'memory-ending'; readonly image: Image; readonly tid: Tid }
   | { readonly kind: 'image-ended'; readonly image: Image };
@@ -51,5 +60,7 @@ export interface Control {
 export interface Observer {
   /** Asks for `module-mapped`: one more notice for each library. */
   readonly wantsArrivals?: boolean;
+  /** Asks for `fault`. */
+  readonly wantsFaults?: boolean;
   observe(event: TraceEvent, control: Control): void;
 }

@@ -36,6 +36,7 @@ const OPTIONS =
   pt.PTRACE_O_TRACEEXIT;
 
 const SIGTRAP = 5;
+const SIGSEGV = 11;
 const GROUP_STOPS: ReadonlySet<number> = new Set([19, 20, 21, 22]);
 const PROT_EXEC = 4n;
 /** While leaving: how often to look for orphans. */
@@ -289,7 +290,23 @@ export class Tracer implements Control {
       this.#emit(event);
       if (event.handled) return this.#goOn(thread);
     }
-    this.#goOn(thread, signal);
+    this.#goOn(thread, signal === SIGSEGV && this.#handleFault(thread) ? 0 : signal);
+  }
+
+  /** Whether the instruction can be tried again. */
+  #handleFault(thread: Thread): boolean {
+    if (!this.#observers.some(({ wantsFaults }) => wantsFaults === true)) return false;
+    const { image } = thread.process;
+    const event = { kind: 'fault' as const, image, thread, fault: pt.faultOf(thread.tid), handled: false };
+    try {
+      this.#emit(event);
+    } catch (error) {
+      if (!(error instanceof HeldUp)) throw error;
+      // The signal that came first is delivered; the instruction faults again.
+      thread.held = error.signal;
+      return true;
+    }
+    return event.handled;
   }
 
   #handleExec(thread: Thread): void {

@@ -64,9 +64,7 @@ class Code {
   }
 
   unitAt(at: number): Unit | undefined {
-    const { units } = this.#analysis;
-    const unit = units[lowerBound(units.length, (index) => (units[index]?.start ?? 0) > at) - 1];
-    return unit !== undefined && at < unit.end ? unit : undefined;
+    return unitAt(this.#analysis, at);
   }
 
   /** The units that fields inside `unit` lead to. */
@@ -78,6 +76,11 @@ class Code {
       if (to !== undefined) yield to;
     }
   }
+}
+
+export function unitAt({ units }: ModuleAnalysis, at: number): Unit | undefined {
+  const unit = units[lowerBound(units.length, (index) => (units[index]?.start ?? 0) > at) - 1];
+  return unit !== undefined && at < unit.end ? unit : undefined;
 }
 
 /** The first index for which `isAbove` holds, or `length`; it must go on holding from there. */

@@ -32,6 +32,7 @@ const PTRACE_SETREGS = 13;
 const PTRACE_DETACH = 17;
 const PTRACE_SYSCALL = 24;
 const PTRACE_GETEVENTMSG = 0x4201;
+const PTRACE_GETSIGINFO = 0x4202;
 const PTRACE_SEIZE = 0x4206;
 const PTRACE_INTERRUPT = 0x4207;
 const PTRACE_LISTEN = 0x4208;
@@ -192,4 +193,20 @@ export function syscallResult(tid: Tid): bigint | undefined {
   readSyscallInfo(tid);
   const PTRACE_SYSCALL_INFO_EXIT = 2;
   return infoBuffer.readUInt8(0) === PTRACE_SYSCALL_INFO_EXIT ? infoBuffer.readBigInt64LE(24) : undefined;
+}
+
+export const SEGV_ACCERR = 2;
+
+/** What the kernel says of a fault, at the stop before its signal is delivered. */
+export interface Fault {
+  /** `si_code`: SEGV_ACCERR where the page is there and the access is not allowed. */
+  readonly code: number;
+  /** `si_addr` */
+  readonly at: bigint;
+}
+
+export function faultOf(tid: Tid): Fault {
+  const info = Buffer.alloc(128);
+  check(ptraceBuffer(PTRACE_GETSIGINFO, tid, 0, info), tid, 'GETSIGINFO');
+  return { code: info.readInt32LE(8), at: info.readBigUInt64LE(16) };
 }
