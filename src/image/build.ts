@@ -27,12 +27,14 @@ import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
+import { describe, MODULES } from './describe.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
 import { type Launcher, readLauncher, sha256 } from './launcher.ts';
-import { type ImageManifest, MANIFEST_VERSION, type SelectManifest, writeManifest } from './manifest.ts';
+import { type ImageManifest, writeManifest } from './manifest.ts';
+import { writeModulesTable } from './modules-encode.ts';
+import type { ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
-import { PLAN_VERSION } from './plan-layout.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
 
 export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
@@ -43,9 +45,6 @@ export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   /** False: the image fetches nothing. */
   readonly prefetch?: boolean;
 }
-
-/** Folder of the rewritten modules in an image. */
-const MODULES = 'modules';
 
 export interface BuiltImage extends Image {
   readonly prefetch: PlannedPrefetch;
@@ -145,7 +144,7 @@ function finish(
   orFailure(path, () =>
     withImagesLock(imagesDir, () => {
       removeOldVersions(imagesDir);
-      install(imagesDir, { ...parts, plan, manifest });
+      install(imagesDir, { ...parts, plan, manifest, programs: programsOf(profile) });
     }),
   );
   return { name, path, manifest, prefetch, planBytes: plan.length };
@@ -183,61 +182,20 @@ function checkProgram({ program }: Command, root: string | undefined, launcher: 
     throw isLauncher(path);
 }
 
-interface Parts {
-  readonly name: string;
-  readonly profile: Profile;
-  readonly command: Command;
-  readonly launcher: Launcher;
-  readonly prefetch: PlannedPrefetch;
-  readonly prefetches: boolean;
-  readonly root: string | undefined;
-  readonly select: BuiltSelect | undefined;
+/** @param programs what the recordings saw executed; every other module is a library. */
+function shownModules({ modules }: BuiltSelect, programs: ReadonlySet<string>): ShownModule[] {
+  return modules.map(({ path, size, mtimeNs, inode, file, fileSize, usesOrigin }) => ({
+    path,
+    identity: { size, mtimeNs, inode },
+    replacement: file,
+    replacementSize: fileSize,
+    role: programs.has(path) ? 'program' : 'library',
+    usesOrigin,
+  }));
 }
 
-function describe(parts: Parts): ImageManifest {
-  const { name, profile, command, launcher, prefetch, root, select } = parts;
-  return {
-    winnow: 'image',
-    version: MANIFEST_VERSION,
-    name,
-    builtAt: Date.now(),
-    command: { program: command.program, argv: [...command.argv], cwd: command.cwd },
-    profile: { name: profile.name, runs: profile.runs.map(({ id }) => id) },
-    techniques: [...(parts.prefetches ? ['prefetch'] : []), ...(select === undefined ? [] : ['select'])],
-    versions: { plan: PLAN_VERSION, launcher: launcher.sha256 },
-    ...(root === undefined ? {} : { root }),
-    inputs: prefetch.plan.files.map(({ path, size, mtimeNs, inode }) => ({
-      path,
-      size,
-      mtimeNs: String(mtimeNs),
-      inode: String(inode),
-    })),
-    prefetch: { figures: prefetch.figures, skipped: [...prefetch.skipped] },
-    ...(select === undefined ? {} : { select: describeSelect(select) }),
-  };
-}
-
-function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
-  return {
-    cold,
-    modules: modules.map(({ path, size, mtimeNs, inode, file, fileSize, figures, stayed, ...more }) => ({
-      path,
-      size,
-      mtimeNs: String(mtimeNs),
-      inode: String(inode),
-      file: join(MODULES, file),
-      fileSize,
-      textPages: more.textPages,
-      touchedPages: more.touchedPages,
-      usedPages: more.usedPages,
-      functions: more.functions,
-      usedFunctions: more.usedFunctions,
-      figures,
-      stayed: [...stayed],
-    })),
-    kept: kept.map(({ code, ...module }) => (code === undefined ? module : { ...module, code })),
-  };
-}
+const programsOf = ({ runs }: Profile): Set<string> =>
+  new Set(runs.flatMap(({ processes }) => processes.map(({ program }) => program)));
 
 interface Contents {
   readonly name: string;
@@ -245,11 +203,12 @@ interface Contents {
   readonly launcher: Launcher;
   readonly plan: Uint8Array;
   readonly manifest: ImageManifest;
+  readonly programs: ReadonlySet<string>;
   readonly staged?: Staged;
 }
 
 function install(imagesDir: string, contents: Contents): void {
-  const { name, command, launcher, plan, manifest, staged } = contents;
+  const { name, command, launcher, plan, manifest, programs, staged } = contents;
   const version = staged?.stage.version ?? newVersion(name);
   const temporary = join(imagesDir, `${version}.tmp`);
   const link = join(imagesDir, `${version}.link`);
@@ -267,6 +226,11 @@ function install(imagesDir: string, contents: Contents): void {
     symlinkSync(command.program, join(temporary, 'program'));
     if (staged !== undefined) {
       const { modules } = staged.stage;
+      writeSynced(
+        join(modules, 'modules.bin'),
+        writeModulesTable(shownModules(staged.built, programs)),
+        file,
+      );
       chmodSync(modules, 0o700 | shared);
       syncFolder(modules);
       renameSync(modules, join(temporary, MODULES));

@@ -192,6 +192,7 @@ describe('buildImageWith', () => {
       fileSize: 13 * 4096,
       fileMtimeNs: mtimeNs,
       fileInode: ino,
+      usesOrigin: false,
       figures,
       pages,
     };

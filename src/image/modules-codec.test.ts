@@ -1,10 +1,11 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WinnowError } from '../base/errors.ts';
+import { mentionsOrigin } from '../elf/origin.ts';
 import { decodeModules } from './modules-decode.ts';
 import { encodeModules, writeModulesTable } from './modules-encode.ts';
 import { MODULE_ROLES, MODULES_HEADER, MODULES_MAX, SHOW_MODES } from './modules-layout.ts';
-import { type ModulesTable, mentionsOrigin, replacementMode, type ShownModule } from './modules-model.ts';
+import { type ModulesTable, replacementMode, type ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
 
 const CASES = process.env.CI ? 100_000 : 2_000;

@@ -16,7 +16,10 @@ export interface ShownModule {
   readonly replacement: string;
   readonly replacementSize: number;
   readonly role: (typeof MODULE_ROLES)[number];
-  /** It asks for other files by its own folder (`mentionsOrigin`). */
+  /**
+   * It asks for other files by its own folder (`mentionsOrigin`). The audit object leaves such a one as it is
+   * where it is opened by its path: the loader would take the image's folder for the module's own.
+   */
   readonly usesOrigin: boolean;
 }
 
@@ -24,15 +27,6 @@ export interface ModulesTable {
   readonly show: ShowMode;
   readonly modules: readonly ShownModule[];
 }
-
-/**
- * Whether a module speaks of `$ORIGIN`, in its RUNPATH or in code. The audit object leaves such a one as it is
- * where it is opened by its path: the loader would take the image's folder for the module's own.
- */
-export const mentionsOrigin = (bytes: Uint8Array): boolean => {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return text.includes('$ORIGIN') || text.includes('{ORIGIN}');
-};
 
 /**
  * The mode for a replacement in the image's folder, whatever the folder's own: in a mount namespace, children of

@@ -32,6 +32,7 @@ function module(
     fileSize: 0,
     fileMtimeNs: 0n,
     fileInode: 0n,
+    usesOrigin: false,
     pages: { dropped: [], added: [] },
     figures: {
       textPages: use.textPages,

@@ -75,6 +75,8 @@ export interface BuiltModule extends PlannedModule {
   readonly fileSize: number;
   readonly fileMtimeNs: bigint;
   readonly fileInode: bigint;
+  /** It asks for other files by its own folder. */
+  readonly usesOrigin: boolean;
   readonly figures: RewriteFigures;
   readonly pages: RewrittenPages;
 }

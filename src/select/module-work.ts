@@ -2,6 +2,7 @@
 import { chmodSync, closeSync, fsyncSync, openSync, statSync, utimesSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { ElfImage } from '../elf/image.ts';
+import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
@@ -59,6 +60,7 @@ export function workOn({ use, context, file: name, folder }: ModuleJob, tools: R
       fileSize: rewritten.bytes.length,
       fileMtimeNs: file?.mtimeNs ?? 0n,
       fileInode: file?.ino ?? 0n,
+      usesOrigin: mentionsOrigin(image.bytes),
       figures: rewritten.figures,
       pages: rewrittenPages(image, readElf(rewritten.bytes, use.path), coldUnits(examined, rewritten)),
     },
