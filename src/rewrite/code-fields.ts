@@ -8,6 +8,8 @@ export const FIELD_BRANCH = 0;
 export const FIELD_JUMP = 1;
 export const FIELD_ADDRESS = 2;
 
+const OWN_ADDRESS = 'it takes the address of its own code';
+
 /** Rows in the order of the code. Columns grow. */
 export class CodeFields {
   /** RVA of the 4 bytes. */
@@ -58,13 +60,14 @@ export function readCodeFields(
     if (insn.branchSize === 1 && (insn.target < unit.start || insn.target >= unit.end)) {
       refused = 'a short branch leaves it';
     }
-    // `call next; pop %rbx` takes its own address, to count from it to something that does not move.
-    if (insn.flow === 'call' && insn.target === next) refused = 'it takes the address of its own code';
+    // `call next; pop %rbx` takes its own address, to count from it to something that does not move. At the
+    // unit's end it is a plain call of the next function.
+    if (insn.flow === 'call' && insn.target === next && next < unit.end) refused = OWN_ADDRESS;
     if (insn.fieldAt < 0) return;
     const isBranch = insn.branchSize === 4;
     // So does `lea .(%rip), %rbx`, the way of the large code model, where addresses are the copy's.
     if (!isBranch && canonical === 'copy' && (insn.ipTarget === insn.at || insn.ipTarget === next)) {
-      refused = 'it takes the address of its own code';
+      refused = OWN_ADDRESS;
     }
     const kind = !isBranch ? FIELD_ADDRESS : insn.flow === 'call' ? FIELD_BRANCH : FIELD_JUMP;
     into.push(insn.fieldAt, next - insn.fieldAt, kind);

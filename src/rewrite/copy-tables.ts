@@ -6,7 +6,7 @@ import { type ChosenUnits, unitOf } from './choose-units.ts';
 import { FIELD_JUMP } from './code-fields.ts';
 import { findJumpTables, type JumpTable } from './jump-tables.ts';
 import { alignUp, type PlacedClones } from './lay-out.ts';
-import type { Kept, Unit } from './model.ts';
+import type { Clone, Kept, Unit } from './model.ts';
 
 export interface FoundTables {
   readonly tables: readonly JumpTable[];
@@ -22,11 +22,16 @@ const TABLE_ALIGN = 8;
 const entrySize = ({ kind }: JumpTable): number => (kind === 'relative' ? 4 : 8);
 const byteLength = (table: JumpTable): number => table.targets.length * entrySize(table);
 
-/** The tables of the chosen units. One that several units use comes several times. */
-export function findTables(image: ElfImage, chosen: ChosenUnits, units: readonly Unit[]): FoundTables {
+/** The tables of the clones. One that several units use comes several times. */
+export function findTables(
+  image: ElfImage,
+  chosen: ChosenUnits,
+  clones: readonly Clone[],
+  units: readonly Unit[],
+): FoundTables {
   const tables: JumpTable[] = [];
   const kept: Kept[] = [];
-  for (const unit of chosen.units) {
+  for (const { unit } of clones) {
     if (unit.kind === 'plt') continue;
     const parts = partsOf(image, unit, chosen, units);
     const inside = (at: number): boolean => parts.some(({ start, end }) => at >= start && at < end);

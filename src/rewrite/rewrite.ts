@@ -9,13 +9,14 @@ import { fileOffset, PAGE_SIZE, pagesIn, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
 import { ET_EXEC, PF_R, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
-import { chooseUnits, whyModuleStays } from './choose-units.ts';
+import { type ChosenUnits, chooseUnits, whyModuleStays } from './choose-units.ts';
 import { copyTables, type FoundTables, findTables, type PlacedTable, placeTables } from './copy-tables.ts';
 import { copyUnits } from './copy-units.ts';
 import { alignUp, findRoom, type PlacedClones, placeClones, type Room } from './lay-out.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule } from './model.ts';
 import { patchReferences } from './patch-references.ts';
 import { type AddedPart, hasSections, rebuildSections } from './rebuild-sections.ts';
+import { planUnwind, type UnwindPlan } from './rebuild-unwind.ts';
 import { redirectEntries } from './redirect-entries.ts';
 import { isRewritten, recordChanges, restoreModule } from './restore.ts';
 import {
@@ -30,6 +31,8 @@ import {
 
 const HOT_SECTION = '.text.winnow';
 const TABLES_SECTION = '.rodata.winnow';
+/** A module with more such units is not what it seems to be. */
+const MOST_WITHOUT_FRAMES = 100;
 
 /**
  * The module with copies of the hot units. A module that has been rewritten before is restored first, so
@@ -50,24 +53,28 @@ export function rewriteModule(
   const reason = whyModuleStays(original);
   if (reason !== undefined) return { kind: 'kept', reason };
   const canonical = original.header.type === ET_EXEC ? 'original' : 'copy';
-  const chosen = chooseUnits(original, analysis, options.hot, canonical);
-  const tables = findTables(original, chosen, analysis.units);
-
   const room = findRoom(original);
-  const clones = placeClones(chosen.units, room.at, canonical);
-  const layout = layOut(original, room, clones, tables);
+  const chosen = chooseUnits(original, analysis, options.hot, canonical);
+  const placed = placeWithFrames(original, chosen, room, canonical);
+  if (placed.kind === 'kept') return placed;
+  const { clones, unwind } = placed;
+  const tables = findTables(original, chosen, clones.clones, analysis.units);
+  const layout = layOut(original, room, clones, tables, unwind);
   // Addresses are final from here on.
   const bytes = Buffer.alloc(offsetIn(room, layout.end));
   bytes.set(original.bytes);
   const code = bytesOf(bytes, room, layout.code);
   copyUnits(original, chosen, clones, layout.tables, code, layout.code.at);
   copyTables(layout.tables, clones, bytesOf(bytes, room, layout.tableSpan), layout.tableSpan.at);
+  const tablesOfFrames = unwind.write(layout.hdr.at, layout.frame.at, clones);
+  bytesOf(bytes, room, layout.hdr).set(tablesOfFrames.hdr);
+  bytesOf(bytes, room, layout.frame).set(tablesOfFrames.frame);
   bytesOf(bytes, room, layout.headers).set(
     programHeaders({
       image: original,
       segments: layout.segments,
       at: layout.headers.at,
-      unwind: undefined,
+      unwind: unwind.hdrSize > 0 ? layout.hdr : undefined,
       cold: options.cold,
       room,
     }),
@@ -83,7 +90,7 @@ export function rewriteModule(
     clones,
     at: fileOffset(bytes.length),
     added,
-    moved: [],
+    moved: movedSections(layout, room),
     undo: recordChanges(original.bytes, bytes),
   });
   writeElfHeader(
@@ -110,8 +117,37 @@ export function rewriteModule(
       patchedRelocations: redirected.relocations,
       patchedSymbols: redirected.symbols,
     },
-    kept: [...chosen.kept, ...tables.kept],
+    kept: [...chosen.kept, ...placed.kept, ...tables.kept, ...unwind.kept],
   };
+}
+
+interface Placed {
+  readonly kind: 'placed';
+  readonly clones: PlacedClones;
+  readonly unwind: UnwindPlan;
+  readonly kept: readonly Kept[];
+}
+
+/** Gives the units places. One whose unwind tables cannot be copied stays; where all would stay, the module does. */
+function placeWithFrames(
+  image: ElfImage,
+  chosen: ChosenUnits,
+  room: Room,
+  canonical: PlacedClones['canonical'],
+): Placed | Kept {
+  let units = chosen.units;
+  const kept: Kept[] = [];
+  for (;;) {
+    const clones = placeClones(units, room.at, canonical);
+    const unwind = planUnwind(image, clones.clones);
+    if (unwind.kind === 'unwind') return { kind: 'placed', clones, unwind, kept };
+    const { at } = unwind;
+    const others = units.filter(({ start, end }) => at === undefined || at < start || at >= end);
+    if (at === undefined || others.length === units.length || kept.length >= MOST_WITHOUT_FRAMES)
+      return unwind;
+    kept.push(unwind);
+    units = others;
+  }
 }
 
 interface Layout {
@@ -119,12 +155,20 @@ interface Layout {
   readonly headers: Span;
   readonly tables: readonly PlacedTable[];
   readonly tableSpan: Span;
+  readonly hdr: Span;
+  readonly frame: Span;
   readonly segments: readonly AddedSegment[];
   /** Behind the last added byte that is loaded. */
   readonly end: Span['at'];
 }
 
-function layOut(image: ElfImage, room: Room, clones: PlacedClones, { tables }: FoundTables): Layout {
+function layOut(
+  image: ElfImage,
+  room: Room,
+  clones: PlacedClones,
+  { tables }: FoundTables,
+  { hdrSize, frameSize }: UnwindPlan,
+): Layout {
   const code: Span = { at: room.at, size: clones.end - room.at };
   const hasCode = code.size > 0;
   const cursor = new Cursor(rva(alignUp(clones.end, PAGE_SIZE)));
@@ -132,25 +176,33 @@ function layOut(image: ElfImage, room: Room, clones: PlacedClones, { tables }: F
   // Tables are read by running code, so they stand next to the headers, which the loader has read.
   const { placed, size } = placeTables(tables, cursor.next);
   const tableSpan = cursor.take(size, 8);
+  const hdr = cursor.take(hdrSize, 4);
+  const frame = cursor.take(frameSize, 8);
   const readOnly = { at: headers.at, size: cursor.next - headers.at, flags: PF_R };
   return {
     code,
     headers,
     tables: placed,
     tableSpan,
+    hdr,
+    frame,
     segments: hasCode ? [{ ...code, flags: PF_R | PF_X }, readOnly] : [readOnly],
     end: cursor.next,
   };
 }
 
-function addedSections(layout: Layout, room: Room): AddedPart[] {
-  const part = (name: string, span: Span, flags: number, align: number): AddedPart[] =>
-    span.size === 0 ? [] : [{ name, ...span, offset: fileOffset(offsetIn(room, span.at)), flags, align }];
-  return [
-    ...part(HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 16),
-    ...part(TABLES_SECTION, layout.tableSpan, SHF_ALLOC, 8),
-  ];
-}
+const addedSections = (layout: Layout, room: Room): readonly AddedPart[] => [
+  ...addedPart(room, HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 16),
+  ...addedPart(room, TABLES_SECTION, layout.tableSpan, SHF_ALLOC, 8),
+];
+
+const movedSections = (layout: Layout, room: Room): readonly AddedPart[] => [
+  ...addedPart(room, '.eh_frame_hdr', layout.hdr, SHF_ALLOC, 4),
+  ...addedPart(room, '.eh_frame', layout.frame, SHF_ALLOC, 8),
+];
+
+const addedPart = (room: Room, name: string, span: Span, flags: number, align: number): AddedPart[] =>
+  span.size === 0 ? [] : [{ name, ...span, offset: fileOffset(offsetIn(room, span.at)), flags, align }];
 
 const bytesOf = (bytes: Uint8Array, room: Room, { at, size }: Span): Uint8Array =>
   bytes.subarray(offsetIn(room, at), offsetIn(room, at) + size);
