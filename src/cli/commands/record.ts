@@ -13,6 +13,7 @@ interface RecordOptions extends StoreOption {
   readonly filter: boolean;
   readonly quick?: boolean;
   readonly quiet?: boolean;
+  readonly fromMisses?: boolean;
 }
 
 /** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
@@ -28,6 +29,7 @@ export function registerRecord(program: Command): void {
     .option('--pid <pid>', 'take a snapshot of a process that runs already')
     .option('--quick', 'look at page tables only: costs little, but see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
+    .option('--from-misses', 'run an image built with --cold deny, and add the functions that it lacked')
     .option('-q, --quiet', 'say nothing but errors')
     .passThroughOptions()
     .action(run);
@@ -43,6 +45,7 @@ async function run(words: string[], options: RecordOptions): Promise<void> {
   try {
     if (options.pid !== undefined) return await snapshotProcess(options.pid, words, options);
     if (words.length === 0) throw noCommand();
+    if (options.fromMisses === true) return await recordFromMisses(words, options);
     await recordCommand(words, options);
   } catch (error) {
     // The program's own exit codes must stay apart from winnow's.
@@ -85,6 +88,15 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const profile = store.addRun(name, recording.run);
   if (options.quiet !== true) say(summary(name, profile, recording.run));
   const { ended } = recording;
+  if (ended?.kind === 'killed') dieBySignal(ended.signal);
+  exitNow(ended?.kind === 'exited' ? ended.code : 0);
+}
+
+async function recordFromMisses(words: readonly string[], options: RecordOptions): Promise<void> {
+  const { recordMisses } = await import('../record-misses.ts');
+  const { dieBySignal, exitNow } = await import('../../sys/caller.ts');
+  const { ended, summary } = await recordMisses(words, options);
+  if (options.quiet !== true) say(summary);
   if (ended?.kind === 'killed') dieBySignal(ended.signal);
   exitNow(ended?.kind === 'exited' ? ended.code : 0);
 }
