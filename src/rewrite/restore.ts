@@ -21,6 +21,8 @@ const FORMAT = 1;
 const TRAILER_SIZE = 32;
 /** Runs with fewer equal bytes between them are kept as one: a run of its own would take as many. */
 const CLOSE = 4;
+/** Bytes of a number below 2^53. */
+const MOST_VARINT = 8;
 
 /** Whether the file is one that `rewriteModule` made. */
 export function isRewritten(bytes: Uint8Array): boolean {
@@ -36,15 +38,20 @@ export function isRewritten(bytes: Uint8Array): boolean {
  */
 export function recordChanges(original: Uint8Array, changed: Uint8Array): Uint8Array {
   const runs = changedRuns(original, changed);
-  const parts: Uint8Array[] = [];
+  const content = runs.reduce((size, place, i) => size + (i % 2 === 0 ? -place : place), 0);
+  const bytes = Buffer.allocUnsafe(content + runs.length * MOST_VARINT);
+  let at = 0;
   let before = 0;
   for (let i = 0; i < runs.length; i += 2) {
     const start = runs[i] ?? 0;
     const end = runs[i + 1] ?? 0;
-    parts.push(varint(start - before), varint(end - start), original.subarray(start, end));
+    at = putVarint(bytes, at, start - before);
+    at = putVarint(bytes, at, end - start);
+    bytes.set(original.subarray(start, end), at);
+    at += end - start;
     before = end;
   }
-  const record = deflateRawSync(Buffer.concat(parts));
+  const record = deflateRawSync(bytes.subarray(0, at));
   const trailer = Buffer.alloc(TRAILER_SIZE);
   MAGIC.copy(trailer);
   trailer.writeUInt32LE(FORMAT, 8);
@@ -88,8 +95,8 @@ export function restoreModule(bytes: Uint8Array, path = ''): Uint8Array {
 
 function inflated(record: Uint8Array, size: number): Uint8Array | undefined {
   try {
-    // Every changed byte can have a run of its own, with two numbers of up to 8 bytes.
-    return inflateRawSync(record, { maxOutputLength: 17 * size + 1 });
+    // Every changed byte can have a run of its own, with two numbers.
+    return inflateRawSync(record, { maxOutputLength: (2 * MOST_VARINT + 1) * size + 1 });
   } catch {
     return undefined;
   }
@@ -136,10 +143,11 @@ function changedRuns(original: Uint8Array, changed: Uint8Array): number[] {
   return runs;
 }
 
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
+/** Writes seven bits a byte, the lowest first; returns the place behind. */
+function putVarint(bytes: Uint8Array, start: number, value: number): number {
+  let at = start;
   let rest = value;
-  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 128);
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes[at++] = (rest % 128) | 128;
+  bytes[at++] = rest;
+  return at;
 }
