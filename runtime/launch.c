@@ -7,12 +7,14 @@
  *     launch     this                           argv      the recorded argv, each ended by a zero byte
  *     command    this too: as `command` it starts the program with the recorded argv, the caller's
  *                further arguments appended
+ *     modules.bin, audit.so and the modules that the program is shown: show.c
  *
  * The program gets what a plain exec would give it: argv (argv[0] as the caller said), environment,
  * folder, descriptors, limits, signals. A plan that is missing, damaged, newer, or that others could have
  * written is ignored; nothing that is wrong with a plan keeps the program from running.
  */
 #include "prefetch.h"
+#include "show.h"
 
 #define PATH_SIZE 4096
 
@@ -94,10 +96,6 @@ static int find_folder(const char *started_as) {
   for (long i = 0; i < size; i++)
     if (folder[i] == '/') folder_length = (unsigned long)i + 1;
   return same(folder + folder_length, "command");
-}
-
-static int only_owner_writes(const struct sys_stat *stat, u32 user) {
-  return (stat->mode & S_IFMT) == S_IFREG && (stat->uid == user || stat->uid == 0) && !(stat->mode & 022);
 }
 
 static void prefetch(u32 user, u64 random) {
@@ -195,10 +193,11 @@ _Noreturn void launch_main(long *stack) {
   char **end = envp;
   while (*end) end++;
   const char *started_as = "";
-  u32 user = ~0u;
+  u32 user = ~0u, group = ~0u;
   u64 random = 0;
   for (u64 *aux = (u64 *)(end + 1); aux[0] != AT_NULL; aux += 2) {
     if (aux[0] == AT_EUID) user = (u32)aux[1];
+    if (aux[0] == AT_EGID) group = (u32)aux[1];
     if (aux[0] == AT_RANDOM) random = *(const u64 *)aux[1];
     if (aux[0] == AT_EXECFN) started_as = (const char *)aux[1];
   }
@@ -213,7 +212,13 @@ _Noreturn void launch_main(long *stack) {
   prefetch(user, random);
 
   const char *path = path_to_execute(argv[0]);
-  fail_to_execute(sys_execve(path, argv, envp), path);
+  in_folder("");
+  struct show_request request = {folder, path, envp, user, group};
+  char **shown = show_modules(&request);
+  long error = sys_execve(path, argv, shown);
+  /* One variable more may have been one too many. */
+  if (error == -E2BIG && shown != envp) error = sys_execve(path, argv, envp);
+  fail_to_execute(error, path);
 }
 
 __asm__(

@@ -48,12 +48,14 @@ typedef long long i64;
 #define STATX_MTIME 0x40u
 #define STATX_INO 0x100u
 #define STATX_SIZE 0x200u
+#define STATX_ATTR_MOUNT_ROOT 0x2000u
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 
 #define PROT_READ 1
 #define PROT_WRITE 2
+#define PROT_EXEC 4
 #define MAP_SHARED 1
 #define MAP_PRIVATE 2
 #define MAP_ANONYMOUS 0x20
@@ -73,7 +75,18 @@ typedef long long i64;
 
 #define RLIMIT_NOFILE 7
 
+#define CLONE_NEWNS 0x00020000
+#define CLONE_NEWUSER 0x10000000
+#define MS_BIND 0x1000ul
+#define MS_REC 0x4000ul
+#define MS_SLAVE 0x80000ul
+#define ST_NOEXEC 8
+
+#define CAPABILITY_VERSION_3 0x20080522u
+#define CAP_SYS_ADMIN 21
+
 #define PR_SET_NAME 15
+#define PR_GET_SECCOMP 21
 #define PR_GET_CHILD_SUBREAPER 37
 #define PR_SET_NO_NEW_PRIVS 38
 
@@ -84,7 +97,11 @@ typedef long long i64;
 
 /* Types of the auxiliary vector. */
 #define AT_NULL 0
+#define AT_PHDR 3
+#define AT_PAGESZ 6
+#define AT_ENTRY 9
 #define AT_EUID 12
+#define AT_EGID 14
 #define AT_RANDOM 25
 #define AT_EXECFN 31
 
@@ -115,6 +132,18 @@ struct sys_stat {
   struct sys_timespec mtime;
   struct sys_timespec ctime;
   i64 unused[3];
+};
+
+/* struct statfs */
+struct sys_statfs {
+  i64 type;
+  i64 bsize;
+  u64 blocks, bfree, bavail, files, ffree;
+  int fsid[2];
+  i64 namelen;
+  i64 frsize;
+  i64 flags; /* ST_…, of the mount */
+  i64 spare[4];
 };
 
 struct sys_statx_time {
@@ -150,6 +179,17 @@ struct sys_statx {
 struct sys_rlimit {
   u64 soft;
   u64 hard;
+};
+
+/* What capget takes and gives. */
+struct sys_cap_header {
+  u32 version;
+  int pid;
+};
+struct sys_cap_data {
+  u32 effective;
+  u32 permitted;
+  u32 inheritable;
 };
 
 /* struct kernel_sigaction */
@@ -207,6 +247,10 @@ static inline long sys_stat(const char *path, struct sys_stat *stat) {
   return sys_call3(4, (long)path, (long)stat, 0);
 }
 
+static inline long sys_lstat(const char *path, struct sys_stat *stat) {
+  return sys_call3(6, (long)path, (long)stat, 0);
+}
+
 static inline long sys_fstat(int fd, struct sys_stat *stat) { return sys_call3(5, fd, (long)stat, 0); }
 
 static inline long sys_mmap(void *at, unsigned long size, int protection, int flags, int fd, long offset) {
@@ -214,6 +258,10 @@ static inline long sys_mmap(void *at, unsigned long size, int protection, int fl
 }
 
 static inline long sys_munmap(void *at, unsigned long size) { return sys_call3(11, (long)at, (long)size, 0); }
+
+static inline long sys_mprotect(void *at, unsigned long size, int protection) {
+  return sys_call3(10, (long)at, (long)size, protection);
+}
 
 static inline long sys_sigaction(int signal, const struct sys_sigaction *next, struct sys_sigaction *previous) {
   return sys_call4(13, signal, (long)next, (long)previous, 8);
@@ -258,12 +306,26 @@ static inline long sys_getrlimit(int resource, struct sys_rlimit *limit) {
 
 static inline long sys_setsid(void) { return sys_call3(112, 0, 0, 0); }
 
+static inline long sys_geteuid(void) { return sys_call3(107, 0, 0, 0); }
+
+static inline long sys_capget(struct sys_cap_header *header, struct sys_cap_data *data) {
+  return sys_call3(125, (long)header, (long)data, 0);
+}
+
+static inline long sys_statfs(const char *path, struct sys_statfs *result) {
+  return sys_call3(137, (long)path, (long)result, 0);
+}
+
 static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
   return sys_call6(157, option, (long)a, (long)b, (long)c, (long)d, 0);
 }
 
 static inline long sys_setrlimit(int resource, const struct sys_rlimit *limit) {
   return sys_call3(160, resource, (long)limit, 0);
+}
+
+static inline long sys_mount(const char *source, const char *target, unsigned long flags) {
+  return sys_call6(165, (long)source, (long)target, 0, (long)flags, 0, 0);
 }
 
 static inline long sys_readahead(int fd, u64 offset, unsigned long size) {
@@ -281,6 +343,8 @@ static inline long sys_clock_gettime(int clock, struct sys_timespec *time) {
 static inline _Noreturn void sys_exit(int status) {
   for (;;) sys_call3(231, status, 0, 0); /* exit_group */
 }
+
+static inline long sys_unshare(unsigned long flags) { return sys_call3(272, (long)flags, 0, 0); }
 
 static inline long sys_seccomp(unsigned operation, unsigned flags, void *argument) {
   return sys_call3(317, operation, flags, (long)argument);

@@ -7,9 +7,9 @@
  */
 static int wake_fd = -1;
 
-void winnow_wake_into(int fd) { wake_fd = fd; }
+__attribute__((visibility("default"))) void winnow_wake_into(int fd) { wake_fd = fd; }
 
-void winnow_wake(int signal) {
+__attribute__((visibility("default"))) void winnow_wake(int signal) {
   unsigned char byte = (unsigned char)signal;
   long result = 1; /* SYS_write */
   __asm__ volatile("syscall"

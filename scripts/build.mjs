@@ -11,13 +11,13 @@ const out = join(root, 'dist', 'runtime');
 
 /** Each program of the runtime with its sources: static, without libc. */
 const PROGRAMS = {
-  launch: ['launch.c', 'prefetch.c'],
+  launch: ['launch.c', 'prefetch.c', 'show.c', 'target.c'],
   stub: ['stub.c'],
   keeper: ['keeper.c'],
 };
 
-/** Libraries of the runtime, for winnow's own process: no libc either. */
-const LIBRARIES = { 'wake.so': ['wake.c'] };
+/** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
+const LIBRARIES = { 'wake.so': ['wake.c'], 'audit.so': ['audit.c', 'audit-exec.c', 'target.c'] };
 
 const LIBRARY_FLAGS = [
   '-std=c11',
@@ -30,7 +30,15 @@ const LIBRARY_FLAGS = [
   '-nostdlib',
   '-ffreestanding',
   '-fno-stack-protector',
+  '-fno-asynchronous-unwind-tables',
+  '-fno-builtin',
+  '-fvisibility=hidden',
+  '-fcf-protection=none',
   '-Wl,--build-id=none',
+  '-Wl,-z,defs',
+  '-Wl,-z,noexecstack',
+  '-Wl,-z,norelro',
+  '-Wl,-z,noseparate-code',
   '-s',
 ];
 

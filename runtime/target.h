@@ -1,0 +1,12 @@
+/* target.h: what the launcher and audit.so ask of target.c. */
+#ifndef WINNOW_TARGET_H
+#define WINNOW_TARGET_H
+
+/*
+ * Whether executing `path` runs glibc's dynamic loader for 64-bit programs, the only one that understands an
+ * audit object built for it: any other program would find LD_AUDIT in its environment, or complain of it. Takes
+ * some 1.5 KiB of stack, writes nothing, and allocates nothing: it runs between vfork and exec too.
+ */
+int target_takes_audit(const char *path);
+
+#endif
