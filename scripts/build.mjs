@@ -14,6 +14,7 @@ const PROGRAMS = {
   launch: ['launch.c', 'prefetch.c', 'show.c', 'target.c'],
   stub: ['stub.c'],
   keeper: ['keeper.c'],
+  watcher: ['watcher.c'],
 };
 
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */

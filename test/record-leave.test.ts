@@ -38,20 +38,24 @@ const keepers = (): string[] =>
     }
   });
 
-describe('a program that is left running works as before, and its keeper ends with it', () => {
+describe.each<[string, readonly string[], string[]]>([
+  ['thorough', [], ['N_LEFT_RUNNING']],
+  ['light', ['--quick'], ['N_LIGHT', 'N_LEFT_RUNNING']],
+])('a program that is left running works as before, and its keeper ends with it: %s', (how, mode, notes) => {
+  const touched = how === 'light' ? expect.arrayContaining([3, 4]) : [3, 4];
   it.each<[string, readonly string[], (started: Started) => void]>([
     ['--for', ['--for', '500ms'], () => {}],
     ['SIGTERM', [], (started) => started.child.kill('SIGTERM')],
     ['SIGINT that the program ignores', [], (started) => started.child.kill('SIGINT')],
   ])('%s', async (_name, options, stop) => {
     const before = new Set(keepers());
-    const started = scene.start([server], { options });
+    const started = scene.start([server], { options: [...mode, ...options] });
     await started.saw(/ready/);
     stop(started);
     expect(await started.ended).toEqual({ code: 0, signal: null });
-    expect(noteCodes(started.run)).toEqual(['N_LEFT_RUNNING']);
+    expect(noteCodes(started.run)).toEqual(notes);
     expect(started.run.ended).toEqual({ kind: 'left-running' });
-    expect(pagesOf(started.run, DATA, 'mapped')).toEqual([3, 4]);
+    expect(pagesOf(started.run, DATA, 'mapped')).toEqual(touched);
     const [keeper] = keepersOf(before);
     expect(keeper).toBeDefined();
     await works(started);
@@ -62,7 +66,7 @@ describe('a program that is left running works as before, and its keeper ends wi
   });
 
   it('one that is stopped stays stopped', async () => {
-    const started = scene.start([server]);
+    const started = scene.start([server], { options: mode });
     const id = Number(await started.saw(/pid (\d+)/));
     await started.saw(/ready/);
     process.kill(id, 'SIGSTOP');
@@ -78,11 +82,11 @@ describe('a program that is left running works as before, and its keeper ends wi
   });
 
   it('one whose leader has ended', async () => {
-    const started = scene.start([server, 'leaderless']);
+    const started = scene.start([server, 'leaderless'], { options: mode });
     await started.saw(/ready/);
     started.child.kill('SIGTERM');
     expect((await started.ended).code).toBe(0);
-    expect(pagesOf(started.run, DATA, 'mapped')).toEqual([3, 4]);
+    expect(pagesOf(started.run, DATA, 'mapped')).toEqual(touched);
     await works(started);
   });
 });
@@ -127,20 +131,26 @@ describe('--pid', () => {
   });
 });
 
-it('killed while it records: the program ends too, and nothing half-written stays', async () => {
-  const started = scene.start([server]);
-  const id = Number(await started.saw(/pid (\d+)/));
-  await started.saw(/ready/);
-  started.child.kill('SIGKILL');
-  await started.ended;
-  await until(
-    () => !isRunning(id),
-    () => 'its end',
-  );
-  expect(
-    filesIn(started.store).filter((name) => /it|tmp|\.new/.test(name) && !name.endsWith('.lock')),
-  ).toEqual([]);
-});
+it.each<[string, readonly string[]]>([
+  ['thorough', []],
+  ['light', ['--quick']],
+])(
+  'killed while it records: the program ends too, and nothing half-written stays: %s',
+  async (_how, options) => {
+    const started = scene.start([server], { options });
+    const id = Number(await started.saw(/pid (\d+)/));
+    await started.saw(/ready/);
+    started.child.kill('SIGKILL');
+    await started.ended;
+    await until(
+      () => !isRunning(id),
+      () => 'its end',
+    );
+    expect(
+      filesIn(started.store).filter((name) => /it|tmp|\.new/.test(name) && !name.endsWith('.lock')),
+    ).toEqual([]);
+  },
+);
 
 it('twenty recordings at once', async () => {
   const all = Array.from({ length: 20 }, (_, i) => scene.start(['sh', '-c', `ls / | wc -l; exit ${i}`]));

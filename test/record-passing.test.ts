@@ -45,107 +45,114 @@ describe('how it ended', () => {
   });
 });
 
-describe('streams', () => {
-  it('passes stdin, stdout and stderr', () => {
-    const done = scene.record(['sh', '-c', 'cat; echo to-stderr >&2'], { input: 'a\0b\nc', options: ['-q'] });
-    expect([done.stdout, done.stderr, done.status]).toEqual(['a\0b\nc', 'to-stderr\n', 0]);
-  });
-
-  it('keeps talk out of stdout', () => {
-    const done = scene.record(['echo', 'hello']);
-    expect(done.stdout).toBe('hello\n');
-    expect(done.stderr).toMatch(/^winnow: recorded it: 1 process image/);
-  });
-
-  it('lets the reader of a pipe go', () => {
-    const store = scene.newStore();
-    const line = `yes | "${WINNOW}" record -q --store "${store}" -- head -n 1; "${WINNOW}" record -q --store "${store}" -- yes | head -n 1`;
-    expect(spawnSync('sh', ['-c', line], { encoding: 'utf8', timeout: 20_000 }).stdout).toBe('y\ny\n');
-  });
-
-  it('never makes them non-blocking', () => {
-    const flags = scene.c(
-      'flags',
-      `int main() { for (int i = 0; i < 3; i++) printf("%d", !!(fcntl(i, F_GETFL) & O_NONBLOCK)); puts(""); return 0; }`,
-    );
-    const line = `("${WINNOW}" record -q --store "${scene.newStore()}" -- "${flags}"; "${flags}") 2>&1 | cat`;
-    expect(spawnSync('sh', ['-c', line], { encoding: 'utf8', input: '' }).stdout).toBe('000\n000\n');
-  });
-});
-
-describe('surroundings', () => {
-  let self = '';
-  let caller = '';
-  beforeAll(() => {
-    self = scene.c('self', SELF);
-    caller = scene.c('caller', CALLER);
-  });
-
-  const strange = (...command: readonly string[]) => {
-    const done = spawnSync(caller, command, {
-      encoding: 'utf8',
-      cwd: scene.folder,
-      env: ENV,
-      timeout: 20_000,
+describe.each<[string, readonly string[]]>([
+  ['thorough', []],
+  ['light', ['--quick']],
+])('%s', (_how, mode) => {
+  describe('streams', () => {
+    it('passes stdin, stdout and stderr', () => {
+      const done = scene.record(['sh', '-c', 'cat; echo to-stderr >&2'], {
+        input: 'a\0b\nc',
+        options: ['-q', ...mode],
+      });
+      expect([done.stdout, done.stderr, done.status]).toEqual(['a\0b\nc', 'to-stderr\n', 0]);
     });
-    expect(done.stderr).toBe('');
-    return done.stdout;
-  };
 
-  it('sees what it sees without winnow', () => {
-    const plain = strange('/usr/bin/env', '-i', 'A=1', `PATH=${process.env.PATH}`, self, 'é', '', 'a b');
-    const recorded = strange(
-      ...['/usr/bin/env', '-i', 'A=1', `PATH=${process.env.PATH}`],
-      ...[WINNOW, 'record', '-q', '--store', scene.newStore(), '--', self, 'é', '', 'a b'],
-    );
-    expect(plain).toContain('NOFILE 77');
-    expect(recorded).toBe(plain);
-  });
-
-  it('keeps argv[0] as it was typed', () => {
-    execFileSync('ln', ['-s', self, scene.path('other-name')]);
-    expect(scene.record(['./other-name']).stdout).toContain('argv ./other-name\n');
-  });
-});
-
-describe('terminal', () => {
-  /** Runs a Python script that has the master of a pseudo-terminal; prints what it finds. */
-  const onTerminal = (script: string): string => {
-    const done = spawnSync('python3', ['-c', PTY + script], {
-      encoding: 'utf8',
-      timeout: 25_000,
-      cwd: scene.folder,
-      env: { ...process.env, WINNOW, STORE: scene.newStore() },
+    it('keeps talk out of stdout', () => {
+      const done = scene.record(['echo', 'hello'], { options: mode });
+      expect(done.stdout).toBe('hello\n');
+      expect(done.stderr).toMatch(/^winnow: recorded it: 1 process image/);
     });
-    return `${done.stdout}${done.stderr}`;
-  };
 
-  it('is a terminal, and stays as the program left it', () => {
-    expect(
-      onTerminal(`
+    it('lets the reader of a pipe go', () => {
+      const store = scene.newStore();
+      const line = `yes | "${WINNOW}" record -q ${mode.join(' ')} --store "${store}" -- head -n 1; "${WINNOW}" record -q ${mode.join(' ')} --store "${store}" -- yes | head -n 1`;
+      expect(spawnSync('sh', ['-c', line], { encoding: 'utf8', timeout: 20_000 }).stdout).toBe('y\ny\n');
+    });
+
+    it('never makes them non-blocking', () => {
+      const flags = scene.c(
+        'flags',
+        `int main() { for (int i = 0; i < 3; i++) printf("%d", !!(fcntl(i, F_GETFL) & O_NONBLOCK)); puts(""); return 0; }`,
+      );
+      const line = `("${WINNOW}" record -q ${mode.join(' ')} --store "${scene.newStore()}" -- "${flags}"; "${flags}") 2>&1 | cat`;
+      expect(spawnSync('sh', ['-c', line], { encoding: 'utf8', input: '' }).stdout).toBe('000\n000\n');
+    });
+  });
+
+  describe('surroundings', () => {
+    let self = '';
+    let caller = '';
+    beforeAll(() => {
+      self = scene.c('self', SELF);
+      caller = scene.c('caller', CALLER);
+    });
+
+    const strange = (...command: readonly string[]) => {
+      const done = spawnSync(caller, command, {
+        encoding: 'utf8',
+        cwd: scene.folder,
+        env: ENV,
+        timeout: 20_000,
+      });
+      expect(done.stderr).toBe('');
+      return done.stdout;
+    };
+
+    it('sees what it sees without winnow', () => {
+      const plain = strange('/usr/bin/env', '-i', 'A=1', `PATH=${process.env.PATH}`, self, 'é', '', 'a b');
+      const recorded = strange(
+        ...['/usr/bin/env', '-i', 'A=1', `PATH=${process.env.PATH}`],
+        ...[WINNOW, 'record', '-q', ...mode, '--store', scene.newStore(), '--', self, 'é', '', 'a b'],
+      );
+      expect(plain).toContain('NOFILE 77');
+      expect(recorded).toBe(plain);
+    });
+
+    it('keeps argv[0] as it was typed', () => {
+      execFileSync('ln', ['-sf', self, scene.path('other-name')]);
+      expect(scene.record(['./other-name'], { options: mode }).stdout).toContain('argv ./other-name\n');
+    });
+  });
+
+  describe('terminal', () => {
+    /** Runs a Python script that has the master of a pseudo-terminal; prints what it finds. */
+    const onTerminal = (script: string): string => {
+      const done = spawnSync('python3', ['-c', PTY + script], {
+        encoding: 'utf8',
+        timeout: 25_000,
+        cwd: scene.folder,
+        env: { ...process.env, WINNOW, MODE: mode.join(' '), STORE: scene.newStore() },
+      });
+      return `${done.stdout}${done.stderr}`;
+    };
+
+    it('is a terminal, and stays as the program left it', () => {
+      expect(
+        onTerminal(`
 start(rec + ['sh', '-c', 'test -t 0 && test -t 1 && test -t 2 && stty -echo -icanon && stty -a'])
 wait()
 attributes = termios.tcgetattr(master)[3]
 print('left', bool(attributes & termios.ECHO), bool(attributes & termios.ICANON))
 `),
-    ).toContain('left False False');
-  });
+      ).toContain('left False False');
+    });
 
-  it('Ctrl-C ends the program, and winnow by the same signal', () => {
-    expect(
-      onTerminal(`
+    it('Ctrl-C ends the program, and winnow by the same signal', () => {
+      expect(
+        onTerminal(`
 start(rec + ['sh', '-c', 'echo ready; exec sleep 20'])
 expect('ready')
 os.write(master, b'\\x03')
 status = wait()
 print('ended', os.WIFSIGNALED(status) and os.WTERMSIG(status))
 `),
-    ).toContain('ended 2');
-  });
+      ).toContain('ended 2');
+    });
 
-  it('Ctrl-C is left to a program that handles it', () => {
-    expect(
-      onTerminal(`
+    it('Ctrl-C is left to a program that handles it', () => {
+      expect(
+        onTerminal(`
 start(rec + ['sh', '-c', 'trap "echo caught" INT; echo ready; read x; read x; echo got $x'])
 expect('ready')
 os.write(master, b'\\x03')
@@ -156,12 +163,12 @@ os.write(master, b'two\\n')
 expect('got')
 print('ended', os.WEXITSTATUS(wait()))
 `),
-    ).toContain('ended 0');
-  });
+      ).toContain('ended 0');
+    });
 
-  it('Ctrl-Z stops the job, and fg goes on with it', () => {
-    expect(
-      onTerminal(`
+    it('Ctrl-Z stops the job, and fg goes on with it', () => {
+      expect(
+        onTerminal(`
 start(['sh', '-m'])
 os.write(master, (' '.join(quote(w) for w in rec + ['sh', '-c', 'echo rea""dy; read x; echo "got $x"; exit 5']) + '\\n').encode())
 expect('ready')
@@ -176,13 +183,13 @@ os.write(master, b'echo sta""tus $?; exit\\n')
 expect('status 5')
 print('all seen')
 `),
-    ).toContain('all seen');
-  });
+      ).toContain('all seen');
+    });
 
-  it('a program with a handler of its own for Ctrl-Z', () => {
-    scene.file(
-      'suspend.py',
-      `import os, signal, sys
+    it('a program with a handler of its own for Ctrl-Z', () => {
+      scene.file(
+        'suspend.py',
+        `import os, signal, sys
 def stop(*_):
     print('tidied', flush=True)
     os.kill(os.getpid(), signal.SIGSTOP)
@@ -191,9 +198,9 @@ signal.signal(signal.SIGTSTP, stop)
 print('rea' + 'dy', flush=True)
 print('line', sys.stdin.readline(), flush=True)
 `,
-    );
-    expect(
-      onTerminal(`
+      );
+      expect(
+        onTerminal(`
 start(['sh', '-m'])
 os.write(master, (' '.join(quote(w) for w in rec + ['python3', 'suspend.py']) + '\\n').encode())
 expect('ready')
@@ -206,12 +213,12 @@ os.write(master, b'word\\n')
 expect('line word')
 print('all seen')
 `),
-    ).toContain('all seen');
-  });
+      ).toContain('all seen');
+    });
 
-  it('a background job that reads the terminal is stopped', () => {
-    expect(
-      onTerminal(`
+    it('a background job that reads the terminal is stopped', () => {
+      expect(
+        onTerminal(`
 start(['sh', '-m'])
 os.write(master, (' '.join(quote(w) for w in rec + ['cat']) + ' &\\n').encode())
 time.sleep(1)
@@ -224,7 +231,8 @@ expect('wo""rd')
 expect('wo""rd')
 print('all seen')
 `),
-    ).toContain('all seen');
+      ).toContain('all seen');
+    });
   });
 });
 
@@ -233,7 +241,7 @@ const ENV = { PATH: process.env.PATH ?? '/usr/bin:/bin' };
 const PTY = `
 import os, pty, sys, time, select, termios
 from shlex import quote
-rec = [os.environ['WINNOW'], 'record', '-q', '--store', os.environ['STORE'], '--']
+rec = [os.environ['WINNOW'], 'record', '-q'] + os.environ['MODE'].split() + ['--store', os.environ['STORE'], '--']
 seen = ''
 def start(words):
     global child, master

@@ -47,7 +47,7 @@ const CLOCK_TICK_MS = 10;
 
 export interface Seen {
   readonly images: readonly Image[];
-  readonly snapshots: Snapshots;
+  readonly snapshots: Pick<Snapshots, 'pagesOf'>;
   readonly fileUse: FileUse;
 }
 

@@ -1,12 +1,17 @@
 /** What a person should know about a recording: a closed list, with stable codes. */
 import type { Note } from '../profile/model.ts';
 
+const NO_FILTER = {
+  asked: 'recorded without the filter, as asked',
+  refused: 'the kernel or the container refused the seccomp filter',
+  'no-light':
+    'a light recording without the filter, which the kernel (before Linux 6.7) or the container refused',
+} as const;
+
 export const notes = {
-  noFilter: (wanted: boolean): Note => ({
+  noFilter: (why: 'asked' | 'refused' | 'no-light'): Note => ({
     code: 'N_NO_LOOKUPS',
-    text: wanted
-      ? 'the kernel or the container refused the seccomp filter: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB'
-      : 'recorded without the filter, as asked: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB',
+    text: `${NO_FILTER[why]}: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB`,
   }),
   setUid: (): Note => ({
     code: 'N_SET_UID',
@@ -15,6 +20,14 @@ export const notes = {
   setUidChild: (programs: readonly string[]): Note => ({
     code: 'N_SET_UID_CHILD',
     text: `set-uid programs ran without their extra rights while being recorded: ${programs.join(', ')}; record as root, or with --no-filter`,
+  }),
+  light: (): Note => ({
+    code: 'N_LIGHT',
+    text: 'a light recording: path look-ups and files that were read and not mapped are not in it; pages are rounded up to 64 KiB',
+  }),
+  unseenEnds: (processes: number): Note => ({
+    code: 'N_UNSEEN_END',
+    text: `${processes} process(es) ended by a signal, or without exit_group, while they were recorded lightly: the pages of their last images are not in the profile`,
   }),
   faultAround: (): Note => ({
     code: 'N_FAULT_AROUND',

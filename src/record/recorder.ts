@@ -7,58 +7,29 @@ import { closeSync } from 'node:fs';
 import { release } from 'node:os';
 import { type Pid, pid as toPid } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
-import { probeProgram } from '../elf/probe.ts';
-import type { Command, Ended, Note, Run } from '../profile/model.ts';
+import type { Note } from '../profile/model.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
 import type { Fd } from '../sys/fds.ts';
-import { errnoName } from '../sys/libc.ts';
 import { PtraceFailed } from '../sys/ptrace.ts';
 import { runtimeFile } from '../sys/runtime.ts';
 import { askForHandOver } from '../sys/seccomp.ts';
-import { startWaiting, startWithFd, type WaitingProgram } from '../sys/start.ts';
+import { startWaiting, startWithFds, type WaitingProgram } from '../sys/start.ts';
 import { SIGCHLD, Waker } from '../sys/wake.ts';
 import { assembleRun } from './assemble.ts';
-import type { Observer } from './events.ts';
 import { FaultAround } from './fault-around.ts';
 import { FileUse } from './file-use.ts';
 import { recorderFilter } from './filter.ts';
+import { recordLight } from './light.ts';
+import { notStarted } from './not-started.ts';
 import { notes } from './notes.ts';
 import { HANDLED, OwnSignals } from './own-signals.ts';
 import { PathReader } from './paths.ts';
+import { PROGRESS_MS, type Recording, type RecordRequest } from './request.ts';
 import { Snapshots } from './snapshots.ts';
 import { statOrNothing } from './stat.ts';
 import { Tracer } from './tracer.ts';
 
-const PROGRESS_MS = 200;
-
-export interface RecordRequest {
-  /** `program` resolved, argv as typed. */
-  readonly command: Command;
-  readonly env: Readonly<Record<string, string>>;
-  /** The caller's soft limit on open files; 0 leaves what this process has. */
-  readonly openFiles: number;
-  /** The caller's ignored signals: hexadecimal mask. */
-  readonly ignoredSignals: string;
-  /** The caller's blocked signals: hexadecimal mask. */
-  readonly blockedSignals: string;
-  /** The caller's descriptors beyond the first three. They go to the program and are closed here. */
-  readonly descriptors: readonly Fd[];
-  /** Leave the program running after so many milliseconds. */
-  readonly stopAfterMs: number | undefined;
-  /** False: no seccomp filter, so no look-ups and read() files. */
-  readonly filter: boolean;
-  /** More observers, for techniques that need other events. */
-  readonly observers?: readonly Observer[];
-  /** Called about five times a second. */
-  readonly onProgress?: (state: { readonly processes: number; readonly lookups: number }) => void;
-}
-
-export interface Recording {
-  readonly run: Run;
-  /** How the program itself ended; undefined where it was left running. */
-  readonly ended: Ended | undefined;
-  readonly leftRunning: readonly Pid[];
-}
+export type { Recording, RecordRequest } from './request.ts';
 
 /**
  * Records one run of a command. Blocks; the program has the terminal meanwhile.
@@ -66,9 +37,25 @@ export interface Recording {
  * @throws WinnowError E_PTRACE_REFUSED, E_PROGRAM_START.
  */
 export function record(request: RecordRequest): Recording {
-  rehearse(request);
-  return recordRun(request);
+  if (request.light !== true) {
+    rehearse(request);
+    return recordRun(request, start(request));
+  }
+  const program = start(request);
+  const recording = mayFilter(request.command.program) ? recordLight(request, program) : undefined;
+  return recording ?? recordRun({ ...request, filter: false }, program);
 }
+
+const start = (request: RecordRequest): WaitingProgram =>
+  startWaiting({
+    program: request.command.program,
+    argv: request.command.argv,
+    env: request.env,
+    openFiles: request.openFiles,
+    ignoredSignals: request.ignoredSignals,
+    blockedSignals: request.blockedSignals,
+    descriptors: request.descriptors,
+  });
 
 /**
  * Records a program of our own first and throws the run away: Node compiles code when it first runs it, and
@@ -77,7 +64,7 @@ export function record(request: RecordRequest): Recording {
 function rehearse(request: RecordRequest): void {
   const stub = runtimeFile('stub');
   try {
-    recordRun({
+    const practice = {
       ...request,
       command: { program: stub, argv: ['stub', 'rehearse'], cwd: request.command.cwd },
       env: {},
@@ -85,14 +72,15 @@ function rehearse(request: RecordRequest): void {
       stopAfterMs: undefined,
       observers: [],
       onProgress: () => {},
-    });
+    };
+    recordRun(practice, start(practice));
   } catch (error) {
     // What is wrong with the machine is told where it matters: when the program itself is started.
     if (!(error instanceof Error)) throw error;
   }
 }
 
-function recordRun(request: RecordRequest): Recording {
+function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
   const paths = new PathReader();
   const fileUse = new FileUse(paths);
   const snapshots = new Snapshots(paths);
@@ -104,15 +92,6 @@ function recordRun(request: RecordRequest): Recording {
   const tracer = new Tracer(observers, waker, (signal) => signals.programStopped(signal));
   let listener: Fd | undefined;
   try {
-    const program = startWaiting({
-      program: request.command.program,
-      argv: request.command.argv,
-      env: request.env,
-      openFiles: request.openFiles,
-      ignoredSignals: request.ignoredSignals,
-      blockedSignals: request.blockedSignals,
-      descriptors: request.descriptors,
-    });
     listener = prepare(program, tracer, request);
     const startedAt = Date.now();
     const begun = process.hrtime.bigint();
@@ -126,9 +105,12 @@ function recordRun(request: RecordRequest): Recording {
       () => PROGRESS_MS,
     );
     const leftRunning = finished ? [] : leaveRunning(tracer, snapshots, listener);
-    refuseIfNotStarted(tracer, request);
+    const { rootEnded } = tracer;
+    if (tracer.images.length === 1 && rootEnded?.kind === 'exited') {
+      throw notStarted(request.command.program, rootEnded.code);
+    }
     const durationMs = Number(process.hrtime.bigint() - begun) / 1e6;
-    const ended = tracer.rootEnded ?? { kind: 'left-running' as const };
+    const ended = rootEnded ?? { kind: 'left-running' as const };
     const run = assembleRun(
       {
         command: request.command,
@@ -146,7 +128,7 @@ function recordRun(request: RecordRequest): Recording {
       },
       { images: tracer.images, snapshots, fileUse },
     );
-    return { run, ended: tracer.rootEnded, leftRunning };
+    return { run, ended: rootEnded, leftRunning };
   } finally {
     if (listener !== undefined) closeSync(listener);
     waker.close();
@@ -179,30 +161,10 @@ function leaveRunning(tracer: Tracer, snapshots: Snapshots, listener: Fd | undef
   const threads = tracer.liveThreads;
   for (const { process, tid } of threads) if (!process.borrowsMemory) snapshots.take(process.image, tid);
   // The filter outlives us: somebody must go on answering it. Two listeners would wait for each other's notices.
-  if (listener !== undefined) startWithFd('keeper', listener);
+  if (listener !== undefined) startWithFds('keeper', [listener]);
   tracer.listenTo(undefined);
   tracer.leave();
   return threads.map(({ process }) => toPid(process.pid));
-}
-
-/** The stub exits with execve's errno when the program cannot be executed. */
-function refuseIfNotStarted(tracer: Tracer, request: RecordRequest): void {
-  const ended = tracer.rootEnded;
-  if (tracer.images.length > 1 || ended?.kind !== 'exited') return;
-  const { program } = request.command;
-  const missing = errnoName(ended.code) === 'ENOENT';
-  throw new WinnowError({
-    code: 'E_PROGRAM_START',
-    kind: 'input',
-    exitCode: 126,
-    what: missing
-      ? 'the interpreter or loader that the program names is not there'
-      : `the kernel refused to execute the program (${errnoName(ended.code)})`,
-    where: missing ? `${program}, which needs ${interpreterOf(program) ?? 'it'}` : program,
-    next: missing
-      ? 'install it, or correct the first line of the script'
-      : 'start it without winnow to see whether it works there',
-  });
 }
 
 function collectNotes(
@@ -218,7 +180,8 @@ function collectNotes(
   const isRoot = process.getuid?.() === 0;
   const found: Note[] = [];
   if (seen.listener === undefined) {
-    found.push(mayFilter(request.command.program) ? notes.noFilter(request.filter) : notes.setUid());
+    const why = request.filter ? 'refused' : request.light === true ? 'no-light' : 'asked';
+    found.push(mayFilter(request.command.program) ? notes.noFilter(why) : notes.setUid());
   }
   if (!isRoot && seen.listener !== undefined && seen.fileUse.setUid.size > 0) {
     found.push(notes.setUidChild([...seen.fileUse.setUid]));
@@ -239,9 +202,3 @@ const ptraceRefused = (cause: PtraceFailed): WinnowError =>
     next: 'in a container allow ptrace (--cap-add=SYS_PTRACE or a seccomp profile with it); with yama set kernel.yama.ptrace_scope to 1 or less',
     cause,
   });
-
-function interpreterOf(program: string): string | undefined {
-  const found = probeProgram(program);
-  if (found.kind === 'script') return found.interpreter;
-  return found.kind === 'elf' ? found.interp : undefined;
-}

@@ -57,6 +57,11 @@ export class Snapshots implements Observer {
     }
   }
 
+  /** What somebody else saw of an image: its mappings, and the backed pages of its memory. */
+  add(image: Image, mappings: readonly Mapping[], backed: readonly AddressRange[]): void {
+    addPages(mappings.filter(ofRegularFile), backed, this.pagesOf(image));
+  }
+
   pagesOf(image: Image): FilePages {
     return this.#pages.of(image);
   }
@@ -72,7 +77,11 @@ export function addSnapshot(id: number, into: FilePages, within?: AddressRange):
   const files = readMaps(pid(id))
     .filter(ofRegularFile)
     .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
-  const backed = backedPages(pid(id), files);
+  addPages(files, backedPages(pid(id), files), into);
+}
+
+/** Both ascending. */
+function addPages(files: readonly Mapping[], backed: readonly AddressRange[], into: FilePages): void {
   let at = 0;
   for (const mapping of files) {
     const pages = into.of(mapping.path);

@@ -14,8 +14,9 @@ export interface Image {
   readonly serial: number;
   readonly parent: Image | undefined;
   readonly pid: Pid;
-  readonly program: string;
-  readonly argv: readonly string[];
+  /** Empty for the stub that starts the program, and while it is not known. */
+  program: string;
+  argv: readonly string[];
   /** Files that exec mapped: the program and its loader. */
   startFiles: readonly string[];
   /** Where the dynamic loader's code lies: what it opens is mapped, not read. */

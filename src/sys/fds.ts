@@ -56,3 +56,16 @@ export function openPipe(): { readonly read: Fd; readonly write: Fd } {
   if (pipe2Raw(fds, O_CLOEXEC) !== 0) throw new Error(`pipe2: ${lastErrno()}`);
   return { read: fds.readInt32LE(0), write: fds.readInt32LE(4) };
 }
+
+/** Reads and writes of a descriptor fail with EAGAIN rather than wait. */
+export function neverWait(fd: Fd): void {
+  const F_SETFL = 4;
+  const O_NONBLOCK = 0o4000;
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+}
+
+/** Asks for more room in a pipe; the kernel may refuse. */
+export function widenPipe(fd: Fd, bytes: number): void {
+  const F_SETPIPE_SZ = 1031;
+  fcntl(fd, F_SETPIPE_SZ, bytes);
+}

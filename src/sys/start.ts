@@ -88,19 +88,19 @@ export function startWaiting(options: StartOptions): WaitingProgram {
   }
 }
 
-/** Starts a program of the runtime with one descriptor and nothing else; it is not waited for. */
-export function startWithFd(name: string, fd: Fd): Pid {
+/** Starts a program of the runtime with some descriptors and nothing else; it is not waited for. */
+export function startWithFds(name: string, fds: readonly Fd[]): Pid {
   const actions = Buffer.alloc(ACTIONS_SIZE);
   actionsInit(actions);
   try {
-    actionsDup2(actions, fd, fd);
+    for (const fd of fds) actionsDup2(actions, fd, fd);
     const started: [number] = [0];
     const error: number = posixSpawn(
       started,
       runtimeFile(name),
       actions,
       null,
-      [name, String(fd), null],
+      [name, ...fds.map(String), null],
       [null],
     );
     if (error !== 0) throw new Error(`posix_spawn of ${name}: errno ${error}`);

@@ -3,6 +3,7 @@ import { type Tid, tid } from '../base/brands.ts';
 import { lastErrno, libc } from './libc.ts';
 
 const WNOHANG = 1;
+const WUNTRACED = 2;
 const __WALL = 0x40000000;
 const SIGTRAP = 5;
 const SYSCALL_BIT = 0x80;
@@ -51,3 +52,5 @@ export const waitAny = (): WaitResult => wait(-1, 0);
 export const waitFor = (who: Tid): WaitResult => wait(who, 0);
 /** The next event of any tracee if there is one already. */
 export const pollAny = (): WaitResult => wait(-1, WNOHANG);
+/** The next end or stop of any child, none of them traced; a stop comes as `signal`. */
+export const pollChild = (): WaitResult => wait(-1, WNOHANG | WUNTRACED);

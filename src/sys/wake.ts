@@ -67,15 +67,20 @@ export class Waker {
     this.#fds.writeInt32LE(POLLIN, 4);
     this.#fds.writeInt32LE(listener ?? -1, 8);
     this.#fds.writeInt32LE(POLLIN, 12);
-    // A signal interrupts poll (it is never restarted): its byte is in the pipe then.
-    poll(this.#fds, 2, timeoutMs);
+    // A signal interrupts poll (it is never restarted): its byte is in the pipe then, unseen by poll.
+    const interrupted = poll(this.#fds, 2, timeoutMs) < 0;
     const events = listener === undefined ? 0 : this.#fds.readUInt16LE(14);
     const pipe = this.#fds.readUInt16LE(6);
     return {
       listener: (events & POLLIN) !== 0,
       listenerGone: (events & POLLHUP) !== 0,
-      signals: pipe === 0 ? NO_SIGNALS : this.#drain(),
+      signals: pipe === 0 && !interrupted ? NO_SIGNALS : this.#drain(),
     };
+  }
+
+  /** The pipe's end to write: a byte in it is a signal's number for `wait`. */
+  get nudge(): Fd {
+    return this.#pipe.write;
   }
 
   /** Makes the next `wait` report SIGCHLD at once. */

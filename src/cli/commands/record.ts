@@ -81,7 +81,8 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
     command,
     ...caller,
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
-    filter: options.filter && options.quick !== true,
+    light: options.quick === true && options.filter,
+    filter: options.filter,
     onProgress: progress.update,
   });
   progress.clear();

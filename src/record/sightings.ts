@@ -1,0 +1,102 @@
+/**
+ * What the watcher saw at one trapped call, read from its chunks (`runtime/watcher.c` says how they are
+ * written).
+ */
+import { type Pid, pid, userAddress } from '../base/brands.ts';
+import { type Mapping, parseMaps } from '../sys/maps.ts';
+import type { AddressRange } from '../sys/pagemap.ts';
+import { SYS } from './filter.ts';
+
+const SEEN = 1;
+const PROGRAM = 2;
+const WORDS = 3;
+const MAPS = 4;
+const PAGES = 5;
+const DONE = 6;
+const HEAD = 8;
+const REGION = 24;
+
+export interface Sighting {
+  /** An exec may still fail; an exit is one of the whole process. */
+  readonly call: 'exec' | 'exit';
+  readonly process: Pid;
+  readonly parent: Pid;
+  /** Exit code; 0 for an exec. */
+  readonly status: number;
+  /** The memory is the parent's (vfork): there are no mappings then. */
+  readonly borrowed: boolean;
+  /** Absolute path of the executable; empty where it could not be seen. */
+  readonly program: string;
+  readonly argv: readonly string[];
+  readonly mappings: readonly Mapping[];
+  /** Ascending. */
+  readonly backed: readonly AddressRange[];
+}
+
+/** Puts chunks together, however they are cut by the pipe. */
+export class SightingReader {
+  #rest: Buffer = Buffer.alloc(0);
+  #parts: { readonly kind: number; readonly bytes: Buffer }[] = [];
+  readonly #take: (sighting: Sighting) => void;
+
+  constructor(take: (sighting: Sighting) => void) {
+    this.#take = take;
+  }
+
+  /** `bytes` may be used again by the caller. */
+  add(bytes: Buffer): void {
+    const all = Buffer.concat([this.#rest, bytes]);
+    let at = 0;
+    while (at + HEAD <= all.length) {
+      const end = at + HEAD + all.readUInt32LE(at + 4);
+      if (end > all.length) break;
+      this.#addChunk(all.readUInt32LE(at), all.subarray(at + HEAD, end));
+      at = end;
+    }
+    this.#rest = all.subarray(at);
+  }
+
+  #addChunk(kind: number, bytes: Buffer): void {
+    if (kind !== DONE) {
+      this.#parts.push({ kind, bytes });
+      return;
+    }
+    const sighting = this.#assemble();
+    this.#parts = [];
+    if (sighting !== undefined) this.#take(sighting);
+  }
+
+  #bytes(wanted: number): Buffer {
+    return Buffer.concat(this.#parts.filter(({ kind }) => kind === wanted).map(({ bytes }) => bytes));
+  }
+
+  #assemble(): Sighting | undefined {
+    const seen = this.#bytes(SEEN);
+    if (seen.length < 24) return undefined;
+    const words = this.#bytes(WORDS).toString('utf8');
+    return {
+      call: seen.readUInt32LE(0) === SYS.exitGroup ? 'exit' : 'exec',
+      process: pid(seen.readUInt32LE(8)),
+      parent: pid(seen.readUInt32LE(12)),
+      status: seen.readUInt32LE(16),
+      borrowed: seen.readUInt32LE(20) !== 0,
+      program: this.#bytes(PROGRAM)
+        .toString('utf8')
+        .replace(/ \(deleted\)$/, ''),
+      argv: words === '' ? [] : words.replace(/\0$/, '').split('\0'),
+      mappings: parseMaps(this.#bytes(MAPS).toString('utf8')),
+      backed: regionsOf(this.#bytes(PAGES)),
+    };
+  }
+}
+
+function regionsOf(bytes: Buffer): AddressRange[] {
+  const regions: AddressRange[] = [];
+  for (let at = 0; at + REGION <= bytes.length; at += REGION) {
+    regions.push({
+      start: userAddress(bytes.readBigUInt64LE(at)),
+      end: userAddress(bytes.readBigUInt64LE(at + 8)),
+    });
+  }
+  return regions;
+}
