@@ -116,7 +116,7 @@ class LightRecording {
         command,
         startedAt,
         durationMs,
-        method: { pages: 'fault-around', lookups: 'unseen', kernel: release() },
+        method: { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: release() },
         ended,
         notes: this.#notes(leftRunning, unseenEnds),
       },
