@@ -27,10 +27,10 @@ import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
-import { describe, MODULES } from './describe.ts';
+import { describe } from './describe.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
-import { type Launcher, readLauncher, sha256 } from './launcher.ts';
+import { type Launcher, readAuditObject, readLauncher, sha256 } from './launcher.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
 import type { ShownModule } from './modules-model.ts';
@@ -73,6 +73,7 @@ export async function buildImageWith(
 ): Promise<BuiltImage> {
   // Before an hour's work: all that can be wrong with the command line.
   const checked = check(profile, options);
+  const audit = readAuditObject();
   const { imagesDir } = makeFolders(options.imagesDir);
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
@@ -80,7 +81,7 @@ export async function buildImageWith(
     const built = await select(stage.modules, checked.root).catch((error: unknown) => {
       throw imageFailure(error, path);
     });
-    return finish(profile, options, { ...checked, imagesDir, staged: { stage, built } });
+    return finish(profile, options, { ...checked, imagesDir, staged: { audit, stage, built } });
   } finally {
     stage.close();
   }
@@ -121,6 +122,7 @@ function orFailure<T>(path: string, work: () => T): T {
 }
 
 interface Staged {
+  readonly audit: Launcher;
   readonly stage: Stage;
   readonly built: BuiltSelect;
 }
@@ -163,7 +165,7 @@ function replacementsOf(
   root: string | undefined,
 ): Map<string, Replacement> {
   const { dev } = statSync(stage.modules, { bigint: true });
-  const folder = join(imagesDir, stage.version, MODULES);
+  const folder = join(imagesDir, stage.version);
   const inside = root !== undefined && folder.startsWith(`${root}/`) ? folder.slice(root.length) : folder;
   return new Map(
     built.modules.map(({ path, file, fileSize, fileMtimeNs, fileInode, pages }) => {
@@ -216,7 +218,14 @@ function install(imagesDir: string, contents: Contents): void {
   const shared = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
   const file = 0o600 | (shared & 0o044);
   try {
-    mkdirSync(temporary, { mode: 0o700 });
+    if (staged === undefined) {
+      mkdirSync(temporary, { mode: 0o700 });
+    } else {
+      renameSync(staged.stage.modules, temporary);
+      const table = writeModulesTable(shownModules(staged.built, programs));
+      writeSynced(join(temporary, 'modules.bin'), table, file);
+      writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
+    }
     chmodSync(temporary, 0o700 | shared);
     writeSynced(join(temporary, 'manifest.json'), writeManifest(manifest), file);
     writeSynced(join(temporary, 'plan.bin'), plan, file);
@@ -224,17 +233,6 @@ function install(imagesDir: string, contents: Contents): void {
     writeSynced(join(temporary, 'launch'), launcher.bytes, 0o700 | shared);
     linkOrCopy(join(temporary, 'launch'), join(temporary, 'command'));
     symlinkSync(command.program, join(temporary, 'program'));
-    if (staged !== undefined) {
-      const { modules } = staged.stage;
-      writeSynced(
-        join(modules, 'modules.bin'),
-        writeModulesTable(shownModules(staged.built, programs)),
-        file,
-      );
-      chmodSync(modules, 0o700 | shared);
-      syncFolder(modules);
-      renameSync(modules, join(temporary, MODULES));
-    }
     syncFolder(temporary);
     renameSync(temporary, join(imagesDir, version));
     // From here on the image is complete; nobody sees it yet.

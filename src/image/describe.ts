@@ -1,14 +1,10 @@
 /** What an image's manifest says of it. */
-import { join } from 'node:path';
 import type { PlannedPrefetch } from '../prefetch/model.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import type { Launcher } from './launcher.ts';
 import { type ImageManifest, MANIFEST_VERSION, type SelectManifest } from './manifest.ts';
 import { PLAN_VERSION } from './plan-layout.ts';
-
-/** Folder of the rewritten modules in an image. */
-export const MODULES = 'modules';
 
 export interface ImageParts {
   readonly name: string;
@@ -52,7 +48,7 @@ function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
       size,
       mtimeNs: String(mtimeNs),
       inode: String(inode),
-      file: join(MODULES, file),
+      file,
       fileSize,
       textPages: more.textPages,
       touchedPages: more.touchedPages,

@@ -22,6 +22,7 @@ import { buildImage, buildImageWith } from './build.ts';
 import { dropImage, findImage, listImages, readImage, readPlan } from './images.ts';
 import { defaultCommandName, installImage, onPath } from './install.ts';
 import { parseManifest } from './manifest.ts';
+import { decodeModules } from './modules-decode.ts';
 
 const folder = diskFolder();
 const imagesDir = join(folder, 'store', 'images');
@@ -209,11 +210,23 @@ describe('buildImageWith', () => {
     expect(entries().filter((name) => name.includes('stage'))).toEqual([]);
     const { techniques, select: told } = readImage(dirs, 'both').manifest;
     expect(techniques).toEqual(['prefetch', 'select']);
-    expect(told).toMatchObject({ cold: 'file', modules: [{ path: data, file: 'modules/00-data', ...use }] });
+    expect(told).toMatchObject({ cold: 'file', modules: [{ path: data, file: '00-data', ...use }] });
     const [file] = readPlan(image).files;
-    expect(file?.path).toBe(join(realpathSync(image.path), 'modules', '00-data'));
+    expect(file?.path).toBe(join(realpathSync(image.path), '00-data'));
     expect(file?.extents).toEqual([extent(3, 3), extent(12, 1)]);
     expect(file?.inode).toBe(statSync(file?.path ?? '', { bigint: true }).ino);
+    const table = decodeModules(readFileSync(join(image.path, 'modules.bin')), 'modules.bin');
+    const identity = { size: 40_960, mtimeNs: 1n, inode: 2n };
+    expect(table.modules).toEqual([
+      {
+        path: data,
+        identity,
+        replacement: '00-data',
+        replacementSize: 13 * 4096,
+        role: 'library',
+        usesOrigin: false,
+      },
+    ]);
     expect(spawnSync(join(image.path, 'launch')).status).toBe(0);
   });
 

@@ -46,7 +46,7 @@ export interface ListedImage {
 }
 
 /** What is read or executed of an image without Node. */
-const PARTS = ['launch', 'command', 'plan.bin', 'argv'];
+const PARTS = ['launch', 'command', 'plan.bin', 'argv', 'modules.bin', 'audit.so'];
 
 export const launcherOf = (image: { readonly path: string }): string => join(image.path, 'launch');
 

@@ -5,9 +5,10 @@ import * as v from 'valibot';
 import { runtimeFile } from '../sys/runtime.ts';
 import { runtimeMissing } from './image-errors.ts';
 
-const Checksums = v.object({
-  launch: v.object({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)), size: v.number() }),
-});
+const Checksums = v.record(
+  v.string(),
+  v.object({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)), size: v.number() }),
+);
 
 export interface Launcher {
   readonly bytes: Uint8Array;
@@ -27,8 +28,13 @@ function read(name: string): Uint8Array {
 }
 
 /** @throws WinnowError E_RUNTIME_MISSING where it is absent or not the one that was built. */
-export function readLauncher(): Launcher {
-  const path = runtimeFile('launch');
+export const readLauncher = (): Launcher => readBuilt('launch', 'the launcher');
+
+/** The object by which the dynamic loader is shown modules. @throws WinnowError E_RUNTIME_MISSING */
+export const readAuditObject = (): Launcher => readBuilt('audit.so', 'the audit object');
+
+function readBuilt(name: string, what: string): Launcher {
+  const path = runtimeFile(name);
   let expected: v.InferOutput<typeof Checksums>;
   try {
     expected = v.parse(Checksums, JSON.parse(Buffer.from(read('checksums.json')).toString()));
@@ -42,10 +48,10 @@ export function readLauncher(): Launcher {
     }
     throw error;
   }
-  const bytes = read('launch');
+  const bytes = read(name);
   const sum = sha256(bytes);
-  if (sum !== expected.launch.sha256) {
-    throw runtimeMissing(path, 'the launcher is not the one that was built: its checksum differs');
+  if (sum !== expected[name]?.sha256) {
+    throw runtimeMissing(path, `${what} is not the one that was built: its checksum differs`);
   }
   return { bytes, sha256: sum };
 }

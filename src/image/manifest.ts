@@ -43,7 +43,7 @@ const CodeUse = {
 /** A module in another form: the file in the image, and the one that it stands for. */
 const SelectedModule = v.object({
   ...Input.entries,
-  /** In the image's folder. */
+  /** Its name in the image's folder. */
   file: v.string(),
   fileSize: Count,
   ...CodeUse,

@@ -13,7 +13,7 @@ const LOCK = 'lock';
 export interface Stage {
   /** Name of the folder that the image will have. */
   readonly version: string;
-  /** Empty at first; becomes the image's folder of that name. */
+  /** A folder for them, empty at first; becomes the image's own. */
   readonly modules: string;
   /** Removes the stage, and what is still in it. */
   close(): void;
