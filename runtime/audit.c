@@ -171,6 +171,8 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   if (by_path && (entry->flags & MODULE_USES_ORIGIN || length >= PATH_SIZE)) return (char *)name;
   const char *path = beside(modules_text(&table, entry->replacement), length);
   if (path == NULL || !is_good_copy(path, entry)) return (char *)name;
+  /* A name with a slash is expanded after us. */
+  if (by_path && contains(path, '$')) return (char *)name;
   if (by_path) copy(asked, name);
   return (char *)path;
 }

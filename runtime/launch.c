@@ -7,7 +7,7 @@
  *     launch     this                           argv      the recorded argv, each ended by a zero byte
  *     command    this too: as `command` it starts the program with the recorded argv, the caller's
  *                further arguments appended
- *     modules.bin, audit.so and the modules that the program is shown: show.c
+ *     modules.bin, audit.so and the modules that the program is shown (show.c)
  *
  * The program gets what a plain exec would give it: argv (argv[0] as the caller said), environment,
  * folder, descriptors, limits, signals. A plan that is missing, damaged, newer, or that others could have
@@ -212,8 +212,7 @@ _Noreturn void launch_main(long *stack) {
   prefetch(user, random);
 
   const char *path = path_to_execute(argv[0]);
-  in_folder("");
-  struct show_request request = {folder, path, envp, user, group};
+  struct show_request request = {in_folder(""), path, envp, user, group};
   char **shown = show_modules(&request);
   long error = sys_execve(path, argv, shown);
   /* One variable more may have been one too many. */

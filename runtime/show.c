@@ -244,7 +244,8 @@ static int selinux_confines(void) {
 char **show_modules(struct show_request *request) {
   struct modules_table table;
   int wish = take_wish(request->envp);
-  if (wish == (int)MODULES_SHOW_PLAIN || !open_table(request, &table)) return request->envp;
+  /* Without /proc the launcher may know its folder by a relative path only, which serves nobody else. */
+  if (wish == (int)MODULES_SHOW_PLAIN || request->folder[0] != '/' || !open_table(request, &table)) return request->envp;
   u32 way = wish >= 0 ? (u32)wish : table.header->show;
   struct sys_statfs mount;
   if (way == MODULES_SHOW_PLAIN) return request->envp;

@@ -8,7 +8,7 @@
 #define SHOW_VARIABLE "WINNOW_SHOW"
 
 struct show_request {
-  const char *folder; /* of the image, absolute, with a slash at its end */
+  const char *folder; /* of the image, with a slash at its end */
   const char *path;   /* what will be executed */
   char **envp;
   u32 user;  /* effective */

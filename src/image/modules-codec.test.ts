@@ -1,11 +1,10 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { WinnowError } from '../base/errors.ts';
-import { mentionsOrigin } from '../elf/origin.ts';
 import { decodeModules } from './modules-decode.ts';
 import { encodeModules, writeModulesTable } from './modules-encode.ts';
 import { MODULE_ROLES, MODULES_HEADER, MODULES_MAX, SHOW_MODES } from './modules-layout.ts';
-import { type ModulesTable, replacementMode, type ShownModule } from './modules-model.ts';
+import type { ModulesTable, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
 
 const CASES = process.env.CI ? 100_000 : 2_000;
@@ -137,20 +136,5 @@ describe('modules.bin', () => {
       }),
       { numRuns: CASES },
     );
-  });
-});
-
-describe('a replacement', () => {
-  it('can be used by whoever can use the original, and be written by its owner alone', () => {
-    expect([0o755, 0o644, 0o4755, 0o500, 0o777].map(replacementMode)).toEqual([
-      0o755, 0o644, 0o755, 0o700, 0o755,
-    ]);
-  });
-
-  it('is told from others where it speaks of its own folder', () => {
-    expect(mentionsOrigin(Buffer.from('..\0$ORIGIN/../lib\0'))).toBe(true);
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the loader's
-    expect(mentionsOrigin(Buffer.from('/opt:${ORIGIN}\0'))).toBe(true);
-    expect(mentionsOrigin(Buffer.from('/usr/lib\0ORIGIN\0'))).toBe(false);
   });
 });

@@ -27,9 +27,3 @@ export interface ModulesTable {
   readonly show: ShowMode;
   readonly modules: readonly ShownModule[];
 }
-
-/**
- * The mode for a replacement in the image's folder, whatever the folder's own: in a mount namespace, children of
- * the program under other users must be able to use what they could use before.
- */
-export const replacementMode = (originalMode: number): number => (originalMode & 0o555) | 0o200;
