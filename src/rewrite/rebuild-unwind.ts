@@ -52,7 +52,7 @@ export interface UnwindPlan {
 }
 
 /** The room for what is added to a module, so that 32 bits lead from any place of it to any other. */
-const MOST_ADDED = 2 ** 28;
+const MOST_ADDED = 2 ** 29;
 const HDR_SIZE = 12;
 
 /**

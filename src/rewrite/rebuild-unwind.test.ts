@@ -1,0 +1,373 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
+import { join as bytesOf, u32, u64 } from '../../test/support/elf-records.ts';
+import { cie, FRAME_AT, fde, framesElf, hdr, leb, record } from '../../test/support/frames-elf.ts';
+import { judgedExpressions, judgedFrames, judgedTable, rowsBy } from '../../test/support/frames-judge.ts';
+import { tinyElf } from '../../test/support/tiny-elf.ts';
+import { behind, cloneOf, mapOf, unitOf, unitsOf, withTables } from '../../test/support/unwind-scene.ts';
+import { rva } from '../base/brands.ts';
+import { cfiOf, type EhFrame, type Fde, isLeftover, readEhFrame } from '../elf/eh-frame.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { readElf, readElfFile } from '../elf/read.ts';
+import * as spec from '../elf/spec.ts';
+import type { Clone, Unit } from './model.ts';
+import { planUnwind, type UnwindPlan } from './rebuild-unwind.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'winnow-unwind-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Throws, catches, cleans up, calls through a lazy PLT, and has a part that GCC moves away as cold. */
+const SOURCE = `
+  #include <cstdio>
+  #include <stdexcept>
+  #include <string>
+  struct Guard { const char *name; ~Guard() { std::puts(name); } };
+  extern "C" int thrower(int n) { Guard g{"thrower"}; if (n > 2) throw std::runtime_error("deep"); return n; }
+  extern "C" int catcher(int n) {
+    try { Guard g{"catcher"}; return thrower(n) + thrower(n + 1); }
+    catch (const std::logic_error &e) { return -2; }
+    catch (const std::exception &e) { return std::string(e.what()).size(); }
+  }
+  extern "C" int leaf(int a, int b) { return a * b; }
+  extern "C" __attribute__((cold)) void cold(const char *s) { std::printf("%s", s); }
+  extern "C" int both(int n) { if (__builtin_expect(n == 77, 0)) cold("x"); return leaf(n, catcher(n)); }
+`;
+
+function library(name: string, ...options: readonly string[]): ElfImage {
+  const source = join(folder, 'source.cc');
+  const path = join(folder, name);
+  writeFileSync(source, SOURCE);
+  execFileSync('g++', ['-O2', '-fPIC', '-shared', ...options, '-o', path, source], { stdio: 'pipe' });
+  return readElfFile(path);
+}
+
+function planned(image: ElfImage, clones: readonly Clone[]): UnwindPlan {
+  const plan = planUnwind(image, clones);
+  if (plan.kind === 'kept') throw new Error(plan.reason);
+  return plan;
+}
+
+/** Copies of all units, their order turned round by a step, at places of the original's phase plus `skew`. */
+function clonesOf(image: ElfImage, units: readonly Unit[], skew = 0): Clone[] {
+  let next = behind(image);
+  return units.map((unit) => {
+    next += ((((unit.start + skew - next) % 16) + 16) % 16) as number;
+    const clone = cloneOf(unit, next);
+    next += clone.size;
+    return clone;
+  });
+}
+
+/** Every row at every place of code, by readelf, of originals and clones; and the table, by eu-readelf. */
+function judge(image: ElfImage, clones: readonly Clone[], step: number): void {
+  const plan = planned(image, clones);
+  const { bytes, hdrAt, frameAt } = withTables(image, plan, mapOf(clones));
+  const path = join(folder, 'judged.so');
+  writeFileSync(path, bytes);
+  const frames = judgedFrames(path);
+  const before = rowsBy(judgedFrames(image.path));
+  const after = rowsBy(frames);
+  const differing: string[] = [];
+  let compared = 0;
+  const compare = (original: number, copy: number): void => {
+    const [was, is] = [before(original), after(copy)];
+    if (was !== undefined) compared++;
+    if (was !== is) differing.push(`${original.toString(16)} ${was} -> ${copy.toString(16)} ${is}`);
+  };
+  for (const { start, end } of readEhFrame(image).fdes) {
+    for (let pc: number = start; pc < end; pc += step) compare(pc, pc);
+  }
+  for (const { unit, at, size } of clones) {
+    for (let i = 0; i < unit.end - unit.start; i += step) compare(unit.start + i, at + i);
+    // The appended jump has the row of the last instruction.
+    for (let i = unit.end - unit.start; i < size; i++) compare(unit.end - 1, at + i);
+  }
+  expect(differing).toEqual([]);
+  expect(compared).toBeGreaterThan(clones.length);
+  const fdes = frames.filter(({ cie, start, end }) => cie !== undefined && end > start && start > 0);
+  const listed = fdes.map(({ start, at }) => [start - hdrAt, at]).toSorted(([a = 0], [b = 0]) => a - b);
+  expect(judgedTable(path)).toEqual(listed);
+  const read = readEhFrame(readElf(bytes, path));
+  expect(read.at).toBe(frameAt);
+  expect(read.headerProblem).toBeUndefined();
+  expect(read.fdes.length).toBe(frames.filter(({ cie }) => cie !== undefined).length);
+}
+
+/** What an FDE says, wherever it stands and whatever code it is of. */
+const saying = (frame: EhFrame, one: Fde): unknown => ({
+  cie: Buffer.from(
+    frame.bytes.subarray(one.cie.at - (frame.at ?? 0) + 8, one.cie.programAt - (frame.at ?? 0)),
+  )
+    .toString('hex')
+    .slice(0, one.cie.personality === undefined ? undefined : 14),
+  personality: one.cie.personality?.target,
+  lsda: one.lsda,
+  lsdaAt: one.lsdaAt !== undefined,
+  program: trimmed(cfiOf(frame, one)),
+});
+
+/** Without the no-operations at the end, by which records are filled up. */
+const trimmed = (program: Uint8Array): string =>
+  Buffer.from(program)
+    .toString('hex')
+    .replace(/(00)+$/, '');
+
+describe('planUnwind', () => {
+  for (const options of [
+    ['-Wl,-z,lazy'],
+    ['-Wl,-z,now'],
+    ['-Wl,-z,ibtplt'],
+    ['-fuse-ld=gold'],
+    ['-O0', '-fno-plt'],
+  ]) {
+    it(`gives clones the rows of their originals (${options.join(' ')})`, () => {
+      const image = library('rows.so', ...options);
+      const units = unitsOf(image, readEhFrame(image).fdes);
+      expect(units.length).toBeGreaterThan(10);
+      judge(image, clonesOf(image, units), 1);
+      judge(image, clonesOf(image, units.toReversed()), 1);
+      judge(image, [], 1);
+    });
+  }
+
+  it('does so for libraries of this machine', { timeout: 120_000 }, () => {
+    for (const name of ['libstdc++.so.6', 'libgcc_s.so.1', 'libm.so.6', 'libc.so.6']) {
+      const image = readElfFile(realpathSync(`/usr/lib/x86_64-linux-gnu/${name}`));
+      const units = unitsOf(image, readEhFrame(image).fdes).filter((_, i) => i % 5 === 0);
+      judge(image, clonesOf(image, units), 7);
+    }
+  });
+
+  it('joins neighbours of a PLT, and puts the phase of stubs right that stand otherwise', () => {
+    const image = library('phase.so', '-Wl,-z,lazy');
+    const plt = unitsOf(image, readEhFrame(image).fdes).filter(({ kind }) => kind === 'plt');
+    const [first, second, third, fourth, fifth] = plt;
+    if (first === undefined || second === undefined || third === undefined) throw new Error('no PLT');
+    if (fourth === undefined || fifth === undefined) throw new Error('no PLT');
+    const at = behind(image);
+    const clones = [
+      cloneOf(first, at),
+      cloneOf(third, at + 16),
+      cloneOf(second, at + 32),
+      cloneOf(fourth, at + 64),
+      cloneOf(fifth, at + 84),
+    ];
+    const plan = planned(image, clones);
+    expect(plan.cloneFdes).toBe(4);
+    const { bytes, frameAt } = withTables(image, plan, mapOf(clones));
+    const path = join(folder, 'phase-new.so');
+    writeFileSync(path, bytes);
+    const added = readEhFrame(readElf(bytes, path)).fdes.slice(-4);
+    expect(added.map(({ start, end }) => [start - at, end - at])).toEqual([
+      [0, 16],
+      [16, 48],
+      [64, 80],
+      [84, 100],
+    ]);
+    const expressions = judgedExpressions(path);
+    const ofStub = (rip: number): string[] => [
+      `DW_OP_breg7 (rsp): 8; DW_OP_breg16 (rip): ${rip}; DW_OP_lit15; DW_OP_and; DW_OP_lit11; DW_OP_ge; DW_OP_lit3; DW_OP_shl; DW_OP_plus`,
+    ];
+    expect(added.map((one) => expressions.get(one.at - frameAt))).toEqual([
+      undefined,
+      ofStub(0),
+      ofStub(0),
+      ofStub(12),
+    ]);
+  });
+
+  it('reads back as it was meant, for any clones in any order at any place', { timeout: 120_000 }, () => {
+    const image = library('any.so');
+    const frame = readEhFrame(image);
+    const functions = unitsOf(image, frame.fdes).filter(({ kind }) => kind === 'function');
+    const clusters = functions.flatMap((unit, i): Unit[] => {
+      const next = functions[i + 1];
+      return next === undefined ? [unit] : [unit, { ...unit, kind: 'cluster', end: next.end }];
+    });
+    const chosen = fc.shuffledSubarray(functions.map((_, i) => i));
+    const gap = fc.integer({ min: 0, max: 40 });
+    const join16 = fc.nat(1).map((n) => n * 0x12340);
+    fc.assert(
+      fc.property(chosen, fc.infiniteStream(gap), fc.boolean(), join16, (indexes, gaps, clustered, moved) => {
+        let next = behind(image);
+        const clones = indexes.flatMap((index): Clone[] => {
+          const unit = clustered && index % 3 === 0 ? clusters[2 * index] : functions[index];
+          if (unit === undefined) return [];
+          next += gaps.next().value ?? 0;
+          const clone = cloneOf(
+            clustered && index % 3 === 0 ? (clusters[2 * index + 1] ?? unit) : unit,
+            next,
+          );
+          next += clone.size;
+          return [clone];
+        });
+        const map = mapOf(clones, moved);
+        const { bytes } = withTables(image, planned(image, clones), map);
+        const read = readEhFrame(readElf(bytes, 'any.so'));
+        expect(read.headerProblem).toBeUndefined();
+        const old = read.fdes.slice(0, frame.fdes.length);
+        expect(old.map((one) => [one.start, one.end, saying(read, one)])).toEqual(
+          frame.fdes.map((one) => [one.start, one.end, saying(frame, one)]),
+        );
+        const meant = map.clones.flatMap(({ unit, at, size }) =>
+          frame.fdes
+            .filter((one) => !isLeftover(one) && one.start >= unit.start && one.end <= unit.end)
+            .toSorted((a, b) => a.start - b.start)
+            .map((one) => {
+              const start = at + one.start - unit.start;
+              const end = one.end === unit.end ? at + size : at + one.end - unit.start;
+              return [start, end, saying(frame, one)];
+            }),
+        );
+        const added = read.fdes.slice(frame.fdes.length);
+        expect(added.map((one) => [one.start, one.end, saying(read, one)])).toEqual(meant);
+        expect(read.header?.table?.starts.length).toBe(read.fdes.filter((one) => !isLeftover(one)).length);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('leads personalities that are named directly to their copies, and indirect ones to their slots', () => {
+    for (const [encoding, leads] of [
+      [0x1b, 0x2108],
+      [0x9b, 0x808],
+    ]) {
+      const at = FRAME_AT + 18;
+      const head = cie('zPR', bytesOf(Buffer.from([encoding ?? 0]), u32(0x808 - at), Buffer.from([0x1b])));
+      const image = made(bytesOf(head, fde(head, bytesOf(u32(0x100, 0x20), leb(0)))));
+      expect(readEhFrame(image).cies[0]?.personality).toMatchObject({ at, target: 0x808 });
+      const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
+      const { frame } = planned(image, clones).write(rva(0x4000), rva(0x5000), mapOf(clones));
+      expect(0x5000 + 18 + frameView(frame).getInt32(18, true)).toBe(leads);
+    }
+  });
+
+  it('has nothing to do where there are no tables', () => {
+    const image = readElf(tinyElf().bytes, 'tiny.so');
+    const plan = planned(image, [cloneOf(unitOf('fragment', 0x400, 0x410), 0x4000)]);
+    expect([plan.hdrSize, plan.frameSize, plan.cloneFdes]).toEqual([0, 0, 0]);
+    expect(plan.write(rva(0x5000), rva(0x6000), mapOf([])).frame).toHaveLength(0);
+  });
+
+  it('gives code without an FDE none, and drops the zero length between pieces', () => {
+    const head = cie('zR', Buffer.from([0x1b]));
+    const first = bytesOf(head, oneFde(head, 0x800), u32(0));
+    const second = bytesOf(first, head);
+    const all = bytesOf(
+      second,
+      fde(head, bytesOf(u32((0x900 - (FRAME_AT + second.length + 8)) >>> 0, 0x10), leb(0))),
+      u32(0),
+    );
+    const image = made(all);
+    const clones = [
+      cloneOf(unitOf('fragment', 0x700, 0x710), 0x2000),
+      cloneOf(unitOf('cluster', 0x7f0, 0x830), 0x2010),
+    ];
+    const plan = planned(image, clones);
+    expect(plan.cloneFdes).toBe(1);
+    const { frame } = plan.write(rva(0x4000), rva(0x5000), mapOf(clones));
+    const view = frameView(frame);
+    const records: number[] = [];
+    for (let at = 0; at < frame.length; at += 4 + view.getUint32(at, true))
+      records.push(view.getUint32(at, true));
+    expect(records.map((length) => length > 0)).toEqual([true, true, true, true, true, false]);
+  });
+
+  it('writes 64-bit addresses and 64-bit lengths', () => {
+    const head = record(
+      bytesOf(u32(0), Buffer.from('\x01zR\0\x01\x78\x10\x01\0\x0c\x07\x08', 'latin1')),
+      true,
+    );
+    const image = made(
+      bytesOf(head, record(bytesOf(u32(head.length + 12), u64(0x800, 0x20), leb(0)), true)),
+      spec.ET_EXEC,
+    );
+    const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
+    const { frame, hdr: table } = planned(image, clones).write(rva(0x3000), rva(0x5000), mapOf(clones));
+    expect(readBack(frame, table).map(({ start, end }) => [start, end])).toEqual([
+      [0x800, 0x820],
+      [0x2100, 0x2120],
+    ]);
+  });
+
+  it('keeps modules whose tables cannot be rewritten, and says why', () => {
+    const withEncoding = (encoding: number, pointer: Buffer, range: Buffer): Buffer => {
+      const head = cie('zR', Buffer.from([encoding]));
+      return bytesOf(head, fde(head, bytesOf(pointer, range, leb(0))));
+    };
+    const lsda = cie('zLR', Buffer.from([0x1b, 0x1b]));
+    const clone = [cloneOf(unitOf('function', 0x1000, 0x1010), 0x4000)];
+    const start = 0x1000;
+    const plain = (program: readonly number[]): Buffer => {
+      const head = cie('zR', Buffer.from([0x03]));
+      return bytesOf(head, fde(head, bytesOf(u32(start, 0x20), leb(0)), program));
+    };
+    const cases: readonly (readonly [Buffer, RegExp])[] = [
+      [withEncoding(0x13, u32(0xbe4), u32(0x20)), /encoding/],
+      [withEncoding(0x1a, Buffer.from([0xe4, 0x0b]), Buffer.from([0x20, 0])), /encoding/],
+      [withEncoding(0x11, leb(0xbe4), leb(0x20)), /encoding/],
+      [withEncoding(0x3b, u32(-0x2000 >>> 0), u32(0x20)), /encoding/],
+      [
+        bytesOf(lsda, fde(lsda, bytesOf(u32(0xbe1), u32(0x20), leb(4), u32(0x100)))),
+        /part of a function with an LSDA/,
+      ],
+      [plain([0x3f]), /not known/],
+      [plain([0x0f, 2, 0x80, 0]), /depend on where/],
+    ];
+    for (const [frame, reason] of cases) {
+      const image = made(frame);
+      expect(readEhFrame(image).fdes.map((one) => one.start < 0x1010 && one.end > 0x1000)).toEqual([true]);
+      expect(planUnwind(image, clone)).toEqual(
+        expect.objectContaining({ kind: 'kept', reason: expect.stringMatching(reason) }),
+      );
+    }
+    const bare = readElf(framesElf({ frame: plain([]), sections: true }), 'bare.so');
+    expect(planUnwind(bare, clone)).toMatchObject({
+      kind: 'kept',
+      reason: expect.stringMatching(/PT_GNU_EH_FRAME/),
+    });
+  });
+
+  it('refuses to write for other clones than were planned', () => {
+    const image = library('other.so');
+    const units = unitsOf(image, readEhFrame(image).fdes);
+    const clones = clonesOf(image, units);
+    const plan = planned(image, clones);
+    const write = (others: readonly Clone[]): unknown =>
+      plan.write(rva(0x90000), rva(0xa0000), mapOf(others));
+    expect(() => write(clones.toReversed())).toThrow(/other clones/);
+    const apart = clones.map((clone, i) =>
+      i % 2 === 0 ? clone : { ...clone, at: rva(clone.at + 0x1000 * i) },
+    );
+    expect(() => write(apart)).toThrow(/apart/);
+  });
+});
+
+const oneFde = (before: Uint8Array, start: number): Buffer =>
+  fde(before, bytesOf(u32((start - (FRAME_AT + before.length + 8)) >>> 0, 0x20), leb(0)));
+
+const frameView = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+
+/** An image with these records and a header. */
+const made = (frame: Buffer, type: number = spec.ET_DYN): ElfImage =>
+  readElf(framesElf({ frame, hdr: hdr([]), sections: true, type }), 'made.so');
+
+/** What stands at 0x3000 and 0x5000, read. */
+function readBack(frame: Uint8Array, table: Uint8Array): readonly Fde[] {
+  const bytes = Buffer.alloc(0x6000);
+  bytes.set(framesElf({ frame, hdr: hdr([]) }).subarray(0, 0x1000));
+  bytes.writeBigUInt64LE(0x6000n, 64 + 32);
+  bytes.writeBigUInt64LE(0x6000n, 64 + 40);
+  bytes.set(table, 0x3000);
+  bytes.set(frame, 0x5000);
+  for (const [i, value] of [0x3000, 0x3000, 0x3000, table.length, table.length].entries()) {
+    bytes.writeBigUInt64LE(BigInt(value), 64 + 2 * spec.PHDR_SIZE + 8 + 8 * i);
+  }
+  const read = readEhFrame(readElf(bytes, 'back.so'));
+  expect(read.headerProblem).toBeUndefined();
+  return read.fdes;
+}
