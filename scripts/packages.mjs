@@ -13,6 +13,7 @@ export const TEST_PACKAGES = {
   bc: ['bc'],
   coreutils: ['cp', 'mkfifo', 'sort', 'stty'],
   e2fsprogs: ['mkfs.ext4'],
+  elfutils: ['eu-readelf', 'eu-elflint'],
   findutils: ['find'],
   'g++': ['g++'],
   git: ['git'],

@@ -4,16 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { join as bytesOf, u32, u64 } from '../../test/support/elf-records.ts';
-import { cie, FRAME_AT, fde, framesElf, hdr, leb, record } from '../../test/support/frames-elf.ts';
 import { judgedExpressions, judgedFrames, judgedTable, rowsBy } from '../../test/support/frames-judge.ts';
-import { tinyElf } from '../../test/support/tiny-elf.ts';
-import { behind, cloneOf, mapOf, unitOf, unitsOf, withTables } from '../../test/support/unwind-scene.ts';
+import { behind, cloneOf, mapOf, unitsOf, withTables } from '../../test/support/unwind-scene.ts';
 import { rva } from '../base/brands.ts';
 import { cfiOf, type EhFrame, type Fde, isLeftover, readEhFrame } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf, readElfFile } from '../elf/read.ts';
-import * as spec from '../elf/spec.ts';
 import type { Clone, Unit } from './model.ts';
 import { planUnwind, type UnwindPlan } from './rebuild-unwind.ts';
 
@@ -231,107 +227,6 @@ describe('planUnwind', () => {
     );
   });
 
-  it('leads personalities that are named directly to their copies, and indirect ones to their slots', () => {
-    for (const [encoding, leads] of [
-      [0x1b, 0x2108],
-      [0x9b, 0x808],
-    ]) {
-      const at = FRAME_AT + 18;
-      const head = cie('zPR', bytesOf(Buffer.from([encoding ?? 0]), u32(0x808 - at), Buffer.from([0x1b])));
-      const image = made(bytesOf(head, fde(head, bytesOf(u32(0x100, 0x20), leb(0)))));
-      expect(readEhFrame(image).cies[0]?.personality).toMatchObject({ at, target: 0x808 });
-      const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
-      const { frame } = planned(image, clones).write(rva(0x4000), rva(0x5000), mapOf(clones));
-      expect(0x5000 + 18 + frameView(frame).getInt32(18, true)).toBe(leads);
-    }
-  });
-
-  it('has nothing to do where there are no tables', () => {
-    const image = readElf(tinyElf().bytes, 'tiny.so');
-    const plan = planned(image, [cloneOf(unitOf('fragment', 0x400, 0x410), 0x4000)]);
-    expect([plan.hdrSize, plan.frameSize, plan.cloneFdes]).toEqual([0, 0, 0]);
-    expect(plan.write(rva(0x5000), rva(0x6000), mapOf([])).frame).toHaveLength(0);
-  });
-
-  it('gives code without an FDE none, and drops the zero length between pieces', () => {
-    const head = cie('zR', Buffer.from([0x1b]));
-    const first = bytesOf(head, oneFde(head, 0x800), u32(0));
-    const second = bytesOf(first, head);
-    const all = bytesOf(
-      second,
-      fde(head, bytesOf(u32((0x900 - (FRAME_AT + second.length + 8)) >>> 0, 0x10), leb(0))),
-      u32(0),
-    );
-    const image = made(all);
-    const clones = [
-      cloneOf(unitOf('fragment', 0x700, 0x710), 0x2000),
-      cloneOf(unitOf('cluster', 0x7f0, 0x830), 0x2010),
-    ];
-    const plan = planned(image, clones);
-    expect(plan.cloneFdes).toBe(1);
-    const { frame } = plan.write(rva(0x4000), rva(0x5000), mapOf(clones));
-    const view = frameView(frame);
-    const records: number[] = [];
-    for (let at = 0; at < frame.length; at += 4 + view.getUint32(at, true))
-      records.push(view.getUint32(at, true));
-    expect(records.map((length) => length > 0)).toEqual([true, true, true, true, true, false]);
-  });
-
-  it('writes 64-bit addresses and 64-bit lengths', () => {
-    const head = record(
-      bytesOf(u32(0), Buffer.from('\x01zR\0\x01\x78\x10\x01\0\x0c\x07\x08', 'latin1')),
-      true,
-    );
-    const image = made(
-      bytesOf(head, record(bytesOf(u32(head.length + 12), u64(0x800, 0x20), leb(0)), true)),
-      spec.ET_EXEC,
-    );
-    const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
-    const { frame, hdr: table } = planned(image, clones).write(rva(0x3000), rva(0x5000), mapOf(clones));
-    expect(readBack(frame, table).map(({ start, end }) => [start, end])).toEqual([
-      [0x800, 0x820],
-      [0x2100, 0x2120],
-    ]);
-  });
-
-  it('keeps modules whose tables cannot be rewritten, and says why', () => {
-    const withEncoding = (encoding: number, pointer: Buffer, range: Buffer): Buffer => {
-      const head = cie('zR', Buffer.from([encoding]));
-      return bytesOf(head, fde(head, bytesOf(pointer, range, leb(0))));
-    };
-    const lsda = cie('zLR', Buffer.from([0x1b, 0x1b]));
-    const clone = [cloneOf(unitOf('function', 0x1000, 0x1010), 0x4000)];
-    const start = 0x1000;
-    const plain = (program: readonly number[]): Buffer => {
-      const head = cie('zR', Buffer.from([0x03]));
-      return bytesOf(head, fde(head, bytesOf(u32(start, 0x20), leb(0)), program));
-    };
-    const cases: readonly (readonly [Buffer, RegExp])[] = [
-      [withEncoding(0x13, u32(0xbe4), u32(0x20)), /encoding/],
-      [withEncoding(0x1a, Buffer.from([0xe4, 0x0b]), Buffer.from([0x20, 0])), /encoding/],
-      [withEncoding(0x11, leb(0xbe4), leb(0x20)), /encoding/],
-      [withEncoding(0x3b, u32(-0x2000 >>> 0), u32(0x20)), /encoding/],
-      [
-        bytesOf(lsda, fde(lsda, bytesOf(u32(0xbe1), u32(0x20), leb(4), u32(0x100)))),
-        /part of a function with an LSDA/,
-      ],
-      [plain([0x3f]), /not known/],
-      [plain([0x0f, 2, 0x80, 0]), /depend on where/],
-    ];
-    for (const [frame, reason] of cases) {
-      const image = made(frame);
-      expect(readEhFrame(image).fdes.map((one) => one.start < 0x1010 && one.end > 0x1000)).toEqual([true]);
-      expect(planUnwind(image, clone)).toEqual(
-        expect.objectContaining({ kind: 'kept', reason: expect.stringMatching(reason) }),
-      );
-    }
-    const bare = readElf(framesElf({ frame: plain([]), sections: true }), 'bare.so');
-    expect(planUnwind(bare, clone)).toMatchObject({
-      kind: 'kept',
-      reason: expect.stringMatching(/PT_GNU_EH_FRAME/),
-    });
-  });
-
   it('refuses to write for other clones than were planned', () => {
     const image = library('other.so');
     const units = unitsOf(image, readEhFrame(image).fdes);
@@ -346,28 +241,3 @@ describe('planUnwind', () => {
     expect(() => write(apart)).toThrow(/apart/);
   });
 });
-
-const oneFde = (before: Uint8Array, start: number): Buffer =>
-  fde(before, bytesOf(u32((start - (FRAME_AT + before.length + 8)) >>> 0, 0x20), leb(0)));
-
-const frameView = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-
-/** An image with these records and a header. */
-const made = (frame: Buffer, type: number = spec.ET_DYN): ElfImage =>
-  readElf(framesElf({ frame, hdr: hdr([]), sections: true, type }), 'made.so');
-
-/** What stands at 0x3000 and 0x5000, read. */
-function readBack(frame: Uint8Array, table: Uint8Array): readonly Fde[] {
-  const bytes = Buffer.alloc(0x6000);
-  bytes.set(framesElf({ frame, hdr: hdr([]) }).subarray(0, 0x1000));
-  bytes.writeBigUInt64LE(0x6000n, 64 + 32);
-  bytes.writeBigUInt64LE(0x6000n, 64 + 40);
-  bytes.set(table, 0x3000);
-  bytes.set(frame, 0x5000);
-  for (const [i, value] of [0x3000, 0x3000, 0x3000, table.length, table.length].entries()) {
-    bytes.writeBigUInt64LE(BigInt(value), 64 + 2 * spec.PHDR_SIZE + 8 + 8 * i);
-  }
-  const read = readEhFrame(readElf(bytes, 'back.so'));
-  expect(read.headerProblem).toBeUndefined();
-  return read.fdes;
-}
