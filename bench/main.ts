@@ -17,7 +17,8 @@ import { type ColdOptions, gapName, measureCold } from './prefetch.ts';
 import { measureRecorder } from './recorder-overhead.ts';
 import { type Cleanup, openCleanup } from './support/cleanup.ts';
 import { installMissing, SCRATCH } from './support/programs.ts';
-import { renderMarkdown, type SuiteReport, writeJsonReport, writeMarkdown } from './support/report.ts';
+import { renderMarkdown, type SuiteReport } from './support/report.ts';
+import { replaceBlock, writeJson } from './support/report-files.ts';
 import { compileTimed } from './support/root-run.ts';
 import { fillDisk, type MeasuredProgram, readyPrograms } from './support/stage.ts';
 import { makeThrottle } from './support/throttle.ts';
@@ -87,8 +88,9 @@ async function suite(options: SuiteOptions): Promise<void> {
     talk(`working in ${work} as process ${process.pid}`);
     const report = await measure(options, work, cleanup);
     talk('');
-    if (options.json !== undefined) writeJsonReport(resolve(REPOSITORY, options.json), report);
-    if (options.writeDocs) writeMarkdown(join(REPOSITORY, 'docs', 'measurements.md'), report);
+    if (options.json !== undefined) writeJson(resolve(REPOSITORY, options.json), 'bench-suite', report);
+    if (options.writeDocs)
+      replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'prefetch', renderMarkdown(report));
     process.stdout.write(renderMarkdown(report));
   } finally {
     failed = cleanup.run();

@@ -1,12 +1,10 @@
 /** The suite's report: data, JSON file, and the table in docs/measurements.md. */
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { Machine } from '../../src/bench/machine.ts';
 import type { ModeResult } from '../../src/bench/model.ts';
 import { geometricMean, type RatioSummary, type Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
-import { makeFolders } from '../../src/profile/store-files.ts';
 import { formatBytes, formatMs, formatShare } from '../../src/term/format.ts';
+import { markdownTable } from './markdown.ts';
 import type { Setting } from './throttle.ts';
 
 export interface ColdSetting {
@@ -58,31 +56,6 @@ export interface SuiteReport {
   readonly unmeasured: readonly string[];
 }
 
-/** Writes the whole report, samples too, beside its final place and renames it. */
-export function writeJsonReport(path: string, report: SuiteReport): void {
-  makeFolders(dirname(path));
-  replace(path, `${JSON.stringify({ winnow: 'bench-suite', version: 1, ...report }, null, 2)}\n`);
-}
-
-const BEGIN = '<!-- bench:prefetch -->';
-const END = '<!-- /bench -->';
-
-/** Puts the tables between the markers of a Markdown file; adds the markers at the end where they are missing. */
-export function writeMarkdown(path: string, report: SuiteReport): void {
-  const text = existsSync(path) ? readFileSync(path, 'utf8') : '# Measurements\n';
-  const block = `${BEGIN}\n${renderMarkdown(report)}${END}`;
-  const from = text.indexOf(BEGIN);
-  const to = text.indexOf(END, from);
-  makeFolders(dirname(path));
-  if (from < 0 || to < 0) replace(path, `${text.trimEnd()}\n\n${block}\n`);
-  else replace(path, text.slice(0, from) + block + text.slice(to + END.length));
-}
-
-function replace(path: string, text: string): void {
-  writeFileSync(`${path}.new`, text, { flush: true });
-  renameSync(`${path}.new`, path);
-}
-
 /** The report's tables in Markdown. */
 export function renderMarkdown(report: SuiteReport): string {
   const parts = [
@@ -98,13 +71,6 @@ export function renderMarkdown(report: SuiteReport): string {
   }
   return `${parts.join('\n')}\n`;
 }
-
-const table = (titles: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |\n`;
-  return (
-    line(titles) + line(titles.map((_, index) => (index === 0 ? '---' : '---:'))) + rows.map(line).join('')
-  );
-};
 
 const withInterval = (ratio: RatioSummary | undefined): string =>
   ratio === undefined ? '' : `${ratio.median.toFixed(2)}x (${formatInterval(ratio)})`;
@@ -137,7 +103,7 @@ function coldTable(cold: ColdSetting): string {
     'plain reads',
   ];
   const got = `${Math.round(cold.probe.iops)} random 4 KiB reads/s and ${Math.round(cold.probe.bytesPerSecond / 1e6)} MB/s measured`;
-  return `Cold start, ${cold.setting.title} (${got}). Speed-up: median of paired ratios; read: bytes read over those of plain.\n\n${table(titles, [...rows, ['geometric mean', '', ...means, '']])}`;
+  return `Cold start, ${cold.setting.title} (${got}). Speed-up: median of paired ratios; read: bytes read over those of plain.\n\n${markdownTable(titles, [...rows, ['geometric mean', '', ...means, '']])}`;
 }
 
 function warmTable(results: readonly WarmResult[]): string {
@@ -148,7 +114,7 @@ function warmTable(results: readonly WarmResult[]): string {
     `${one.overheadMs.median.toFixed(2)} ms (${formatInterval(one.overheadMs)})`,
     formatShare(Math.max(0, one.overheadMs.median), one.plainMs.median),
   ]);
-  return `Warm start: what the launcher adds when everything is in memory.\n\n${table(['program', 'plain', 'winnow', 'difference (95 %)', 'of plain'], rows)}`;
+  return `Warm start: what the launcher adds when everything is in memory.\n\n${markdownTable(['program', 'plain', 'winnow', 'difference (95 %)', 'of plain'], rows)}`;
 }
 
 function exactnessTable(results: readonly ExactnessResult[]): string {
@@ -160,7 +126,7 @@ function exactnessTable(results: readonly ExactnessResult[]): string {
     one.precision.toFixed(3),
     one.method,
   ]);
-  return `Recorded pages against the truth (what a cold run without read-ahead brings into memory).\n\n${table(['program', 'true pages', 'recorded', 'recall', 'precision', 'method'], rows)}`;
+  return `Recorded pages against the truth (what a cold run without read-ahead brings into memory).\n\n${markdownTable(['program', 'true pages', 'recorded', 'recall', 'precision', 'method'], rows)}`;
 }
 
 function recorderTable(results: readonly RecorderResult[]): string {
@@ -172,5 +138,5 @@ function recorderTable(results: readonly RecorderResult[]): string {
     formatMs(one.quickMs.median),
     withInterval(one.quickRatio),
   ]);
-  return `The program's own time while it is recorded, against plain (warm).\n\n${table(['program', 'plain', 'recorded', 'ratio (95 %)', 'with --quick', 'ratio (95 %)'], rows)}`;
+  return `The program's own time while it is recorded, against plain (warm).\n\n${markdownTable(['program', 'plain', 'recorded', 'ratio (95 %)', 'with --quick', 'ratio (95 %)'], rows)}`;
 }

@@ -1,0 +1,90 @@
+/**
+ * Resident file pages at exit, under the kernel's plain demand paging: what a process still has mapped of
+ * files in its last moment, split by protection, summed over the process tree.
+ *
+ * Method: the program is traced without filter and without userfaultfd, so faults are as ever (fault-around
+ * included); when a memory ends, its /proc/PID/smaps is read. Rss counts pages that several processes
+ * share once for each.
+ * Limits: a process that is killed while it is not traced, or whose leader is gone, is missing; `processes`
+ * says how many were seen, to be compared between modes.
+ */
+import { readFileSync } from 'node:fs';
+import type { Observer } from '../src/record/events.ts';
+import { record } from '../src/record/recorder.ts';
+
+export interface ResidentPages {
+  readonly processes: number;
+  /** 4 KiB pages of executable mappings of files. */
+  readonly executable: number;
+  /** 4 KiB pages of mappings of files that are neither executable nor writable. */
+  readonly readOnly: number;
+  /** 4 KiB pages of writable private mappings of files. */
+  readonly writable: number;
+  /** 4 KiB pages without a file. */
+  readonly anonymous: number;
+}
+
+export interface ResidentRun {
+  readonly file: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+}
+
+/** Runs the program to its end; output goes where this process's goes. @throws what `record` throws */
+export function residentAtExit(run: ResidentRun): ResidentPages {
+  const seen: ResidentPages[] = [];
+  const observer: Observer = {
+    observe(event) {
+      if (event.kind !== 'memory-ending') return;
+      const text = smapsOf(event.tid);
+      if (text !== undefined) seen.push(countPages(text));
+    },
+  };
+  record({
+    command: { program: run.file, argv: run.argv, cwd: run.cwd },
+    env: run.env,
+    openFiles: 0,
+    ignoredSignals: '0',
+    blockedSignals: '0',
+    descriptors: [],
+    stopAfterMs: undefined,
+    filter: false,
+    observers: [observer],
+  });
+  const sum = (of: (one: ResidentPages) => number): number => seen.reduce((total, one) => total + of(one), 0);
+  return {
+    processes: seen.length,
+    executable: sum((one) => one.executable),
+    readOnly: sum((one) => one.readOnly),
+    writable: sum((one) => one.writable),
+    anonymous: sum((one) => one.anonymous),
+  };
+}
+
+function smapsOf(tid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${tid}/smaps`, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Pages of one process by its smaps. */
+export function countPages(smaps: string): ResidentPages {
+  const pages = { processes: 1, executable: 0, readOnly: 0, writable: 0, anonymous: 0 };
+  let kind: 'executable' | 'readOnly' | 'writable' | 'anonymous' = 'anonymous';
+  for (const line of smaps.split('\n')) {
+    const head = /^[0-9a-f]+-[0-9a-f]+ (\S{4}) \S+ \S+ (\d+)/.exec(line);
+    if (head !== null) {
+      const [, protection = '', inode = '0'] = head;
+      if (inode === '0') kind = 'anonymous';
+      else if (protection[2] === 'x') kind = 'executable';
+      else kind = protection[1] === 'w' ? 'writable' : 'readOnly';
+      continue;
+    }
+    const rss = /^Rss:\s+(\d+) kB/.exec(line);
+    if (rss !== null) pages[kind] += Number(rss[1]) / 4;
+  }
+  return pages;
+}

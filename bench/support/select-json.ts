@@ -1,0 +1,34 @@
+/** What `winnow report --functions --json` says, as far as the tables use it. */
+import * as v from 'valibot';
+
+const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+const Module = v.object({
+  path: v.string(),
+  textPages: Count,
+  neededPages: Count,
+  executedPages: Count,
+  functions: Count,
+  usedFunctions: Count,
+});
+
+const Totals = v.object({
+  modules: Count,
+  textPages: Count,
+  neededPages: Count,
+  executedPages: Count,
+  functions: Count,
+  usedFunctions: Count,
+});
+
+const Report = v.object({ modules: v.array(Module), totals: Totals });
+
+export type FunctionsReport = v.InferOutput<typeof Report>;
+
+/** @throws Error where the report has another shape */
+export const readFunctionsReport = (text: string): FunctionsReport => v.parse(Report, JSON.parse(text));
+
+const Misses = v.object({ pages: Count, functions: Count });
+
+/** What `winnow record --from-misses --json` counted. @throws Error where the report has another shape */
+export const readMisses = (text: string): v.InferOutput<typeof Misses> => v.parse(Misses, JSON.parse(text));

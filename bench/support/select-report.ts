@@ -1,0 +1,159 @@
+/** The tables of `select`: data, and Markdown. */
+import type { Machine } from '../../src/bench/machine.ts';
+import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
+import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
+import { formatMs } from '../../src/term/format.ts';
+import type { ResidentPages } from '../resident.ts';
+import { markdownTable } from './markdown.ts';
+import type { FunctionsReport } from './select-json.ts';
+import { WORKLOADS } from './workloads.ts';
+
+export interface WorkloadResult {
+  readonly name: string;
+  readonly title: string;
+  readonly functions: FunctionsReport;
+  readonly recording: { readonly nativeMs: number; readonly firstMs: number; readonly warmMs: number };
+  readonly building: { readonly firstMs: number; readonly againMs: number; readonly peakMib: number };
+  readonly resident?: { readonly original: ResidentPages; readonly image: ResidentPages };
+  readonly time?: { readonly originalMs: Summary; readonly imageMs: Summary; readonly ratio: RatioSummary };
+  readonly misses?: { readonly pages: number; readonly functions: number };
+}
+
+export interface SelectReport {
+  readonly date: string;
+  readonly command: string;
+  readonly rounds: number;
+  readonly machine: Machine;
+  readonly programs: readonly WorkloadResult[];
+  readonly unmeasured: readonly string[];
+}
+
+const percent = (part: number): string => `${(part * 100).toFixed(2)} %`;
+const saved = (needed: number, before: number): string => percent(1 - needed / before);
+
+/** The report's tables in Markdown. */
+export function renderSelect(report: SelectReport): string {
+  const parts = [
+    `Measured ${report.date.slice(0, 10)} with \`${report.command}\`, ${report.rounds} rounds, modes in random order within each round.\n`,
+    `\`\`\`\n${renderMachine(report.machine)}\`\`\`\n`,
+    pagesTable(report.programs),
+    paperTable(report.programs),
+    residentTable(report.programs),
+    timeTable(report.programs),
+    costTable(report.programs),
+  ];
+  if (report.unmeasured.length > 0) {
+    parts.push(`Not measured:\n\n${report.unmeasured.map((text) => `- ${text}\n`).join('')}`);
+  }
+  return `${parts.filter((part) => part !== '').join('\n')}\n`;
+}
+
+function pagesTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs
+    .filter(({ resident }) => resident !== undefined)
+    .map(({ title, functions: { totals }, misses }) => [
+      title,
+      String(totals.modules),
+      String(totals.textPages),
+      String(totals.executedPages),
+      String(totals.neededPages),
+      saved(totals.neededPages, totals.textPages),
+      misses === undefined ? '' : String(misses.pages),
+    ]);
+  if (rows.length === 0) return '';
+  return `Text pages (4 KiB) of all modules: before, executed in the original layout, needed by the image; and the pages of cold code that the recorded run still asked for when all of it was forbidden.\n\n${markdownTable(
+    ['program', 'modules', 'before', 'executed', 'needed', 'saved', 'unexpected'],
+    rows,
+  )}`;
+}
+
+function paperTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.flatMap(({ name, title, functions }) => {
+    const paper = WORKLOADS.find((one) => one.name === name)?.paper;
+    if (paper === undefined) return [];
+    const ours = functions.modules.filter(({ path }) => paper.libraries.test(path));
+    const each = ours.map((one) => [
+      `${title}: ${one.path.replace(/.*\//, '')}`,
+      String(one.textPages),
+      String(one.neededPages),
+      saved(one.neededPages, one.textPages),
+      '',
+    ]);
+    const sum = (of: (one: (typeof ours)[number]) => number): number =>
+      ours.reduce((total, one) => total + of(one), 0);
+    const [before, needed] = [sum((one) => one.textPages), sum((one) => one.neededPages)];
+    return [
+      ...each,
+      [
+        `**${title}: PETSc and MPI**`,
+        String(before),
+        String(needed),
+        saved(needed, before),
+        percent(paper.saved),
+      ],
+    ];
+  });
+  if (rows.length === 0) return '';
+  return `Beside the paper (PETSc 3.x of 2010, debug build, its own rewriter), on libraries of the same kind.\n\n${markdownTable(
+    ['libraries', 'text pages', 'needed', 'saved', 'paper'],
+    rows,
+  )}`;
+}
+
+function residentTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.flatMap(({ title, resident }) => {
+    if (resident === undefined) return [];
+    const { original, image } = resident;
+    const net = image.executable + Math.max(0, image.readOnly - original.readOnly);
+    return [
+      [
+        title,
+        `${original.processes} / ${image.processes}`,
+        String(original.executable),
+        String(image.executable),
+        String(original.readOnly),
+        String(image.readOnly),
+        saved(net, original.executable),
+      ],
+    ];
+  });
+  if (rows.length === 0) return '';
+  return `Resident pages of files at exit, plain demand paging, summed over the process tree. Net: executable pages and what was added in read-only ones, against the original's executable pages.\n\n${markdownTable(
+    ['program', 'processes', 'executable', 'image', 'read-only', 'image', 'less, net'],
+    rows,
+  )}`;
+}
+
+function timeTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.flatMap(({ title, time }) =>
+    time === undefined
+      ? []
+      : [
+          [
+            title,
+            formatMs(time.originalMs.median),
+            formatMs(time.imageMs.median),
+            `${time.ratio.median.toFixed(3)}x (${formatInterval(time.ratio)})`,
+          ],
+        ],
+  );
+  if (rows.length === 0) return '';
+  return `Run time, warm, the launcher's included.\n\n${markdownTable(['program', 'original', 'image', 'ratio (95 %)'], rows)}`;
+}
+
+function costTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.map(({ title, recording, building }) => [
+    title,
+    formatMs(recording.nativeMs),
+    formatMs(recording.firstMs),
+    formatMs(recording.warmMs),
+    `${(recording.warmMs / recording.nativeMs).toFixed(1)}x`,
+    formatMs(building.firstMs),
+    formatMs(building.againMs),
+    `${Math.round(building.peakMib)} MiB`,
+  ]);
+  return `What it costs: the first \`record --functions\` with all analysis, the program's own time in the last one, and building with and without the analysis cached.\n\n${markdownTable(
+    ['program', 'native', 'first recording', 'recorded', 'ratio', 'first build', 'again', 'peak'],
+    rows,
+  )}`;
+}
