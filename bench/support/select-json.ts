@@ -7,16 +7,17 @@ const Module = v.object({
   path: v.string(),
   textPages: Count,
   neededPages: Count,
-  executedPages: Count,
-  functions: Count,
-  usedFunctions: Count,
+  addedPages: Count,
 });
 
 const Totals = v.object({
   modules: Count,
+  rewrittenModules: Count,
   textPages: Count,
+  /** Pages that used code lies on as the module is. */
+  usedPages: Count,
   neededPages: Count,
-  executedPages: Count,
+  addedPages: Count,
   functions: Count,
   usedFunctions: Count,
 });

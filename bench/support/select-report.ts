@@ -55,7 +55,7 @@ function pagesTable(programs: readonly WorkloadResult[]): string {
       title,
       String(totals.modules),
       String(totals.textPages),
-      String(totals.executedPages),
+      String(totals.usedPages),
       String(totals.neededPages),
       saved(totals.neededPages, totals.textPages),
       misses === undefined ? '' : String(misses.pages),
