@@ -40,7 +40,7 @@ export function describe(parts: ImageParts): ImageManifest {
   };
 }
 
-function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
+export function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
   return {
     cold,
     modules: modules.map(({ path, size, mtimeNs, inode, file, fileSize, figures, stayed, ...more }) => ({

@@ -100,3 +100,17 @@ export const installFailure = (error: unknown, path: string): unknown =>
         cause: error,
       }),
   );
+
+export const rootNotCopied = (how: string, path: string, cause?: unknown): WinnowError =>
+  new WinnowError({
+    code: 'E_ROOT_COPY',
+    kind: 'environment',
+    what: `the root file system cannot be copied: ${how}`,
+    where: path,
+    next: 'make room, and copy as root: owners and devices need it',
+    cause,
+  });
+
+/** The error for a failed system call while a root is copied; other errors come back as they are. */
+export const rootCopyFailure = (error: unknown, path: string): unknown =>
+  explainErrno(error, (errno) => rootNotCopied(errno, path, error));

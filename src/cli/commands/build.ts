@@ -20,6 +20,8 @@ interface Options extends JsonOption, StoreOption {
   readonly gap?: string;
   readonly only?: string;
   readonly cold?: string;
+  readonly rootfs?: string;
+  readonly out?: string;
 }
 
 /** The version of the JSON form (docs/formats-image.md). */
@@ -36,6 +38,8 @@ export function registerBuild(program: Command): void {
     .option('--root <dir>', 'build for the copied root file system in this folder')
     .option('--only <techniques>', 'prefetch, select or both (default: all that the profile has figures for)')
     .option('--cold <how>', 'code that no run used: file (default: paged when touched) or deny (cannot run)')
+    .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
+    .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
   addStoreOption(addJsonOption(command));
   addExample(command, 'winnow build -- python3 app.py', 'winnow build --name git-status');
@@ -56,6 +60,11 @@ async function build(operands: string[], options: Options): Promise<void> {
     options.name === undefined
       ? selectProfile(store, { before, command })
       : selectProfile(store, { before: [options.name, ...before], command: undefined });
+  if (options.rootfs !== undefined || options.out !== undefined) {
+    const { buildRootCopy } = await import('../root-copy.ts');
+    const cold = coldOf(options, new Set(['select']));
+    return await buildRootCopy(profile, { ...options, cold, cache: analysesDir(store) });
+  }
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
   const buildOptions = {
