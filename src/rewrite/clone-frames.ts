@@ -1,5 +1,5 @@
 /** What the FDEs of clones say: which rows, which LSDA, for which part of which copy. No addresses yet. */
-import type { Rva } from '../base/brands.ts';
+import { type Rva, rva } from '../base/brands.ts';
 import { decodeCfi, sliceCfi } from '../elf/cfi.ts';
 import { DW_EH_PE_indirect, DW_EH_PE_omit } from '../elf/dwarf.ts';
 import { phasesIn } from '../elf/dwarf-expression.ts';
@@ -47,7 +47,9 @@ export function cloneFrames(image: ElfImage, frame: EhFrame, clones: readonly Cl
       const fde = live[i];
       if (fde === undefined || fde.start >= end) break;
       const made = frameOf(frame, fde, index, clone);
-      if (typeof made === 'string') return { kind: 'kept', reason: made, at: fde.start };
+      if (typeof made === 'string') {
+        return { kind: 'kept', reason: made, at: rva(Math.max(fde.start, start)) };
+      }
       if (hasLandingPadStart(image, fde)) {
         kept.push({ kind: 'kept', reason: 'an LSDA leads to the original landing pads', at: fde.start });
       }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -225,6 +225,34 @@ describe('planUnwind', () => {
       }),
       { numRuns: 60 },
     );
+  });
+
+  it('counts LSDAs that lead to the original landing pads', () => {
+    const assembly = join(folder, 'pads.s');
+    const source = join(folder, 'source.cc');
+    writeFileSync(source, SOURCE);
+    execFileSync('g++', ['-O2', '-fPIC', '-S', '-o', assembly, source], { stdio: 'pipe' });
+    const text = readFileSync(assembly, 'utf8');
+    // The landing pads begin where the function does, which is now said instead of left out.
+    const changed = text.replaceAll(
+      /^\.LLSDA(\d+):\n\t\.byte\t0xff$/gm,
+      '.LLSDA$1:\n\t.byte\t0x1b\n\t.long\t.LFB$1-.',
+    );
+    expect(changed).not.toBe(text);
+    writeFileSync(assembly, changed);
+    const path = join(folder, 'pads.so');
+    execFileSync('g++', ['-shared', '-o', path, assembly], { stdio: 'pipe' });
+    const image = readElfFile(path);
+    const frame = readEhFrame(image);
+    const clones = clonesOf(image, unitsOf(image, frame.fdes));
+    const withPads = frame.fdes.filter(
+      ({ lsda }) => lsda !== undefined && image.bytes[image.offsetOf(lsda) ?? 0] === 0x1b,
+    );
+    expect(withPads.length).toBeGreaterThan(0);
+    expect(planned(image, clones).kept.map(({ at }) => at)).toEqual(
+      withPads.map(({ start }) => start).toSorted((a, b) => a - b),
+    );
+    judge(image, clones, 1);
   });
 
   it('refuses to write for other clones than were planned', () => {
