@@ -143,7 +143,9 @@ async function timeOf(
 function missesOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['misses']> {
   talk(`${place.workload.title}: unexpected loads`);
   winnow(place, ['build', '--only', 'select', '--cold', 'deny']);
-  return readMisses(winnow(place, ['record', '--from-misses', '--json']).stdout);
+  const misses = join(place.folder, 'misses.json');
+  winnow(place, ['record', '--from-misses', '--json', misses]);
+  return readMisses(readFileSync(misses, 'utf8'));
 }
 
 function plainRun(place: Place): { readonly wallMs: number } {

@@ -1,13 +1,18 @@
 /** `winnow record --from-misses -- CMD`: runs an image that denies unused code, and learns what it came to. */
-import { statSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
+import { PAGE_SIZE } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import type { Image } from '../image/images.ts';
 import type { Ended, Profile } from '../profile/model.ts';
+import { exportFailure } from '../profile/store-errors.ts';
 import type { DeniedModule, NamedMiss } from '../select/misses.ts';
 import { printable } from '../term/text.ts';
-import type { StoreOption } from './options.ts';
+import { type StoreOption, toJson } from './options.ts';
+
+/** The version of the JSON form (docs/formats.md). */
+const JSON_VERSION = 1;
 
 export interface MissesRecorded {
   readonly ended: Ended | undefined;
@@ -21,7 +26,7 @@ export interface MissesRecorded {
  */
 export async function recordMisses(
   words: readonly string[],
-  options: StoreOption & { readonly name?: string },
+  options: StoreOption & { readonly name?: string; readonly json?: string },
 ): Promise<MissesRecorded> {
   const { openStore } = await import('../profile/store.ts');
   const { record } = await import('../record/recorder.ts');
@@ -44,15 +49,27 @@ export async function recordMisses(
     filter: false,
     observers: [misses],
   });
-  const { analyse } = openTools(analysesDir(store));
+  const { analyse } = openTools(analysesDir());
   const named = nameMisses(misses.found, (module) => {
     const analysis = analyse(module);
     return 'kind' in analysis ? undefined : analysis;
   });
+  if (options.json !== undefined) writeJsonFile(options.json, named);
   if (named.length === 0) return { ended, summary: 'winnow: nothing was missed\n' };
   const frame = { startedAt, durationMs: run.durationMs, ended: run.ended, kernel: release() };
   const added = store.addRun(profile.name, runOfMisses(named, { ...frame, command }));
   return { ended, summary: describe(named, added) };
+}
+
+/** To a file: stdout is the program's own. */
+function writeJsonFile(path: string, misses: readonly NamedMiss[]): void {
+  const pages = new Set(misses.map(({ module, at }) => `${module}\0${Math.floor(at / PAGE_SIZE)}`)).size;
+  const functions = new Set(misses.map(({ module, at, unit }) => `${module}\0${unit ?? at}`)).size;
+  try {
+    writeFileSync(path, toJson('misses', JSON_VERSION, { pages, functions, misses }));
+  } catch (error) {
+    throw exportFailure(error, path);
+  }
 }
 
 function deniedModules(image: Image): DeniedModule[] {

@@ -63,7 +63,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   if (options.rootfs !== undefined || options.out !== undefined) {
     const { buildRootCopy } = await import('../root-copy.ts');
     const cold = coldOf(options, new Set(['select']));
-    return await buildRootCopy(profile, { ...options, cold, cache: analysesDir(store) });
+    return await buildRootCopy(profile, { ...options, cold, cache: analysesDir() });
   }
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
@@ -74,7 +74,7 @@ async function build(operands: string[], options: Options): Promise<void> {
     ...(gapPages === undefined ? {} : { gapPages }),
   };
   const image = techniques.has('select')
-    ? await buildSelected(profile, buildOptions, { cold, cache: analysesDir(store) })
+    ? await buildSelected(profile, buildOptions, { cold, cache: analysesDir() })
     : buildImage(profile, buildOptions);
   const explanation = explainPlan(image.prefetch);
   const { select } = image.manifest;

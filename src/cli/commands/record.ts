@@ -14,6 +14,7 @@ interface RecordOptions extends StoreOption {
   readonly quick?: boolean;
   readonly quiet?: boolean;
   readonly fromMisses?: boolean;
+  readonly json?: string;
 }
 
 /** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
@@ -30,6 +31,7 @@ export function registerRecord(program: Command): void {
     .option('--quick', 'look at page tables only: costs little, but see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
     .option('--from-misses', 'run an image built with --cold deny, and add the functions that it lacked')
+    .option('--json <file>', 'with --from-misses: write what was missed to a file (docs/formats.md)')
     .option('-q, --quiet', 'say nothing but errors')
     .passThroughOptions()
     .action(run);

@@ -1,7 +1,6 @@
 /** `winnow report`: what a command used, file by file. */
 import type { Command } from 'commander';
 import type { Profile } from '../../profile/model.ts';
-import type { Store } from '../../profile/store.ts';
 import {
   addExample,
   addJsonOption,
@@ -41,7 +40,7 @@ export function registerReport(program: Command): void {
     const { fileState } = await import('../../report/usage-state.ts');
     const store = openStore(options);
     const profile = selectProfile(store, splitAtDashes(operands));
-    if (options.functions === true) return await reportFunctions(store, profile, options.json === true);
+    if (options.functions === true) return await reportFunctions(profile, options.json === true);
     const usage = usageOf(profile, fileState);
     if (options.json === true) {
       const { USAGE_JSON_VERSION, usageJson } = await import('../../report/usage-json.ts');
@@ -54,7 +53,7 @@ export function registerReport(program: Command): void {
   });
 }
 
-async function reportFunctions(store: Store, profile: Profile, asJson: boolean): Promise<void> {
+async function reportFunctions(profile: Profile, asJson: boolean): Promise<void> {
   const { buildSelect } = await import('../../select/build.ts');
   const { contextOf } = await import('../../select/plan.ts');
   const { modulesUsed } = await import('../../select/uses.ts');
@@ -64,7 +63,7 @@ async function reportFunctions(store: Store, profile: Profile, asJson: boolean):
   const progress = startProgress('looking at modules');
   try {
     const select = await buildSelect(modulesUsed(profile), contextOf(profile, { cold: 'file' }), {
-      cache: analysesDir(store),
+      cache: analysesDir(),
       onProgress: (done, all) => progress.update(`${done} of ${all}`),
     });
     progress.stop();
