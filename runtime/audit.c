@@ -13,12 +13,11 @@
  * an older one it withdraws). Before the program begins, the variable is taken out of the environment. audit-exec.c
  * puts it into that of children.
  *
- * A name with a slash is asked for once (LA_SER_ORIG), and the answer becomes the module's name; so the name
- * is put back as soon as the module is there. A searched name is asked for path by path, and keeps its own.
+ * A searched name is asked for path by path, and keeps its own. A name with a slash is asked for once
+ * (LA_SER_ORIG), and the answer becomes the module's name: audit-names.c puts it back.
  *
  * Limits: the program and the loader themselves stay the originals; /proc/PID/maps has the image's paths,
- * /proc/PID/environ ends with zero bytes. Modules that ask for $ORIGIN are left alone where they are opened
- * by a path: the loader would take the image's folder for theirs.
+ * /proc/PID/environ ends with zero bytes.
  */
 #include "audit.h"
 
@@ -29,28 +28,20 @@
 #define LM_ID_BASE 0
 #define EXPORTED __attribute__((visibility("default")))
 
-#define PATH_SIZE 4096
 #define STACK_WORDS (1u << 17) /* of what ld.so may have put there before it asks */
 #define AUXV_TYPES 1024
 #define AUXV_PAIRS 64
 #define VARIABLE "LD_AUDIT="
 
 static struct modules_table table;
-static char folder[PATH_SIZE]; /* with a slash at its end */
+static char folder[AUDIT_PATH_SIZE]; /* with a slash at its end */
 static unsigned long folder_length;
-/* What was answered to a name with a slash, and that name. */
-static char answer[PATH_SIZE];
-static char asked[PATH_SIZE];
+static char answer[AUDIT_PATH_SIZE];
 
 static unsigned long length_of(const char *text) {
   unsigned long length = 0;
   while (text[length]) length++;
   return length;
-}
-
-static int same(const char *a, const char *b) {
-  while (*a && *a == *b) a++, b++;
-  return *a == *b;
 }
 
 static int contains(const char *text, char wanted) {
@@ -117,7 +108,7 @@ static int take_variable(char **envp) {
 static const char *beside(const char *name, unsigned long least) {
   unsigned long length = folder_length + length_of(name);
   unsigned long more = length < least ? least - length : 0;
-  if (contains(name, '/') || length + more >= PATH_SIZE) return NULL;
+  if (contains(name, '/') || length + more >= AUDIT_PATH_SIZE) return NULL;
   copy(answer, folder);
   for (unsigned long i = 0; i < more; i++) answer[folder_length + i] = '/';
   copy(answer + folder_length + more, name);
@@ -161,27 +152,24 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   (void)cookie;
   struct sys_stat stat;
   int by_path = flag == LA_SER_ORIG;
-  asked[0] = 0;
+  audit_names_expect(name, NULL);
   /* A bare name: its paths follow. */
   if (by_path && !contains(name, '/')) return (char *)name;
   if (sys_stat(name, &stat) < 0) return (char *)name;
   const struct modules_entry *entry = modules_find(&table, &stat);
   if (entry == NULL || (entry->flags & MODULE_ROLE) != MODULE_LIBRARY) return (char *)name;
-  unsigned long length = length_of(name);
-  if (by_path && (entry->flags & MODULE_USES_ORIGIN || length >= PATH_SIZE)) return (char *)name;
-  const char *path = beside(modules_text(&table, entry->replacement), length);
+  if (by_path && entry->flags & MODULE_USES_ORIGIN && !audit_names_know_origin()) return (char *)name;
+  const char *path = beside(modules_text(&table, entry->replacement), by_path ? audit_names_room(name) : 0);
   if (path == NULL || !is_good_copy(path, entry)) return (char *)name;
   /* A name with a slash is expanded after us. */
   if (by_path && contains(path, '$')) return (char *)name;
-  if (by_path) copy(asked, name);
+  if (by_path) audit_names_expect(name, path);
   return (char *)path;
 }
 
 EXPORTED unsigned la_objopen(struct link_map *map, long namespace, unsigned long *cookie) {
   (void)cookie;
-  /* The name is the loader's own copy of our answer, which is not shorter than what was asked for. */
-  if (asked[0] && same(map->name, answer)) copy(map->name, asked);
-  asked[0] = 0;
+  audit_names_meet(map);
   if (namespace == LM_ID_BASE) audit_exec_meet(map);
   /* No interest in bindings. */
   return 0;

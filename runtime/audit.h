@@ -2,6 +2,8 @@
 #ifndef WINNOW_AUDIT_H
 #define WINNOW_AUDIT_H
 
+#define AUDIT_PATH_SIZE 4096
+
 /* struct link_map of link.h: the part that does not change. */
 struct link_map {
   unsigned long base;
@@ -15,5 +17,17 @@ int audit_exec_keep(const char *variable);
 
 /* Looks at a module that was loaded: in libc, execve gives children the variable from now on. */
 void audit_exec_meet(const struct link_map *map);
+
+/* The length that an answer to `name` needs, so that what the loader should have noted fits in its place. */
+unsigned long audit_names_room(const char *name);
+
+/* Whether the loader's note of a module's folder can be put right, too. */
+int audit_names_know_origin(void);
+
+/* The loader will open `answer` in place of `name`. NULL: nothing is expected any more. */
+void audit_names_expect(const char *name, const char *answer);
+
+/* Looks at a module that was loaded: one that was answered gets its name and folder back. */
+void audit_names_meet(struct link_map *map);
 
 #endif

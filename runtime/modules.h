@@ -32,7 +32,7 @@
 #define MODULE_PROGRAM 1u     /* is executed */
 #define MODULE_INTERPRETER 2u /* is the dynamic loader */
 #define MODULE_ROLE 3u        /* the bits of the role */
-/* Asks for files by its own folder ($ORIGIN), which is the replacement's where the loader opens it by that path. */
+/* Asks for files by its own folder ($ORIGIN), which the loader may take for the replacement's (audit-names.c). */
 #define MODULE_USES_ORIGIN 4u
 
 struct modules_header {

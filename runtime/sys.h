@@ -294,6 +294,8 @@ static inline long sys_wait4(int process, int *status, int options) {
   return sys_call4(61, process, (long)status, options, 0);
 }
 
+static inline long sys_getcwd(char *buffer, unsigned long size) { return sys_call3(79, (long)buffer, (long)size, 0); }
+
 static inline long sys_chdir(const char *path) { return sys_call3(80, (long)path, 0, 0); }
 
 static inline long sys_readlink(const char *path, char *buffer, unsigned long size) {

@@ -18,7 +18,10 @@ const PROGRAMS = {
 };
 
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
-const LIBRARIES = { 'wake.so': ['wake.c'], 'audit.so': ['audit.c', 'audit-exec.c', 'target.c'] };
+const LIBRARIES = {
+  'wake.so': ['wake.c'],
+  'audit.so': ['audit.c', 'audit-exec.c', 'audit-names.c', 'target.c'],
+};
 
 const LIBRARY_FLAGS = [
   '-std=c11',

@@ -16,10 +16,7 @@ export interface ShownModule {
   readonly replacement: string;
   readonly replacementSize: number;
   readonly role: (typeof MODULE_ROLES)[number];
-  /**
-   * It asks for other files by its own folder (`mentionsOrigin`). The audit object leaves such a one as it is
-   * where it is opened by its path: the loader would take the image's folder for the module's own.
-   */
+  /** It asks for other files by its own folder (`mentionsOrigin`): the audit object takes more care of it. */
   readonly usesOrigin: boolean;
 }
 

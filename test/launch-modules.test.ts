@@ -1,0 +1,313 @@
+/** Programs find the image's modules in place of the originals, by either way, and see nothing else of it. */
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { isRoot } from './launch-scene.ts';
+import {
+  AS_NOBODY,
+  BOTH,
+  compile,
+  LIBRARY_ONLY,
+  ModulesScene,
+  NEITHER,
+  type StartOptions,
+} from './modules-scene.ts';
+
+const scene = new ModulesScene();
+const { program, plugin, library, soname, linkName } = scene;
+afterAll(() => scene.drop());
+
+/** Locally a right that is missing skips a test; with CI set it fails it. */
+const asRoot = process.env.CI !== undefined || isRoot;
+const canEnterUserNamespace =
+  process.env.CI !== undefined ||
+  spawnSync(
+    AS_NOBODY[0] ?? 'unshare',
+    [...AS_NOBODY.slice(1), '/usr/bin/unshare', '-Um', 'true'].slice(isRoot ? 0 : 1),
+  ).status === 0;
+
+interface Way {
+  readonly what: string;
+  readonly can: boolean;
+  readonly options: StartOptions;
+  /** Whether the program itself is shown too. */
+  readonly program: boolean;
+}
+
+const WAYS: readonly Way[] = [
+  { what: 'mounts (needs root)', can: asRoot, options: { show: 'mounts' }, program: true },
+  {
+    what: 'mounts in a user namespace (needs that)',
+    can: canEnterUserNamespace,
+    options: { show: 'user-mounts', as: AS_NOBODY },
+    program: true,
+  },
+  { what: 'audit', can: true, options: { show: 'audit' }, program: false },
+  {
+    what: 'audit as another user (needs root)',
+    can: asRoot,
+    options: { show: 'audit', as: AS_NOBODY },
+    program: false,
+  },
+];
+
+describe.each(WAYS.filter(({ can }) => can))('shown by $what', ({ options, ...way }) => {
+  const start = (...words: readonly string[]) => {
+    const { stdout, stderr, status } = scene.start(words, options);
+    expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+    return stdout;
+  };
+  /** The same without the launcher. */
+  const plainly = (...words: readonly string[]) =>
+    spawnSync(program, words, { encoding: 'utf8', env: {} }).stdout;
+  const first = (text: string) => text.replaceAll('second', 'first');
+
+  it('are the program where that can be, and a library found by RPATH through two links, under their names', () => {
+    expect(scene.editions(options)).toBe(way.program ? BOTH : LIBRARY_ONLY);
+    expect(first(start())).toBe(plainly());
+    expect(start()).toContain(`library second ${soname}\n`);
+  });
+
+  it('is a plugin opened by its path, however that is written', () => {
+    const spelled = [plugin, join(dirname(plugin), '..', 'plugins', 'plugin.so'), linkName, library];
+    const seen = start('open', ...spelled);
+    expect(seen.match(/second/g)).toHaveLength(4);
+    expect(first(seen)).toBe(plainly('open', ...spelled));
+  });
+
+  it('is a plugin opened by a relative path', () => {
+    const cwd = dirname(plugin);
+    const seen = scene.start(['open', './plugin.so'], { ...options, cwd }).stdout;
+    expect(seen).toBe(`./plugin.so origin ${cwd}/.: second plugin ./plugin.so\n`);
+  });
+
+  it('is a library found by LD_LIBRARY_PATH', () => {
+    const env = { LD_LIBRARY_PATH: dirname(plugin) };
+    const seen = scene.start(['open', 'plugin.so', 'none.so'], { ...options, env }).stdout;
+    expect(seen).toContain(`${plugin} origin ${dirname(plugin)}: second plugin ${plugin}\n`);
+    expect(seen).toContain('none.so: cannot open shared object file: No such file or directory');
+  });
+
+  it.each([
+    ...['execve', 'execv', 'execvp', 'execvpe', 'execl', 'execle', 'execlp', 'no-environment'],
+    ...['posix_spawn', 'posix_spawnp', 'vfork', 'system', 'popen'],
+  ])('is there for children by %s', (how) => {
+    expect(start('exec', how, program)).toContain(`library second ${soname}\n`);
+  });
+
+  it('is there for children of scripts and shells', () => {
+    const script = join(scene.folder, 'script');
+    const env = join(scene.folder, 'env-script');
+    writeFileSync(script, `#! /bin/sh -e\n${program}\n`, { mode: 0o755 });
+    writeFileSync(env, `#!/usr/bin/env sh\n'${script}' && env -i '${program}'\n`, { mode: 0o755 });
+    expect(start('exec', 'execv', env).match(/library second/g)).toHaveLength(2);
+  });
+
+  it('leaves the environment as it was, of the program and of children', () => {
+    const env = { A: '1', B: '', ODD: 'x=y', LAST: 'z' };
+    const words = Object.entries(env).map(([name, value]) => `${name}=${value}\n`);
+    const seen = (...args: readonly string[]) => scene.start(args, { ...options, env }).stdout;
+    expect(seen('env')).toBe(words.join(''));
+    expect(seen('exec', 'execv', program, 'env')).toBe(words.join(''));
+    // The audit object cannot shorten what the kernel keeps.
+    expect(seen('environ').replace(/\n+$/, '\n')).toBe(words.join(''));
+    expect(scene.start(['env'], options).stdout).toBe('');
+  });
+
+  it('leaves the names of the program as they were', () => {
+    const seen = (file: string, more: StartOptions) =>
+      scene.start(['names'], { ...more, launch: file, argv0: 'any name', cwd: '/usr/lib' }).stdout;
+    // With somebody in front argv[0] is theirs to say.
+    if (options.as?.length) return expect(start('names')).toContain(`exe ${program}\n`);
+    expect(seen(scene.launch, options)).toBe(seen(program, {}));
+  });
+
+  it('ends as the program ends', () => {
+    expect(scene.start(['exit', '37'], options).status).toBe(37);
+    expect(scene.start(['kill', '15'], options).signal).toBe('SIGTERM');
+  });
+});
+
+describe('chosen by the launcher itself', () => {
+  it.runIf(asRoot)('are mounts for root (needs root)', () => {
+    expect(scene.editions()).toBe(BOTH);
+    expect(scene.editions({ show: 'auto' })).toBe(BOTH);
+  });
+
+  it('is the audit object for others', () => {
+    expect(scene.editions({ as: AS_NOBODY })).toBe(LIBRARY_ONLY);
+  });
+
+  it.runIf(asRoot)('is the audit object for root without the right to mount (needs root)', () => {
+    const as = ['/usr/bin/setpriv', '--bounding-set', '-sys_admin', '--'];
+    expect(scene.editions({ as })).toBe(LIBRARY_ONLY);
+    expect(scene.editions({ as, show: 'mounts' })).toBe(NEITHER);
+  });
+
+  it.each(['refused', 'killed'])('is the audit object where a filter says that mounting is %s', (what) => {
+    expect(scene.editions({ as: [program, 'try-to-die', what] })).toBe(LIBRARY_ONLY);
+  });
+
+  it.runIf(asRoot)('are the originals where a filter refuses and mounts are asked for (needs root)', () => {
+    expect(scene.editions({ as: [program, 'try-to-die', 'refused'], show: 'mounts' })).toBe(NEITHER);
+  });
+
+  it.each([
+    ['plain', NEITHER],
+    ['audit', LIBRARY_ONLY],
+  ] as const)('is what the image says: %s', (show, expected) => {
+    scene.writeTable(scene.modules(), show);
+    expect(scene.editions()).toBe(expected);
+    scene.reset();
+  });
+
+  it('is what the caller says, and nothing that is unknown', () => {
+    scene.writeTable(scene.modules(), 'plain');
+    expect(scene.editions({ show: 'audit' })).toBe(LIBRARY_ONLY);
+    expect(scene.editions({ env: { WINNOW_SHOW: 'audits' } })).toBe(NEITHER);
+    expect(scene.start(['env'], { env: { WINNOW_SHOW: 'audits', A: '1' } }).stdout).toBe('A=1\n');
+    scene.reset();
+  });
+
+  it.runIf(asRoot)('are the originals in a confined domain of SELinux (needs root)', () => {
+    const script =
+      'mount -t tmpfs none /sys/fs && mkdir /sys/fs/selinux && echo 1 > /sys/fs/selinux/enforce && exec "$@"';
+    const as = ['/usr/bin/unshare', '-m', '/bin/sh', '-c', script, 'sh'];
+    expect(scene.editions({ as })).toBe(NEITHER);
+    expect(scene.editions({ as: as.map((word) => word.replace('echo 1', 'echo 0')) })).toBe(BOTH);
+  });
+});
+
+describe('programs that take no audit object', () => {
+  const image = join(scene.folder, 'images', '.other@0123456789ab');
+  const launch = join(image, 'launch');
+  const start = (path: string, words: readonly string[], options: StartOptions = {}) => {
+    rmSync(image, { recursive: true, force: true });
+    scene.fill(image, undefined, path);
+    return scene.start(words, { show: 'audit', launch, ...options });
+  };
+
+  it('are static ones, also as children', () => {
+    const path = compile(
+      join(scene.folder, 'static'),
+      'shown.c',
+      '-static',
+      '-DSTATIC',
+      '-DROLE="static"',
+      '-w',
+    );
+    expect(start(path, ['env'])).toMatchObject({ stdout: '', stderr: '', status: 0 });
+    expect(scene.start(['exec', 'execv', path, 'env'], { show: 'audit' }).stdout).toBe('');
+    // A static program makes the call itself, so its children have the originals.
+    expect(start(path, ['exec', 'execv', program]).stdout).toContain('library first');
+  });
+
+  it('are set-uid ones', () => {
+    const path = join(scene.folder, 'set-uid');
+    copyFileSync(program, path);
+    spawnSync('chmod', ['4755', path]);
+    expect(start(path, [], { as: AS_NOBODY }).stdout).toContain('library first');
+    expect(start(path, ['env'], { as: AS_NOBODY }).stdout).toBe('');
+    expect(scene.start(['exec', 'execv', path], { show: 'audit', as: AS_NOBODY }).stdout).toContain(
+      'library first',
+    );
+  });
+
+  it('are children with an audit object of their own, or that cannot find ours', () => {
+    const own = { LD_AUDIT: '/nowhere/audit.so' };
+    const child = scene.start(['exec', 'execv', '/usr/bin/env', `LD_AUDIT=${own.LD_AUDIT}`, program], {
+      show: 'audit',
+    });
+    expect(child.stdout).toContain('library first');
+    const script = `rm '${join(image, 'audit.so')}'; '${program}'`;
+    const gone = start('/bin/sh', ['-c', script]);
+    expect([gone.stdout, gone.stderr]).toEqual([expect.stringContaining('library first'), '']);
+  });
+
+  it('are those whose caller has an audit object already', () => {
+    const object = compile(
+      join(scene.folder, 'callers.so'),
+      'shown-library.c',
+      ...['-shared', '-fPIC', '-DROLE=""', '-Dshown_library=la_unused', '-include', 'link.h'],
+      ...['-Wl,--defsym=la_version=la_unused'],
+    );
+    const env = { LD_AUDIT: object };
+    const seen = scene.start(['env'], { show: 'audit', env });
+    expect(seen.stdout).toBe(`LD_AUDIT=${object}\n`);
+    expect(scene.start([], { show: 'audit', env }).stdout).toContain('library first');
+  });
+
+  it('are those that would have too long an environment with it', () => {
+    const env = (size: number) => {
+      const rest = size % 100_000;
+      const words = Array.from({ length: Math.floor(size / 100_000) }, (_, index) => [
+        `A${index}`,
+        'x'.repeat(100_000),
+      ]);
+      return Object.fromEntries([...words, ['B', 'x'.repeat(rest)]]);
+    };
+    const runs = (file: string, size: number) =>
+      spawnSync(file, ['exit', '23'], { env: env(size), argv0: 'x' }).status === 23;
+    // Not with WINNOW_SHOW: taken out it would leave room.
+    scene.writeTable(scene.modules(), 'audit');
+    let [good, bad] = [0, 8_000_000];
+    while (bad - good > 1) {
+      const middle = (good + bad) >> 1;
+      if (runs(scene.launch, middle)) good = middle;
+      else bad = middle;
+    }
+    // The launcher's own path is longer than the program's: it is the one that has no room.
+    expect(runs(program, good)).toBe(true);
+    expect(good).toBeGreaterThan(100_000);
+    scene.reset();
+  });
+});
+
+describe('a module that asks for its own folder', () => {
+  // A plugin that needs a library beside it, which it finds by $ORIGIN.
+  const folder = join(scene.folder, 'origin');
+  const path = join(folder, 'asking.so');
+  const image = join(scene.folder, 'images', '.origin@0123456789ab');
+  const compiled = (to: string, edition: string) => {
+    const shared = ['-shared', '-fPIC', '-w'];
+    const beside = join(dirname(to), 'libbeside.so');
+    compile(beside, 'shown-library.c', ...shared, `-DROLE="${edition} beside"`, '-Wl,-soname,libbeside.so');
+    compile(to, 'shown-library.c', ...shared, `-DROLE="${edition} asking"`, beside, '-Wl,-rpath,$ORIGIN/.');
+  };
+  mkdirSync(folder);
+  compiled(path, 'first');
+  compiled(join(scene.folder, 'second', 'asking.so'), 'second');
+  rmSync(join(scene.folder, 'second', 'libbeside.so'));
+  scene.fill(image, []);
+  copyFileSync(join(scene.folder, 'second', 'asking.so'), join(image, 'asking'));
+  const row = scene.module(path, 'asking');
+  const replacementSize = statSync(join(image, 'asking')).size;
+  scene.writeTable([{ ...row, replacementSize, usesOrigin: true }], 'auto', image);
+
+  it.each([
+    ['audit', true],
+    ['mounts', asRoot],
+  ] as const)('finds what stands beside the original, shown by %s', (show, can) => {
+    if (!can) return;
+    const start = (words: readonly string[], cwd = '/') =>
+      scene.start(words, { show, launch: join(image, 'launch'), cwd }).stdout;
+    expect(start(['open', path])).toBe(`${path} origin ${folder}: second asking ${path}\n`);
+    expect(start(['open', './asking.so'], folder)).toContain(`origin ${folder}/.: second asking ./asking.so`);
+    expect(start(['open', 'asking.so', `${folder}/../origin/asking.so`], folder)).toContain(
+      `origin ${folder}/../origin: second asking`,
+    );
+  });
+});
+
+it('is all the same where the folder of plugins is deep and its name long', () => {
+  // The answer to a name with a slash is made as long as the name, which is then put in its place.
+  const deep = join(scene.folder, ...Array.from({ length: 12 }, (_, index) => `a-rather-long-name-${index}`));
+  mkdirSync(deep, { recursive: true });
+  const path = join(deep, 'plugin.so');
+  copyFileSync(plugin, path);
+  scene.writeTable([scene.module(path, 'plugin')]);
+  const seen = scene.start(['open', path], { show: 'audit' }).stdout;
+  expect(seen).toContain(`second plugin ${path}\n`);
+  scene.reset();
+});
