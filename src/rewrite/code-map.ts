@@ -1,0 +1,116 @@
+/**
+ * The executable bytes of a module by address, and which of them instructions begin at.
+ *
+ * One bit for each byte: the 33 MB of the largest library's text take 4 MB.
+ */
+import { type Rva, rva } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import * as spec from '../elf/spec.ts';
+
+/** Addresses are kept as 32-bit numbers in tables; the linker's limits for code are lower still. */
+export const HIGHEST_ADDRESS = 0xffff_ffff;
+
+/** The part of an executable PT_LOAD segment that the file holds. */
+export interface CodeSegment {
+  readonly start: Rva;
+  /** Exclusive. */
+  readonly end: Rva;
+  readonly bytes: Uint8Array;
+  /** The program may change its code. */
+  readonly writable: boolean;
+  /** A bit for each byte: an instruction begins here. */
+  readonly starts: Uint8Array;
+  /** A bit for each byte: it belongs to an instruction that descent from a known entry has reached. */
+  readonly reached: Uint8Array;
+}
+
+export class CodeMap {
+  /** Ascending. */
+  readonly segments: readonly CodeSegment[];
+  #last: CodeSegment | undefined;
+
+  constructor(image: ElfImage) {
+    this.segments = image.segments
+      .filter(
+        ({ type, flags, fileSize }) => type === spec.PT_LOAD && (flags & spec.PF_X) !== 0 && fileSize > 0,
+      )
+      .toSorted((a, b) => a.rva - b.rva)
+      .map((segment) => ({
+        start: segment.rva,
+        end: rva(segment.rva + segment.fileSize),
+        bytes: image.bytes.subarray(segment.offset, segment.offset + segment.fileSize),
+        writable: (segment.flags & spec.PF_W) !== 0,
+        starts: new Uint8Array(Math.ceil(segment.fileSize / 8)),
+        reached: new Uint8Array(Math.ceil(segment.fileSize / 8)),
+      }));
+    this.#last = this.segments[0];
+  }
+
+  /** Executable bytes of the file. */
+  get size(): number {
+    return this.segments.reduce((sum, { start, end }) => sum + (end - start), 0);
+  }
+
+  segmentOf(at: number): CodeSegment | undefined {
+    const last = this.#last;
+    if (last !== undefined && at >= last.start && at < last.end) return last;
+    const found = this.segments.find(({ start, end }) => at >= start && at < end);
+    if (found !== undefined) this.#last = found;
+    return found;
+  }
+
+  has(at: number): boolean {
+    return this.segmentOf(at) !== undefined;
+  }
+
+  /** The bytes of a range, as far as they lie in the segment of its start. */
+  bytes(start: number, end: number): Uint8Array {
+    const segment = this.segmentOf(start);
+    if (segment === undefined) return new Uint8Array();
+    return segment.bytes.subarray(start - segment.start, Math.min(end, segment.end) - segment.start);
+  }
+
+  /** One byte; -1 where there is none. */
+  byteAt(at: number): number {
+    const segment = this.segmentOf(at);
+    return segment?.bytes[at - segment.start] ?? -1;
+  }
+
+  markStart(at: number): void {
+    const segment = this.segmentOf(at);
+    if (segment !== undefined) setBit(segment.starts, at - segment.start);
+  }
+
+  isStart(at: number): boolean {
+    const segment = this.segmentOf(at);
+    return segment !== undefined && hasBit(segment.starts, at - segment.start);
+  }
+
+  /** Forgets the instructions of a range. */
+  clearStarts(start: number, end: number): void {
+    const segment = this.segmentOf(start);
+    if (segment === undefined) return;
+    const to = Math.min(end, segment.end);
+    for (let at = start; at < to; at++) clearBit(segment.starts, at - segment.start);
+  }
+
+  markReached(at: number, length: number): void {
+    const segment = this.segmentOf(at);
+    if (segment === undefined) return;
+    for (let i = 0; i < length; i++) setBit(segment.reached, at + i - segment.start);
+  }
+
+  isReached(at: number): boolean {
+    const segment = this.segmentOf(at);
+    return segment !== undefined && hasBit(segment.reached, at - segment.start);
+  }
+}
+
+const setBit = (bits: Uint8Array, index: number): void => {
+  bits[index >>> 3] = (bits[index >>> 3] ?? 0) | (1 << (index & 7));
+};
+const clearBit = (bits: Uint8Array, index: number): void => {
+  bits[index >>> 3] = (bits[index >>> 3] ?? 0) & ~(1 << (index & 7));
+};
+const hasBit = (bits: Uint8Array, index: number): boolean =>
+  ((bits[index >>> 3] ?? 0) & (1 << (index & 7))) !== 0;

@@ -1,0 +1,40 @@
+/** The fields that lead from one unit into another: what has to follow a unit that moves. */
+
+import type { FoundUnits } from './find-units.ts';
+import { isBranch, LINK_SHORT, NumberList } from './links.ts';
+import { type CodeReferences, REFERENCE_ADDRESS, REFERENCE_BRANCH } from './model.ts';
+import { RangeIndex } from './pieces.ts';
+
+/**
+ * Fields of doubtful code are left out: they may be data. Addresses that code without an FDE takes lead
+ * where they led: such code may reach something else at a distance from them. Short branches are within
+ * a unit, or their unit stays.
+ */
+export function collectReferences({ units, links, pieces }: FoundUnits): CodeReferences {
+  const index = new RangeIndex(units);
+  const chosen = new NumberList();
+  for (let i = 0; i < links.length; i++) {
+    if ((links.kindAt(i) & LINK_SHORT) !== 0) continue;
+    const to = index.indexOf(links.target.at(i));
+    const field = links.field.at(i);
+    if (to < 0 || to === index.indexOf(field)) continue;
+    const source = pieces.find(field);
+    const isAddress = !isBranch(links.kindAt(i));
+    if (source?.trusted !== true || (isAddress && source.kind === 'fragment')) continue;
+    chosen.push(i);
+  }
+  const count = chosen.length;
+  const references = {
+    field: new Uint32Array(count),
+    target: new Uint32Array(count),
+    tail: new Uint8Array(count),
+    kind: new Uint8Array(count),
+  };
+  for (const [row, i] of chosen.values.entries()) {
+    references.field[row] = links.field.at(i);
+    references.target[row] = links.target.at(i);
+    references.tail[row] = links.tailAt(i);
+    references.kind[row] = isBranch(links.kindAt(i)) ? REFERENCE_BRANCH : REFERENCE_ADDRESS;
+  }
+  return references;
+}

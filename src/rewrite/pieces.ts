@@ -1,0 +1,67 @@
+/** Pieces of code: what units are made of, while they are still being found and judged. */
+import type { Unit } from './model.ts';
+
+export interface Piece {
+  readonly kind: Exclude<Unit['kind'], 'cluster'>;
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  fallsThrough: boolean;
+  /** Why it must not move. */
+  kept: string | undefined;
+  /**
+   * Its bytes are the instructions that they were read as. If not, nothing that they say is believed: data
+   * that was read as code has branches to anywhere.
+   */
+  trusted: boolean;
+}
+
+export const newPiece = (kind: Piece['kind'], start: number, end: number): Piece => ({
+  kind,
+  start,
+  end,
+  fallsThrough: false,
+  kept: undefined,
+  trusted: true,
+});
+
+/** Finds ranges by address: ascending, not overlapping. */
+export class RangeIndex<T extends { readonly start: number; readonly end: number }> {
+  readonly ranges: readonly T[];
+  readonly #starts: Float64Array;
+
+  constructor(ranges: readonly T[]) {
+    this.ranges = ranges;
+    this.#starts = Float64Array.from(ranges, ({ start }) => start);
+  }
+
+  /** Index of the last range that starts at `at` or before; -1: none. */
+  before(at: number): number {
+    const starts = this.#starts;
+    let low = 0;
+    let high = starts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((starts[middle] ?? 0) <= at) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  /** Index of the range that holds `at`; -1: none. */
+  indexOf(at: number): number {
+    const index = this.before(at);
+    const range = this.ranges[index];
+    return range !== undefined && at < range.end ? index : -1;
+  }
+
+  find(at: number): T | undefined {
+    const index = this.indexOf(at);
+    return index < 0 ? undefined : this.ranges[index];
+  }
+
+  /** Where the first range after `at` starts; Infinity: there is none. */
+  nextStart(at: number): number {
+    return this.ranges[this.before(at) + 1]?.start ?? Number.POSITIVE_INFINITY;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * Which units are one function: compilers move unlikely code (`foo.cold`) away from the rest, with an FDE of
+ * its own, and both jump into each other's middle. No other function is entered there.
+ */
+import type { Rva } from '../base/brands.ts';
+import { rva } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { type ModuleAnalysis, REFERENCE_BRANCH, type Unit } from './model.ts';
+import { RangeIndex } from './pieces.ts';
+
+const CALL = 0xe8;
+
+export interface UnitParts {
+  /** Whether an address lies in the unit or in one that is part of the same function. */
+  inside(unit: Unit): (at: number) => boolean;
+  /** The other parts of the unit's function, ascending. */
+  partsOf(unit: Unit): readonly Unit[];
+}
+
+export function findUnitParts(image: ElfImage, { units, references }: ModuleAnalysis): UnitParts {
+  const index = new RangeIndex(units);
+  const { field, target, kind } = references;
+  const linked = new Map<number, Set<number>>();
+  const link = (from: number, to: number): void => {
+    const known = linked.get(from);
+    if (known === undefined) linked.set(from, new Set([to]));
+    else known.add(to);
+  };
+  for (let i = 0; i < field.length; i++) {
+    if (kind[i] !== REFERENCE_BRANCH) continue;
+    const to = index.indexOf(target[i] ?? 0);
+    if (units[to]?.start === target[i] || isCall(image, rva(field[i] ?? 0))) continue;
+    const from = index.indexOf(field[i] ?? 0);
+    link(from, to);
+    link(to, from);
+  }
+  const partsOf = (unit: Unit): readonly Unit[] => {
+    const own = index.indexOf(unit.start);
+    const found = [...(linked.get(own) ?? [])].sort((a, b) => a - b);
+    return found.flatMap((i) => units[i] ?? []);
+  };
+  const inside = (unit: Unit): ((at: number) => boolean) => {
+    const all = [unit, ...partsOf(unit)];
+    return (at) => all.some(({ start, end }) => at >= start && at < end);
+  };
+  return { inside, partsOf };
+}
+
+/** Whether the 4-byte field of a branch is a call's. */
+function isCall(image: ElfImage, field: Rva): boolean {
+  const offset = image.offsetOf(field);
+  return offset !== undefined && image.bytes[offset - 1] === CALL;
+}
