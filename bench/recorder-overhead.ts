@@ -1,10 +1,14 @@
 /**
  * What recording costs the program that is recorded: its own time from start to exit under
  * `winnow record`, as the recorder notes it in the run, against a plain run, both warm.
+ *
+ * Two ways: `thorough`, as the first runs of a command are recorded, and `learnt`, as it is recorded by
+ * default from then on.
  */
 import type { Sample } from '../src/bench/model.ts';
 import { interleave } from '../src/bench/run.ts';
 import { pairedRatio } from '../src/bench/stats.ts';
+import { LEARNING_RUNS } from '../src/profile/learn.ts';
 import { runProcess } from '../src/sys/spawn.ts';
 import { ENVIRONMENT } from './support/programs.ts';
 import type { RecorderResult } from './support/report.ts';
@@ -40,14 +44,22 @@ export async function measureRecorder(
       };
     };
     plainRun();
-    const [plain, traced, quick] = await interleave({
-      modes: [{ name: 'plain' }, { name: 'recorded' }, { name: 'quick' }],
+    // What the default is from the first measured round on: the command is learnt.
+    for (let i = 0; i < LEARNING_RUNS; i += 1) recordOnce(recorded, store);
+    let light = 0;
+    const [plain, thorough, learnt] = await interleave({
+      modes: [{ name: 'plain' }, { name: 'thorough' }, { name: 'learnt' }],
       rounds,
       abort,
       onRound: (done, all) => onProgress(`recorder: ${recorded.program.title} ${done}/${all}`),
       runOnce: async ({ name }) => {
         if (name === 'plain') return plainRun();
-        const run = recordOnce(recorded, store, name === 'quick' ? ['--quick'] : []);
+        // Each in a store of its own, or a thorough round would decide how the next default one is made.
+        const run =
+          name === 'thorough'
+            ? recordOnce(recorded, `${store}-thorough`, ['--thorough'])
+            : recordOnce(recorded, store);
+        if (name === 'learnt' && run.method.lookups === 'unseen') light += 1;
         return {
           wallMs: run.durationMs,
           userMs: 0,
@@ -57,8 +69,8 @@ export async function measureRecorder(
         };
       },
     });
-    if (plain === undefined || traced === undefined || quick === undefined) continue;
-    const against = (mode: typeof traced) =>
+    if (plain === undefined || thorough === undefined || learnt === undefined) continue;
+    const against = (mode: typeof plain) =>
       pairedRatio(
         mode.samples.map((sample) => sample.wallMs),
         plain.samples.map((sample) => sample.wallMs),
@@ -66,10 +78,11 @@ export async function measureRecorder(
     results.push({
       title: recorded.program.title,
       plainMs: plain.wallMs,
-      recordedMs: traced.wallMs,
-      ratio: against(traced),
-      quickMs: quick.wallMs,
-      quickRatio: against(quick),
+      thoroughMs: thorough.wallMs,
+      thoroughRatio: against(thorough),
+      learntMs: learnt.wallMs,
+      learntRatio: against(learnt),
+      light: light / learnt.samples.length,
     });
   }
   return results;

@@ -157,6 +157,38 @@ describe('where less is allowed', () => {
   });
 });
 
+describe('by itself', () => {
+  const source = (pages: number) =>
+    `${TOUCH} int main() { open_map(); for (int i = 0; i < ${pages}; i++) touch(i); return 0; }`;
+  const how = (stderr: string): string => (stderr.includes(' lightly: ') ? 'light' : 'thorough');
+
+  it('thorough while the command is learnt, then light; thorough again after something new', () => {
+    const program = scene.c('learnt', source(400));
+    const store = scene.newStore();
+    const record = (...options: readonly string[]) => scene.record([program], { store, options });
+    const first = Array.from({ length: 5 }, () => record());
+    expect(first.map(({ stderr }) => how(stderr))).toEqual([
+      'thorough',
+      'thorough',
+      'thorough',
+      'light',
+      'light',
+    ]);
+    expect(first[4]?.run.method).toMatchObject({ lookups: 'unseen', pages: 'fault-around' });
+    // A program of another content.
+    scene.c('learnt', source(300));
+    const news = record();
+    expect(how(news.stderr)).toBe('light');
+    expect(news.stderr).toMatch(/^winnow: 1 changed file\(s\).*: the next recording will be thorough$/m);
+    expect([record(), record()].map(({ stderr }) => how(stderr))).toEqual(['thorough', 'light']);
+    expect(record('--thorough').run.method).toMatchObject({ lookups: 'seen', pages: 'exact' });
+  });
+
+  it('--thorough and --quick contradict each other', () => {
+    expect(light(['true'], { options: ['--thorough'] }).status).toBe(2);
+  });
+});
+
 it('recorder killed: the first process ends, and others go on as if unrecorded', async () => {
   const out = scene.path('late');
   rmSync(out, { force: true });

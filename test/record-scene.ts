@@ -24,6 +24,8 @@ export interface HowToRecord {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string;
+  /** By default a fresh one. */
+  readonly store?: string;
 }
 
 export class Scene {
@@ -68,7 +70,7 @@ export class Scene {
 
   /** Records a command to its end. */
   record(command: readonly string[], how: HowToRecord = {}): Result {
-    const store = this.newStore(how.through?.[0] === 'setpriv' ? NOBODY : undefined);
+    const store = how.store ?? this.newStore(how.through?.[0] === 'setpriv' ? NOBODY : undefined);
     const words = [...(how.through ?? []), ...recordWords(store, command, how.options)];
     const done = spawnSync(words[0] ?? '', words.slice(1), {
       encoding: 'utf8',

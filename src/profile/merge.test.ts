@@ -47,6 +47,16 @@ describe('mergeProfiles', () => {
     );
   });
 
+  it('keeps light runs apart: the newest few, and none in place of another', () => {
+    const method = { ...gitRun(0).method, pages: 'fault-around', lookups: 'unseen' } as const;
+    const runs = Array.from({ length: 40 }, (_, age) => gitRun(age, age < 20 ? { method } : {}));
+    const kept = mergeRuns(runs);
+    expect(kept.map(({ id }) => id)).toEqual(
+      [0, 1, 2, 3, ...Array.from({ length: RUNS_KEPT }, (_, n) => 20 + n)].map((age) => gitRun(age).id),
+    );
+    expect(mergeRuns([gitRun(0), gitRun(0, { method })])).toHaveLength(2);
+  });
+
   it('is associative where a forged run with a known id would slip past the cut', () => {
     const many = (from: number) => ({
       name: 'x',

@@ -6,12 +6,13 @@
  * start first, then id, then the hash of its canonical encoding). A run id is stood for by its first
  * version in that order, and the first RUNS_KEPT ids stay. Choosing the version by the same order that
  * cuts is what keeps merging associative: a version that loses its place to the cut could only have been
- * replaced by one further behind. Limits: two different recordings under one id do not both survive;
- * ids are 128 random bits, so that is a forged or edited profile.
+ * replaced by one further behind. Light runs are merged and cut by themselves (LIGHT_RUNS_KEPT), or a
+ * dozen of them would push out what a thorough one has seen. Limits: two different recordings under one id
+ * do not both survive; ids are 128 random bits, so that is a forged or edited profile.
  */
 import { createHash } from 'node:crypto';
-import { type Profile, RUNS_KEPT, type Run } from './model.ts';
-import { compareRuns } from './order.ts';
+import { LIGHT_RUNS_KEPT, type Profile, RUNS_KEPT, type Run } from './model.ts';
+import { compareRuns, isLight, runKey } from './order.ts';
 import { toWire } from './wire.ts';
 
 function canonicalHash(run: Run): string {
@@ -26,14 +27,17 @@ function firstOf(a: Run, b: Run): Run {
   return canonicalHash(a) <= canonicalHash(b) ? a : b;
 }
 
-/** Runs in their order, one for each id, at most RUNS_KEPT. */
+/** Runs in their order, one for each key, at most RUNS_KEPT and LIGHT_RUNS_KEPT. */
 export function mergeRuns(runs: Iterable<Run>): Run[] {
-  const byId = new Map<string, Run>();
+  const byKey = new Map<string, Run>();
   for (const run of runs) {
-    const known = byId.get(run.id);
-    byId.set(run.id, known === undefined ? run : firstOf(known, run));
+    const known = byKey.get(runKey(run));
+    byKey.set(runKey(run), known === undefined ? run : firstOf(known, run));
   }
-  return [...byId.values()].sort(compareRuns).slice(0, RUNS_KEPT);
+  const sorted = [...byKey.values()].sort(compareRuns);
+  const light = new Set(sorted.filter(isLight).slice(0, LIGHT_RUNS_KEPT));
+  const others = new Set(sorted.filter((run) => !isLight(run)).slice(0, RUNS_KEPT));
+  return sorted.filter((run) => light.has(run) || others.has(run));
 }
 
 /**

@@ -124,8 +124,10 @@ export interface Run {
 
 export interface Profile {
   readonly name: string;
-  /** Newest first; ties are broken by id. At most `RUNS_KEPT`. */
+  /** Newest first; ties are broken by id. At most `RUNS_KEPT`, and `LIGHT_RUNS_KEPT` light ones. */
   readonly runs: readonly Run[];
 }
 
 export const RUNS_KEPT = 16;
+/** They say what the last recordings were, and whether they saw something new (`learn.ts`). */
+export const LIGHT_RUNS_KEPT = 4;

@@ -74,8 +74,11 @@ export interface Store {
    * that, else the one recorded last of those whose newest run is of this command, whatever their names.
    */
   findByCommand(command: Command): Found;
-  /** Makes the folders and checks that a run could be added: before a program is started for an hour. */
-  prepare(name: string): void;
+  /**
+   * Makes the folders and checks that a run could be added: before a program is started for an hour.
+   * @returns the profile as it stands.
+   */
+  prepare(name: string): Profile | undefined;
   /** Adds one run, whatever else is being recorded. Pages past the end of a file are left out. */
   addRun(name: string, run: Run): Profile;
   /** Adds the runs of the profiles `from` to `into`, which need not exist; they stay as they are. */
@@ -201,8 +204,8 @@ class FolderStore implements Store {
     return { name: isFree ? plain : distinctName(command), profile: undefined };
   }
 
-  prepare(name: string): void {
-    this.#locked(checkName(name), (known) => known);
+  prepare(name: string): Profile | undefined {
+    return this.#locked(checkName(name), (known) => known);
   }
 
   addRun(name: string, run: Run): Profile {

@@ -9,9 +9,9 @@ import * as v from 'valibot';
 import { pagesIn, type Rva, rva } from '../base/brands.ts';
 import { fromDeltas, toDeltas } from './extents.ts';
 import type { Ended, EnteredCode, FileIdentity, Profile, Run, UsedFile, UsedProcess } from './model.ts';
-import { RUNS_KEPT } from './model.ts';
+import { LIGHT_RUNS_KEPT, RUNS_KEPT } from './model.ts';
 import { isValidName } from './name.ts';
-import { compareRuns } from './order.ts';
+import { compareRuns, runKey } from './order.ts';
 
 const natural = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const milliseconds = v.pipe(v.number(), v.finite(), v.minValue(0));
@@ -85,7 +85,7 @@ export const profileMembers = {
 
 export const wireSchema = v.strictObject({
   ...profileMembers,
-  runs: v.pipe(v.array(run), v.maxLength(RUNS_KEPT)),
+  runs: v.pipe(v.array(run), v.maxLength(RUNS_KEPT + LIGHT_RUNS_KEPT)),
 });
 
 export type WireProfile = v.InferOutput<typeof wireSchema>;
@@ -261,6 +261,6 @@ export function fromWire(wire: WireProfile): Profile {
     if (before !== undefined && compareRuns(before, of) >= 0)
       throw new WireError('the runs are out of order');
   });
-  if (new Set(runs.map((of) => of.id)).size !== runs.length) throw new WireError('two runs have one id');
+  if (new Set(runs.map(runKey)).size !== runs.length) throw new WireError('two runs have one id');
   return { name: wire.name, runs };
 }

@@ -23,7 +23,7 @@ export const notes = {
   }),
   light: (): Note => ({
     code: 'N_LIGHT',
-    text: 'a light recording: path look-ups and files that were read and not mapped are not in it; pages are rounded up to 64 KiB',
+    text: 'a light recording: path look-ups and files that were read and not mapped are not in it; pages are rounded up to 64 KiB and more',
   }),
   unseenEnds: (processes: number): Note => ({
     code: 'N_UNSEEN_END',

@@ -1,9 +1,10 @@
 /** `winnow record -- CMD`: runs a command as ever and adds what it used to its profile. */
 import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import type { Command } from 'commander';
+import type { Command as CommandLine } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
-import type { Profile, Run } from '../../profile/model.ts';
+import { type NextRecording, nextRecording } from '../../profile/learn.ts';
+import type { Command, Profile, Run } from '../../profile/model.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
 
 interface RecordOptions extends StoreOption {
@@ -11,6 +12,7 @@ interface RecordOptions extends StoreOption {
   readonly for?: string;
   readonly pid?: string;
   readonly filter: boolean;
+  readonly thorough?: boolean;
   readonly quick?: boolean;
   readonly quiet?: boolean;
   readonly fromMisses?: boolean;
@@ -20,7 +22,7 @@ interface RecordOptions extends StoreOption {
 /** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
 const OWN_FAILURE = 125;
 
-export function registerRecord(program: Command): void {
+export function registerRecord(program: CommandLine): void {
   const command = program
     .command('record')
     .description('run a command as ever and add what it used to its profile')
@@ -28,7 +30,8 @@ export function registerRecord(program: Command): void {
     .option('--name <name>', 'name of the profile (default: made from the command)')
     .option('--for <time>', 'leave the program running after this time, e.g. 30s or 5m')
     .option('--pid <pid>', 'take a snapshot of a process that runs already')
-    .option('--quick', 'look at page tables only: costs little, but see docs/commands/record.md')
+    .option('--thorough', 'see everything, also where the command is known already')
+    .option('--quick', 'look at page tables only: costs next to nothing, see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
     .option('--from-misses', 'run an image built with --cold deny, and add the functions that it lacked')
     .option('--json <file>', 'with --from-misses: write what was missed to a file (docs/formats.md)')
@@ -66,6 +69,15 @@ async function run(words: string[], options: RecordOptions): Promise<void> {
   }
 }
 
+/** Whether page tables do: a person says so, or the command is learnt. */
+function isLightRun(options: RecordOptions, profile: Profile | undefined, command: Command): boolean {
+  if (options.thorough === true && (options.quick === true || !options.filter)) {
+    throw usage('--thorough goes with neither --quick nor --no-filter', 'leave one of them out');
+  }
+  if (options.thorough === true || !options.filter) return false;
+  return options.quick === true || nextRecording(profile, command).how === 'light';
+}
+
 async function recordCommand(words: readonly string[], options: RecordOptions): Promise<void> {
   const { openStore } = await import('../../profile/store.ts');
   const { record } = await import('../../record/recorder.ts');
@@ -76,20 +88,23 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const command = { program: resolveProgram(words[0] ?? '', cwd, caller.env.PATH), argv: words, cwd };
   const store = openStore(options);
   const name = options.name ?? store.findByCommand(command).name;
-  store.prepare(name);
+  const light = isLightRun(options, store.prepare(name), command);
   const progress = startLine(options.quiet === true);
   // From here on the program has the terminal.
   const recording = record({
     command,
     ...caller,
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
-    light: options.quick === true && options.filter,
+    light,
     filter: options.filter,
     onProgress: progress.update,
   });
   progress.clear();
   const profile = store.addRun(name, recording.run);
-  if (options.quiet !== true) say(summary(name, profile, recording.run));
+  if (options.quiet !== true) {
+    say(summary(name, profile, recording.run, options.quick === true));
+    say(outlook(nextRecording(profile, command)));
+  }
   const { ended } = recording;
   if (ended?.kind === 'killed') dieBySignal(ended.signal);
   exitNow(ended?.kind === 'exited' ? ended.code : 0);
@@ -117,7 +132,7 @@ async function snapshotProcess(
   const name = options.name ?? store.findByCommand(recorded.command).name;
   store.prepare(name);
   const profile = store.addRun(name, recorded);
-  if (options.quiet !== true) say(summary(name, profile, recorded));
+  if (options.quiet !== true) say(summary(name, profile, recorded, true));
 }
 
 /** Milliseconds of `30s`, `5m`, `1h`, `500ms`, or a bare number of seconds. */
@@ -135,14 +150,31 @@ const usage = (what: string, next: string): WinnowError =>
 const noCommand = (): WinnowError =>
   usage('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
 
-function summary(name: string, profile: Profile, run: Run): string {
+/** @param told whether a person asked for what a light run leaves out. */
+function summary(name: string, profile: Profile, run: Run, told: boolean): string {
   const used = new Set(run.processes.flatMap(({ pages }) => pages.map(({ file }) => file)));
+  const light = run.notes.some(({ code }) => code === 'N_LIGHT');
+  const lookups = light ? '' : `, ${run.lookups.length} look-ups`;
   const lines = [
-    `winnow: recorded ${name}: ${run.processes.length} process image(s), ${used.size} files, ` +
-      `${run.lookups.length} look-ups in ${Math.round(run.durationMs)} ms; ${profile.runs.length} run(s) in the profile`,
-    ...run.notes.map(({ code, text }) => `winnow: ${code}: ${text}`),
+    `winnow: recorded ${name}${light ? ' lightly' : ''}: ${run.processes.length} process image(s), ${used.size} files` +
+      `${lookups} in ${Math.round(run.durationMs)} ms; ${profile.runs.length} run(s) in the profile`,
+    ...run.notes
+      .filter(({ code }) => told || code !== 'N_LIGHT')
+      .map(({ code, text }) => `winnow: ${code}: ${text}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** What the next recording will be, where that changes. */
+function outlook(next: NextRecording): string {
+  if (next.how === 'light' || next.why !== 'news') return '';
+  const { newFiles, changedFiles, pages } = next.news;
+  const parts = [
+    newFiles.length === 0 ? '' : `${newFiles.length} new file(s)`,
+    changedFiles.length === 0 ? '' : `${changedFiles.length} changed file(s)`,
+    pages === 0 ? '' : `${pages} page(s) not used before`,
+  ].filter((part) => part !== '');
+  return `winnow: ${parts.join(', ')}: the next recording will be thorough\n`;
 }
 
 /**
