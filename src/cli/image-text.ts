@@ -14,6 +14,8 @@ import { printable } from '../term/text.ts';
 const PAGE = 4096;
 const right = (title: string): Column => ({ title, align: 'right' });
 
+const COLD = { file: 'is paged when it is touched', deny: 'cannot be executed' } as const;
+
 const bytesOf = (pages: number): string => formatBytes(pages * PAGE);
 
 function figureTable(figures: Image['manifest']['prefetch']['figures']): string {
@@ -28,6 +30,13 @@ function figureTable(figures: Image['manifest']['prefetch']['figures']): string 
 
 /** What `winnow build` says. */
 export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): string {
+  const select = renderSelect(image);
+  const fetches = image.manifest.techniques.includes('prefetch');
+  const prefetch = fetches ? renderPrefetch(image, explanation) : `built ${image.name}\n`;
+  return [prefetch, select].filter((part) => part !== '').join('\n');
+}
+
+function renderPrefetch(image: BuiltImage, explanation: PlanExplanation): string {
   const { figures } = image.prefetch;
   const skipped = explanation.skipped.map(
     ({ reason, files, pages, example }) =>
@@ -43,14 +52,13 @@ export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): st
       ? `${formatPlural(figures.readopted, 'file')} installed anew with the same content\n`
       : '',
     skipped.length > 0 ? `left out:\n${skipped.join('')}` : '',
-    renderSelect(image),
   ].join('');
 }
 
 function renderSelect({ manifest: { select } }: Image): string {
   if (select === undefined) return '';
   const explanation = explainSelect(select);
-  return `\n${renderTotals(explanation)}${renderKept(explanation)}`;
+  return `${renderTotals(explanation)}${renderKept(explanation)}`;
 }
 
 /** What `winnow image list` prints. */
@@ -79,7 +87,8 @@ export function renderImages(images: readonly ListedImage[]): string {
 /** What `winnow image show` prints. */
 export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean): string {
   const { manifest, name, path } = image;
-  const { command, profile } = manifest;
+  const { command, profile, select } = manifest;
+  const fetches = manifest.techniques.includes('prefetch');
   const head = [
     `${name}: ${printable(command.argv.join(' '))}`,
     `program    ${printable(command.program)}`,
@@ -87,11 +96,20 @@ export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean
     `built      ${new Date(manifest.builtAt).toISOString()} from ${formatPlural(profile.runs.length, 'run')} of ${profile.name}`,
     ...(manifest.root === undefined ? [] : [`root       ${printable(manifest.root)}`]),
     `does       ${manifest.techniques.join(', ')}`,
-    `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
+    ...(fetches
+      ? [
+          `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
+        ]
+      : []),
+    ...(select === undefined ? [] : [`cold code  ${COLD[select.cold]}`]),
     '',
   ].join('\n');
-  const modules = manifest.select === undefined ? '' : `\n${renderModules(explainSelect(manifest.select))}`;
-  const figures = `${figureTable(manifest.prefetch.figures)}${modules}${renderSelect(image)}`;
+  const figures = [
+    fetches ? figureTable(manifest.prefetch.figures) : '',
+    select === undefined ? '' : `${renderModules(explainSelect(select))}\n${renderSelect(image)}`,
+  ]
+    .filter((part) => part !== '')
+    .join('\n');
   if (!withFiles) return `${head}${figures}`;
   const columns = [right('pages'), right('of'), right('extents'), { title: 'file' }];
   const rows = plan.files.map((file) => [

@@ -18,6 +18,7 @@
 import { type Rva, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
+import { unitAt } from '../rewrite/analyse.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
 
 export interface HotUnits {
@@ -76,11 +77,6 @@ class Code {
       if (to !== undefined) yield to;
     }
   }
-}
-
-export function unitAt({ units }: ModuleAnalysis, at: number): Unit | undefined {
-  const unit = units[lowerBound(units.length, (index) => (units[index]?.start ?? 0) > at) - 1];
-  return unit !== undefined && at < unit.end ? unit : undefined;
 }
 
 /** The first index for which `isAbove` holds, or `length`; it must go on holding from there. */

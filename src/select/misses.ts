@@ -25,10 +25,10 @@ import type { Command, Run } from '../profile/model.ts';
 import type { Observer, TraceEvent } from '../record/events.ts';
 import { findSyscall, withCalls } from '../record/inject.ts';
 import { openMemory, type Thread } from '../record/tracees.ts';
+import { unitAt } from '../rewrite/analyse.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import { type Fault, getRegisters, SEGV_ACCERR } from '../sys/ptrace.ts';
-import { unitAt } from './hot-units.ts';
 
 /** A rewritten module whose unused code cannot be executed. */
 export interface DeniedModule {

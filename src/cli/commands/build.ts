@@ -1,5 +1,5 @@
 /** `winnow build`: from a profile to an image. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { BuildOptions, BuiltImage } from '../../image/build.ts';
 import type { Profile } from '../../profile/model.ts';
@@ -20,6 +20,7 @@ interface Options extends JsonOption, StoreOption {
   readonly gap?: string;
   readonly only?: string;
   readonly cold?: string;
+  readonly all?: boolean;
   readonly rootfs?: string;
   readonly out?: string;
 }
@@ -41,6 +42,8 @@ export function registerBuild(program: Command): void {
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
+  // For tests: the most that can go wrong.
+  command.addOption(new Option('--all', 'select: copy all code, used or not').hideHelp());
   addStoreOption(addJsonOption(command));
   addExample(command, 'winnow build -- python3 app.py', 'winnow build --name git-status');
   command.action(build);
@@ -74,7 +77,11 @@ async function build(operands: string[], options: Options): Promise<void> {
     ...(gapPages === undefined ? {} : { gapPages }),
   };
   const image = techniques.has('select')
-    ? await buildSelected(profile, buildOptions, { cold, cache: analysesDir() })
+    ? await buildSelected(profile, buildOptions, {
+        cold,
+        all: options.all === true,
+        cache: analysesDir(),
+      })
     : buildImage(profile, buildOptions);
   const explanation = explainPlan(image.prefetch);
   const { select } = image.manifest;
@@ -99,7 +106,7 @@ async function build(operands: string[], options: Options): Promise<void> {
 async function buildSelected(
   profile: Profile,
   options: BuildOptions,
-  { cold, cache }: { readonly cold: Cold; readonly cache: string },
+  { cold, all, cache }: { readonly cold: Cold; readonly all: boolean; readonly cache: string },
 ): Promise<BuiltImage> {
   const { buildImageWith } = await import('../../image/build.ts');
   const { buildSelect } = await import('../../select/build.ts');
@@ -111,7 +118,7 @@ async function buildSelected(
   try {
     const uses = modulesUsed(profile);
     return await buildImageWith(profile, options, (folder, root) =>
-      buildSelect(uses, contextOf(profile, { cold, ...(root === undefined ? {} : { root }) }), {
+      buildSelect(uses, contextOf(profile, { cold, all, ...(root === undefined ? {} : { root }) }), {
         folder,
         cache,
         onProgress,
