@@ -16,6 +16,7 @@ export const TEST_PACKAGES = {
   elfutils: ['eu-readelf', 'eu-elflint'],
   findutils: ['find'],
   'g++': ['g++'],
+  gdb: ['gdb'],
   git: ['git'],
   gzip: ['gzip'],
   make: ['make'],

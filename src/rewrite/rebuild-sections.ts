@@ -127,10 +127,12 @@ function symbolTable(
   const { sections, bytes } = image;
   const old = sections.find(({ type }) => type === spec.SHT_SYMTAB);
   const source = old ?? sections.find(({ type }) => type === spec.SHT_DYNSYM);
-  // Symbols in sections of numbers above 65279, and relocations that were kept, count in the old table.
+  // Symbols in sections of numbers above 65279, and relocations that were kept, count in the old table. Those
+  // that are loaded name this table in programs linked statically only, and no symbol of it.
   const isCounted = sections.some(
-    ({ type, link }) =>
+    ({ type, link, flags }) =>
       (type === spec.SHT_SYMTAB_SHNDX || type === spec.SHT_RELA || type === spec.SHT_GROUP) &&
+      (flags & spec.SHF_ALLOC) === 0 &&
       link === old?.index,
   );
   if (source === undefined || (old !== undefined && isCounted)) return undefined;

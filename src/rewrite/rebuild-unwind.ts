@@ -9,8 +9,9 @@
  * each function of each clone; one zero length; and a table over all of them. Stubs of a PLT share one FDE: their
  * copies get the slice of it that is theirs, neighbours with the same row one together. Where a row asks for the
  * lowest bits of the instruction pointer, the copy's bits are put right.
- * Limits: modules are kept whose pointers have a variable length or are filled by relocations, and those whose tables
- * are not found through PT_GNU_EH_FRAME. An LSDA that says where its landing pads begin (LPStart) leads from the
+ * Programs linked statically may have no PT_GNU_EH_FRAME and register their old tables when they start. Of an address
+ * that is not in these, the unwinder asks the program headers too: so they get one.
+ * Limits: modules are kept whose pointers have a variable length or are filled by relocations. An LSDA that says where its landing pads begin (LPStart) leads from the
  * clone to the original's: correct, for a page more. Neither GCC nor Clang writes such by default.
  */
 import type { Rva } from '../base/brands.ts';
@@ -35,7 +36,10 @@ import type { Clone, CloneMap, Kept } from './model.ts';
 
 export interface UnwindPlan {
   readonly kind: 'unwind';
-  /** Bytes of .eh_frame_hdr, to be aligned to 4. 0 where the module has no unwind tables at all. */
+  /**
+   * Bytes of .eh_frame_hdr, to be aligned to 4. PT_GNU_EH_FRAME must lead to it, even where there was none
+   * before. 0: the module has no unwind tables at all.
+   */
   readonly hdrSize: number;
   /** Bytes of .eh_frame, to be aligned to 8. */
   readonly frameSize: number;
@@ -61,8 +65,11 @@ const HDR_SIZE = 12;
  */
 export function planUnwind(image: ElfImage, clones: readonly Clone[]): UnwindPlan | Kept {
   const frame = readEhFrame(image);
-  if (frame.header === undefined) {
-    if (frame.fdes.some((fde) => !isLeftover(fde))) return kept('unwind tables without PT_GNU_EH_FRAME');
+  // Nothing else leads to the tables of a program that registers them itself, as those linked statically do.
+  if (frame.at === undefined && image.sections.length === 0 && clones.length > 0) {
+    return kept('nothing says whether it has unwind tables');
+  }
+  if (frame.header === undefined && !frame.fdes.some((fde) => !isLeftover(fde))) {
     const none = { hdr: new Uint8Array(), frame: new Uint8Array() };
     return { kind: 'unwind', hdrSize: 0, frameSize: 0, cloneFdes: 0, kept: [], write: () => none };
   }

@@ -8,7 +8,7 @@
 import { fileOffset, PAGE_SIZE, pagesIn, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
-import { ET_EXEC, PF_R, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
+import { ET_EXEC, PF_R, PF_X, PHDR_SIZE, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
 import { type ChosenUnits, chooseUnits, whyModuleStays } from './choose-units.ts';
 import { copyTables, type FoundTables, findTables, type PlacedTable, placeTables } from './copy-tables.ts';
 import { copyUnits } from './copy-units.ts';
@@ -22,6 +22,7 @@ import { isRewritten, recordChanges, restoreModule } from './restore.ts';
 import {
   type AddedSegment,
   Cursor,
+  hasUnwindHeader,
   offsetIn,
   programHeaders,
   programHeadersSize,
@@ -73,7 +74,7 @@ export function rewriteModule(
     programHeaders({
       image: original,
       segments: layout.segments,
-      at: layout.headers.at,
+      table: layout.headers,
       unwind: unwind.hdrSize > 0 ? layout.hdr : undefined,
       cold: options.cold,
       room,
@@ -82,7 +83,9 @@ export function rewriteModule(
 
   // From here on the original's own bytes change.
   const patchedReferences = patchReferences(original, analysis.references, clones, bytes);
-  const added = addedSections(layout, room);
+  const moved = movedSections(layout, room);
+  const hadBefore = ({ name }: AddedPart): boolean => original.sections.some((old) => old.name === name);
+  const added = [...addedSections(layout, room), ...moved.filter((part) => !hadBefore(part))];
   const hotSection = hasSections(original) && clones.clones.length > 0 ? original.sections.length : undefined;
   const redirected = redirectEntries(original, clones, bytes, hotSection);
   const rest = rebuildSections({
@@ -90,14 +93,14 @@ export function rewriteModule(
     clones,
     at: fileOffset(bytes.length),
     added,
-    moved: movedSections(layout, room),
+    moved,
     undo: recordChanges(original.bytes, bytes),
   });
   writeElfHeader(
     bytes,
     {
       at: offsetIn(room, layout.headers.at),
-      count: original.header.segmentCount + layout.segments.length,
+      count: layout.headers.size / PHDR_SIZE,
     },
     rest.count === 0 ? undefined : { at: rest.headersAt, count: rest.count },
   );
@@ -172,7 +175,8 @@ function layOut(
   const code: Span = { at: room.at, size: clones.end - room.at };
   const hasCode = code.size > 0;
   const cursor = new Cursor(rva(alignUp(clones.end, PAGE_SIZE)));
-  const headers = cursor.take(programHeadersSize(image, hasCode ? 2 : 1), 8);
+  const addedHeaders = (hasCode ? 2 : 1) + (hdrSize > 0 && !hasUnwindHeader(image) ? 1 : 0);
+  const headers = cursor.take(programHeadersSize(image, addedHeaders), 8);
   // Tables are read by running code, so they stand next to the headers, which the loader has read.
   const { placed, size } = placeTables(tables, cursor.next);
   const tableSpan = cursor.take(size, 8);

@@ -27,8 +27,8 @@ export interface HeadersInput {
   /** Ascending, above all others. */
   readonly segments: readonly AddedSegment[];
   /** Where the table itself stands. */
-  readonly at: Rva;
-  /** Where PT_GNU_EH_FRAME leads to; undefined: to where it did. */
+  readonly table: Span;
+  /** Where PT_GNU_EH_FRAME leads to; undefined: to where it did. Programs linked statically may have none before. */
   readonly unwind: Span | undefined;
   readonly cold: RewriteOptions['cold'];
   readonly room: Room;
@@ -46,23 +46,30 @@ export function programHeaders(input: HeadersInput): Uint8Array {
   for (const { index, type, flags } of image.segments) {
     const row = rows[index];
     if (row === undefined) continue;
-    if (type === spec.PT_PHDR)
-      place(row, input, { at: input.at, size: programHeadersSize(image, segments.length) });
+    if (type === spec.PT_PHDR) place(row, input, input.table);
     if (type === spec.PT_GNU_EH_FRAME && input.unwind !== undefined) place(row, input, input.unwind);
     if (type === spec.PT_LOAD && input.cold === 'deny') viewOf(row).setUint32(4, flags & ~spec.PF_X, true);
   }
   const lastLoad = image.segments.findLastIndex(({ type }) => type === spec.PT_LOAD);
-  const added = segments.map((segment) => {
-    const row = new Uint8Array(spec.PHDR_SIZE);
-    const view = viewOf(row);
-    view.setUint32(0, spec.PT_LOAD, true);
-    view.setUint32(4, segment.flags, true);
-    place(row, input, segment);
-    view.setBigUint64(48, BigInt(SEGMENT_ALIGN), true);
-    return row;
-  });
+  const added = segments.map((segment) => newRow(spec.PT_LOAD, input, segment, SEGMENT_ALIGN));
   rows.splice(lastLoad + 1, 0, ...added);
+  if (input.unwind !== undefined && !hasUnwindHeader(image)) {
+    rows.push(newRow(spec.PT_GNU_EH_FRAME, input, { ...input.unwind, flags: spec.PF_R }, 4));
+  }
   return Buffer.concat(rows);
+}
+
+export const hasUnwindHeader = (image: ElfImage): boolean =>
+  image.segments.some(({ type }) => type === spec.PT_GNU_EH_FRAME);
+
+function newRow(type: number, input: HeadersInput, segment: AddedSegment, align: number): Uint8Array {
+  const row = new Uint8Array(spec.PHDR_SIZE);
+  const view = viewOf(row);
+  view.setUint32(0, type, true);
+  view.setUint32(4, segment.flags, true);
+  place(row, input, segment);
+  view.setBigUint64(48, BigInt(align), true);
+  return row;
 }
 
 function place(row: Uint8Array, { room }: HeadersInput, { at, size }: Span): void {
