@@ -7,6 +7,8 @@ import * as spec from './spec.ts';
 
 export interface PrefixSegment {
   readonly type: number;
+  /** `p_flags` */
+  readonly flags: number;
   readonly offset: number;
   /** `p_vaddr` */
   readonly virtualAddress: number;
@@ -78,6 +80,7 @@ export function prefixSegments(fd: number, size: number, start: Uint8Array): rea
   for (let at = 0; at < tableSize; at += spec.PHDR_SIZE) {
     const segment = {
       type: tableView.getUint32(at, true),
+      flags: tableView.getUint32(at + 4, true),
       offset: Number(tableView.getBigUint64(at + 8, true)),
       virtualAddress: Number(tableView.getBigUint64(at + 16, true)),
       fileSize: Number(tableView.getBigUint64(at + 32, true)),

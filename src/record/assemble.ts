@@ -7,12 +7,14 @@
 import { randomBytes } from 'node:crypto';
 import { realpathSync, statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Rva } from '../base/brands.ts';
 import { argvShape } from '../profile/argv-shape.ts';
 import { joinExtents } from '../profile/extents.ts';
 import { identifyFile } from '../profile/identity.ts';
 import type {
   Command,
   Ended,
+  EnteredCode,
   Lookup,
   Method,
   Note,
@@ -21,6 +23,7 @@ import type {
   UsedPages,
   UsedProcess,
 } from '../profile/model.ts';
+import type { CodeObserver } from './events.ts';
 import type { FileUse } from './file-use.ts';
 import type { FilePages } from './pages.ts';
 import type { Snapshots } from './snapshots.ts';
@@ -49,6 +52,7 @@ export interface Seen {
   readonly images: readonly Image[];
   readonly snapshots: Pick<Snapshots, 'pagesOf'>;
   readonly fileUse: FileUse;
+  readonly code?: CodeObserver | undefined;
 }
 
 export interface RunFrame {
@@ -65,6 +69,7 @@ export function assembleRun(frame: RunFrame, seen: Seen): Run {
   const catalogue = new Catalogue(frame.startedAt, seen.fileUse.written);
   for (const path of seen.fileUse.order) catalogue.rank(path);
   const processes = describeProcesses(seen, catalogue);
+  const entered = describeEntered(seen.code, catalogue);
   const { files, order } = catalogue.inOrder();
   return {
     id: randomBytes(16).toString('hex'),
@@ -77,7 +82,9 @@ export function assembleRun(frame: RunFrame, seen: Seen): Run {
         .toSorted((a, b) => a.file - b.file || a.how.localeCompare(b.how)),
     })),
     lookups: describeLookups(seen.fileUse),
-    entered: [],
+    entered: entered
+      .map((code) => ({ ...code, file: order[code.file] ?? 0 }))
+      .toSorted((a, b) => a.file - b.file),
   };
 }
 
@@ -113,6 +120,17 @@ function describePages(pages: FilePages, how: UsedPages['how'], catalogue: Catal
     }
   }
   return [...byFile.values()];
+}
+
+/** Two names of one file are one file: the order goes by the name that was mapped first. */
+function describeEntered(code: CodeObserver | undefined, catalogue: Catalogue): EnteredCode[] {
+  const byFile = new Map<number, Set<Rva>>();
+  for (const [path, entries] of code?.entered() ?? []) {
+    const file = catalogue.indexOf(path);
+    if (file === undefined) continue;
+    byFile.set(file, new Set([...(byFile.get(file) ?? []), ...entries]));
+  }
+  return [...byFile].map(([file, entries]) => ({ file, entries: [...entries] }));
 }
 
 const describeLookups = (fileUse: FileUse): Lookup[] =>

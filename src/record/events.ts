@@ -7,7 +7,9 @@
  * (`inject.ts`) and its memory can be written: one-shot breakpoints are planted at `module-mapped`
  * (before relocation and constructors) and taken back at `trap`.
  */
-import type { Tid } from '../base/brands.ts';
+import type { Rva, Tid } from '../base/brands.ts';
+import type { Note } from '../profile/model.ts';
+import type { AddressRange } from '../sys/pagemap.ts';
 import type { Fault } from '../sys/ptrace.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Image, Thread } from './tracees.ts';
@@ -34,7 +36,14 @@ export type TraceEvent =
    * constructors. Only where an observer wants arrivals; what the kernel itself maps (the program and
    * its loader) is there at `image-started`.
    */
-  | { readonly kind: 'module-mapped'; readonly image: Image; readonly thread: Thread; readonly at: bigint }
+  | {
+      readonly kind: 'module-mapped';
+      readonly image: Image;
+      readonly thread: Thread;
+      readonly at: bigint;
+      /** The mmap that made it. */
+      readonly notice: Notice;
+    }
   /** SIGTRAP of a breakpoint; `handled` keeps it from the program. */
   | { readonly kind: 'trap'; readonly image: Image; readonly thread: Thread; handled: boolean }
   /** SIGSEGV, where an observer asks for faults; `handled` lets the thread try the instruction again. */
@@ -45,6 +54,11 @@ export type TraceEvent =
       readonly fault: Fault;
       handled: boolean;
     }
+  /**
+   * The tracer is about to leave this thread running for good, between two instructions: what was
+   * planted in its memory must go now. Also for processes whose `image-started` was never told.
+   */
+  | { readonly kind: 'letting-go'; readonly image: Image; readonly thread: Thread }
   /** The last thread of the image ends; its memory is still there, under this thread id. */
   | { readonly kind: 'memory-ending'; readonly image: Image; readonly tid: Tid }
   | { readonly kind: 'image-ended'; readonly image: Image };
@@ -63,4 +77,14 @@ export interface Observer {
   /** Asks for `fault`. */
   readonly wantsFaults?: boolean;
   observe(event: TraceEvent, control: Control): void;
+}
+
+/** An observer that finds out by breakpoints which functions are entered. */
+export interface CodeObserver extends Observer {
+  /** Entries by path of the file, in the order of first use. */
+  entered(): ReadonlyMap<string, readonly Rva[]>;
+  /** Pages that are in an image's memory because of the breakpoints, not of the program. Ascending. */
+  writtenPages(image: Image, range?: AddressRange): readonly AddressRange[];
+  /** What it could not see. */
+  notes(): readonly Note[];
 }

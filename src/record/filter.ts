@@ -16,6 +16,7 @@ export const SYS = {
   lseek: 8,
   mmap: 9,
   munmap: 11,
+  rt_sigaction: 13,
   pread64: 17,
   access: 21,
   execve: 59,
@@ -83,11 +84,30 @@ const mappingTrap = (protections: number): Trap => ({
   ],
 });
 
+/**
+ * In the fifth argument of sigaction, which has four: the call is ours, made for a tracee while nobody
+ * can answer a notice.
+ */
+export const OWN_CALL = 0x77696e6e;
+
+/** A handler for SIGTRAP: breakpoints and the program's own handler must get along. */
+const HANDLER_TRAP: Trap = {
+  nr: SYS.rt_sigaction,
+  when: [
+    [
+      { kind: 'equals', arg: 0, value: 5 },
+      { kind: 'differs', arg: 4, value: OWN_CALL },
+    ],
+  ],
+};
+
 /** struct sock_filter instructions. */
 export function recorderFilter(options: { readonly arrivals: boolean }): Buffer {
   // With module arrivals, every executable mapping of a file is a notice of its own.
-  const mappings = mappingTrap(options.arrivals ? PROT_WRITE | PROT_EXEC : PROT_WRITE);
-  return assembleFilter([...TRAPS, mappings], SECCOMP_RET_USER_NOTIF);
+  const traps = options.arrivals
+    ? [...TRAPS, HANDLER_TRAP, mappingTrap(PROT_WRITE | PROT_EXEC)]
+    : [...TRAPS, mappingTrap(PROT_WRITE)];
+  return assembleFilter(traps, SECCOMP_RET_USER_NOTIF);
 }
 
 /**

@@ -2,9 +2,10 @@
  * System calls made on a tracee's behalf, while it is stopped between two of its own instructions.
  *
  * Method: point rip at a `syscall` instruction of the vDSO, set the registers, step once, put
- * everything back. Signals are blocked meanwhile, so that the step's trap is the next thing to come. Only
- * SIGSTOP cannot be blocked: everything is put back then, and HeldUp says that it has to be delivered
- * first, as only the kernel can tell whether a SIGCONT has taken it back already.
+ * everything back. Signals are blocked meanwhile, so that the step's trap is the next thing to come. SIGSTOP
+ * cannot be blocked, and SIGTRAP must not be: the step's trap would reset the program's handler for it. When one
+ * of them comes, everything is put back, and HeldUp says that it has to be delivered first, as only the kernel
+ * can tell whether a SIGCONT has taken a SIGSTOP back already.
  * Limits: not at the entry of a system call (a syscall or seccomp stop there), since that call would run
  * in place of ours.
  */
@@ -19,13 +20,15 @@ import {
   type Registers,
   setRegisters,
   setSignalMask,
+  signalCode,
   singleStep,
   TraceeGone,
 } from '../sys/ptrace.ts';
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
 
 const SIGTRAP = 5;
-const ALL_SIGNALS = 0xffffffffffffffffn;
+/** But SIGTRAP. */
+const ALL_SIGNALS = 0xffffffffffffffefn;
 const NO_SYSCALL = 0xffffffffffffffffn;
 const ARGUMENTS: readonly RegisterName[] = ['rdi', 'rsi', 'rdx', 'r10', 'r8', 'r9'];
 
@@ -88,7 +91,7 @@ function callOnce(tid: Tid, saved: Registers, syscallAt: bigint, nr: bigint, arg
     if (typeof event === 'string') throw new Error(`waiting for an injected call: ${event}`);
     if (event.kind === 'stop') continue;
     if (event.kind !== 'signal') throw new EndedDuringCall(event);
-    if (event.signal !== SIGTRAP) throw new HeldUp(event.signal);
+    if (event.signal !== SIGTRAP || signalCode(tid) <= 0) throw new HeldUp(event.signal);
     return BigInt.asIntN(64, getRegisters(tid).get('rax'));
   }
 }

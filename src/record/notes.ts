@@ -13,6 +13,10 @@ export const notes = {
     code: 'N_NO_LOOKUPS',
     text: `${NO_FILTER[why]}: path look-ups, files that were read and not mapped, and what programs used that went on to another by execve are not in the profile; pages are rounded up to 64 KiB`,
   }),
+  noFunctions: (): Note => ({
+    code: 'N_NO_FUNCTIONS',
+    text: 'without the filter nobody tells of modules that are mapped: no functions were recorded',
+  }),
   setUid: (): Note => ({
     code: 'N_SET_UID',
     text: 'the program is set-uid or has file capabilities: recorded without the filter, and while it is traced it runs without its extra rights; record it as root for all of it',

@@ -33,6 +33,14 @@ export function countFilters(thread: Tid): number {
   return Number(/^Seccomp_filters:\s*(\d+)/m.exec(status)?.[1] ?? 0);
 }
 
+/** Whether a SIGTRAP for this very thread waits to be delivered, and is not blocked. */
+export function isTrapOnItsWay(thread: Tid): boolean {
+  const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
+  const mask = (name: string): bigint =>
+    BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'm').exec(status)?.[1] ?? '0'}`);
+  return (mask('SigPnd') & ~mask('SigBlk') & (1n << 4n)) !== 0n;
+}
+
 /** The working folder of a thread. */
 export const readCwd = (thread: Tid): string => orEmpty(() => readlinkSync(`/proc/${thread}/cwd`));
 

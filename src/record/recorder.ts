@@ -16,6 +16,7 @@ import { askForHandOver } from '../sys/seccomp.ts';
 import { startWaiting, startWithFds, type WaitingProgram } from '../sys/start.ts';
 import { SIGCHLD, Waker } from '../sys/wake.ts';
 import { assembleRun } from './assemble.ts';
+import type { CodeObserver } from './events.ts';
 import { FaultAround } from './fault-around.ts';
 import { FileUse } from './file-use.ts';
 import { recorderFilter } from './filter.ts';
@@ -71,6 +72,7 @@ function rehearse(request: RecordRequest): void {
       descriptors: [],
       stopAfterMs: undefined,
       observers: [],
+      code: undefined,
       onProgress: () => {},
     };
     recordRun(practice, start(practice));
@@ -83,16 +85,19 @@ function rehearse(request: RecordRequest): void {
 function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
   const paths = new PathReader();
   const fileUse = new FileUse(paths);
-  const snapshots = new Snapshots(paths);
+  const snapshots = new Snapshots(paths, request.code);
   const faultAround = new FaultAround(request.filter);
   const waker = new Waker([SIGCHLD, ...HANDLED]);
   const signals = new OwnSignals(request);
   // Fault-around first: what was mapped must be registered before anything else is done about it.
-  const observers = [faultAround, fileUse, snapshots, ...(request.observers ?? [])];
+  const wanted = [...(request.code === undefined ? [] : [request.code]), ...(request.observers ?? [])];
+  const observers = [faultAround, fileUse, snapshots, ...wanted];
   const tracer = new Tracer(observers, waker, (signal) => signals.programStopped(signal));
   let listener: Fd | undefined;
   try {
     listener = prepare(program, tracer, request);
+    const code = listener === undefined ? undefined : request.code;
+    if (request.code !== code) tracer.dismiss(request.code);
     const startedAt = Date.now();
     const begun = process.hrtime.bigint();
     program.release();
@@ -120,13 +125,13 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
           // Without the filter nobody tells of new mappings.
           pages: faultAround.refused || listener === undefined ? 'fault-around' : 'exact',
           lookups: listener === undefined ? 'unseen' : 'seen',
-          functions: 'unseen',
+          functions: code === undefined ? 'unseen' : 'seen',
           kernel: release(),
         },
         ended,
         notes: collectNotes(request, { listener, faultAround, fileUse, snapshots, leftRunning }),
       },
-      { images: tracer.images, snapshots, fileUse },
+      { images: tracer.images, snapshots, fileUse, code },
     );
     return { run, ended: rootEnded, leftRunning };
   } finally {
@@ -188,10 +193,14 @@ function collectNotes(
   }
   if (seen.faultAround.refused) found.push(notes.faultAround());
   if (seen.faultAround.sandboxed > 0) found.push(notes.sandboxed(seen.faultAround.sandboxed));
+  if (request.code !== undefined) found.push(...codeNotes(request.code, seen.listener));
   if (seen.snapshots.lost > 0) found.push(notes.lost(seen.snapshots.lost));
   if (seen.leftRunning.length > 0) found.push(notes.leftRunning(seen.leftRunning));
   return found;
 }
+
+const codeNotes = (code: CodeObserver, listener: Fd | undefined): readonly Note[] =>
+  listener === undefined ? [notes.noFunctions()] : code.notes();
 
 const ptraceRefused = (cause: PtraceFailed): WinnowError =>
   new WinnowError({

@@ -2,7 +2,7 @@
 import type { Pid } from '../base/brands.ts';
 import type { Command, Ended, Run } from '../profile/model.ts';
 import type { Fd } from '../sys/fds.ts';
-import type { Observer } from './events.ts';
+import type { CodeObserver, Observer } from './events.ts';
 
 /** How often a recording looks up when nothing happens. */
 export const PROGRESS_MS = 200;
@@ -27,6 +27,8 @@ export interface RecordRequest {
   readonly filter: boolean;
   /** More observers, for techniques that need other events. */
   readonly observers?: readonly Observer[];
+  /** Finds out which functions are entered; not where the filter is refused, which tells of modules. */
+  readonly code?: CodeObserver | undefined;
   /** Called about five times a second. */
   readonly onProgress?: (state: { readonly processes: number; readonly lookups: number }) => void;
 }

@@ -6,7 +6,7 @@ import { PAGE_SIZE, pid, userAddress } from '../base/brands.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import { type AddressRange, backedPages } from '../sys/pagemap.ts';
 import type { Notice } from '../sys/seccomp.ts';
-import type { Observer, TraceEvent } from './events.ts';
+import type { CodeObserver, Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
 import { type FilePages, ImagePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
@@ -16,11 +16,14 @@ import type { Image, Thread } from './tracees.ts';
 export class Snapshots implements Observer {
   readonly #pages = new ImagePages();
   readonly #paths: PathReader;
+  readonly #code: CodeObserver | undefined;
   /** Images whose memory was gone before it could be looked at. */
   lost = 0;
 
-  constructor(paths: PathReader) {
+  /** @param code knows which pages are there because of breakpoints: they do not count. */
+  constructor(paths: PathReader, code?: CodeObserver) {
     this.#paths = paths;
+    this.#code = code;
   }
 
   observe(event: TraceEvent): void {
@@ -51,7 +54,7 @@ export class Snapshots implements Observer {
 
   #add(image: Image, id: number, within?: AddressRange): void {
     try {
-      addSnapshot(id, this.pagesOf(image), within);
+      addSnapshot(id, this.pagesOf(image), within, this.#code?.writtenPages(image, within));
     } catch {
       this.lost++;
     }
@@ -73,11 +76,16 @@ function isExecutableFile(path: string): boolean {
 }
 
 /** `id` of a process or of one of its threads. @throws where it is gone. */
-export function addSnapshot(id: number, into: FilePages, within?: AddressRange): void {
+export function addSnapshot(
+  id: number,
+  into: FilePages,
+  within?: AddressRange,
+  written: readonly AddressRange[] = [],
+): void {
   const files = readMaps(pid(id))
     .filter(ofRegularFile)
     .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
-  addPages(files, backedPages(pid(id), files), into);
+  addPages(files, without(backedPages(pid(id), files), written), into);
 }
 
 /** Both ascending. */
@@ -94,6 +102,25 @@ function addPages(files: readonly Mapping[], backed: readonly AddressRange[], in
       pages.addPages(low / PAGE_SIZE, high / PAGE_SIZE);
     }
   }
+}
+
+/** What of `ranges` is not in `gone`; both ascending and disjoint. */
+function without(ranges: readonly AddressRange[], gone: readonly AddressRange[]): readonly AddressRange[] {
+  if (gone.length === 0) return ranges;
+  const left: AddressRange[] = [];
+  let next = 0;
+  for (const { start, end } of ranges) {
+    let at = start;
+    while (next < gone.length && (gone[next]?.end ?? 0) <= start) next++;
+    for (let i = next; at < end; i++) {
+      const hole = gone[i];
+      if (hole === undefined || hole.start >= end) break;
+      if (hole.start > at) left.push({ start: at, end: hole.start });
+      if (hole.end > at) at = hole.end;
+    }
+    if (at < end) left.push({ start: at, end });
+  }
+  return left;
 }
 
 const ofRegularFile = ({ inode, path, deleted }: Mapping): boolean =>

@@ -24,7 +24,7 @@ import { Family } from './family.ts';
 import { SYS } from './filter.ts';
 import { EndedDuringCall, HeldUp } from './inject.ts';
 import { Newborn } from './newborn.ts';
-import { readArgv, readFamily, readProgram } from './proc.ts';
+import { isTrapOnItsWay, readArgv, readFamily, readProgram } from './proc.ts';
 import { type Image, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
 
 const OPTIONS =
@@ -45,7 +45,7 @@ const LEAVING_MS = 100;
 const STOPS_A_TURN = 64;
 
 export class Tracer implements Control {
-  readonly #observers: readonly Observer[];
+  #observers: readonly Observer[];
   readonly #waker: Waker;
   #listener: Fd | undefined;
   readonly #family = new Family();
@@ -94,6 +94,11 @@ export class Tracer implements Control {
   /** Whether any observer asks for `module-mapped`. */
   get wantsArrivals(): boolean {
     return this.#observers.some(({ wantsArrivals }) => wantsArrivals === true);
+  }
+
+  /** An observer hears of nothing any more. */
+  dismiss(observer: Observer | undefined): void {
+    this.#observers = this.#observers.filter((one) => one !== observer);
   }
 
   listenTo(listener: Fd | undefined): void {
@@ -150,7 +155,7 @@ export class Tracer implements Control {
         this.#emit({ kind: execve ? 'image-replacing' : 'call', image, thread, notice });
         if (notice.nr === SYS.mmap && this.wantsArrivals && (notice.args[2] & PROT_EXEC) !== 0n) {
           this.afterCall(thread, (at) => {
-            if (at > 0n) this.#emitStopped({ kind: 'module-mapped', image, thread, at });
+            if (at > 0n) this.#emitStopped({ kind: 'module-mapped', image, thread, at, notice });
           });
         }
       }
@@ -272,7 +277,8 @@ export class Tracer implements Control {
 
   #handleStop(thread: Thread, signal: number): void {
     if (!thread.started) return this.#begin(thread);
-    if (this.#leaving) return this.#goOn(thread);
+    // A breakpoint's trap that is on its way would kill the program without us: it comes next.
+    if (this.#leaving) return isTrapOnItsWay(thread.tid) ? pt.resume(thread.tid) : this.#goOn(thread);
     if (!GROUP_STOPS.has(signal)) {
       const plans = thread.atInterrupt;
       thread.atInterrupt = [];
@@ -351,6 +357,7 @@ export class Tracer implements Control {
     const signal = next === 0 ? thread.held : next;
     thread.held = 0;
     if (!this.#leaving) return pt.resume(thread.tid, signal);
+    this.#emit({ kind: 'letting-go', image: thread.process.image, thread });
     pt.detach(thread.tid, signal);
     this.#family.forget(thread);
   }

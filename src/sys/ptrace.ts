@@ -4,7 +4,7 @@
  * Hazard: ptrace is bound to the OS thread that seized the tracee. Every call here is synchronous and
  * must come from one thread.
  */
-import { type Address, address, type Tid } from '../base/brands.ts';
+import { type Address, address, type Tid, type UserAddress, userAddress } from '../base/brands.ts';
 import { lastErrno, libc } from './libc.ts';
 
 export const PTRACE_EVENT_FORK = 1;
@@ -25,6 +25,8 @@ export const PTRACE_O_TRACEEXIT = 0x40;
 export const PTRACE_O_TRACESECCOMP = 0x80;
 export const PTRACE_O_EXITKILL = 0x100000;
 
+const PTRACE_PEEKUSER = 3;
+const PTRACE_POKEUSER = 6;
 const PTRACE_CONT = 7;
 const PTRACE_SINGLESTEP = 9;
 const PTRACE_GETREGS = 12;
@@ -151,6 +153,26 @@ export function getRegisters(tid: Tid): Registers {
 
 export const setRegisters = (tid: Tid, registers: Registers): void =>
   void check(ptraceBuffer(PTRACE_SETREGS, tid, 0, registers.bytes), tid, 'SETREGS');
+
+/** Where the tracee goes on, alone: a word in place of all registers. */
+export const instructionPointer = (tid: Tid): UserAddress =>
+  userAddress(check(ptraceRaw(PTRACE_PEEKUSER, tid, REG.rip * 8, 0), tid, 'PEEKUSER'));
+
+export const setInstructionPointer = (tid: Tid, at: UserAddress): void =>
+  void check(ptraceRaw(PTRACE_POKEUSER, tid, REG.rip * 8, at), tid, 'POKEUSER');
+
+const signalInfo = Buffer.alloc(128);
+
+/**
+ * si_code of the signal that is about to be delivered: SI_KERNEL for the trap of an int3, other positive
+ * figures for other traps, at most 0 for what some process sent.
+ */
+export function signalCode(tid: Tid): number {
+  check(ptraceBuffer(PTRACE_GETSIGINFO, tid, 0, signalInfo), tid, 'GETSIGINFO');
+  return signalInfo.readInt32LE(8);
+}
+
+export const SI_KERNEL = 0x80;
 
 /** The blocked signals, as a mask of 64 bits. */
 export function getSignalMask(tid: Tid): bigint {

@@ -3,9 +3,11 @@ import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import type { Command as CommandLine } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
-import { type NextRecording, nextRecording } from '../../profile/learn.ts';
-import type { Command, Profile, Run } from '../../profile/model.ts';
+import { nextRecording } from '../../profile/learn.ts';
+import type { Command, Profile } from '../../profile/model.ts';
+import type { CodeObserver } from '../../record/events.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+import { outlook, summary } from '../record-text.ts';
 
 interface RecordOptions extends StoreOption {
   readonly name?: string;
@@ -14,6 +16,7 @@ interface RecordOptions extends StoreOption {
   readonly filter: boolean;
   readonly thorough?: boolean;
   readonly quick?: boolean;
+  readonly functions?: boolean;
   readonly quiet?: boolean;
   readonly fromMisses?: boolean;
   readonly json?: string;
@@ -31,6 +34,7 @@ export function registerRecord(program: CommandLine): void {
     .option('--for <time>', 'leave the program running after this time, e.g. 30s or 5m')
     .option('--pid <pid>', 'take a snapshot of a process that runs already')
     .option('--thorough', 'see everything, also where the command is known already')
+    .option('--functions', 'find out which functions run, by breakpoints: for winnow build --only select')
     .option('--quick', 'look at page tables only: costs next to nothing, see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
     .option('--from-misses', 'run an image built with --cold deny, and add the functions that it lacked')
@@ -39,7 +43,12 @@ export function registerRecord(program: CommandLine): void {
     .passThroughOptions()
     .action(run);
   addStoreOption(command);
-  addExample(command, 'winnow record -- python3 app.py', 'winnow record --for 30s -- nginx -g "daemon off;"');
+  addExample(
+    command,
+    'winnow record -- python3 app.py',
+    'winnow record --functions -- python3 app.py',
+    'winnow record --for 30s -- nginx -g "daemon off;"',
+  );
   command.addHelpText(
     'after',
     '\nThe exit code is the program’s; 125 to 127 where it could not be started (docs/errors.md).',
@@ -50,6 +59,7 @@ async function run(words: string[], options: RecordOptions): Promise<void> {
   try {
     if (options.pid !== undefined) return await snapshotProcess(options.pid, words, options);
     if (words.length === 0) throw noCommand();
+    if (options.functions === true) refuseWithout(options);
     if (options.fromMisses === true) return await recordFromMisses(words, options);
     await recordCommand(words, options);
   } catch (error) {
@@ -74,7 +84,7 @@ function isLightRun(options: RecordOptions, profile: Profile | undefined, comman
   if (options.thorough === true && (options.quick === true || !options.filter)) {
     throw usage('--thorough goes with neither --quick nor --no-filter', 'leave one of them out');
   }
-  if (options.thorough === true || !options.filter) return false;
+  if (options.thorough === true || options.functions === true || !options.filter) return false;
   return options.quick === true || nextRecording(profile, command).how === 'light';
 }
 
@@ -97,6 +107,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
     light,
     filter: options.filter,
+    code: options.functions === true ? await openFunctions() : undefined,
     onProgress: progress.update,
   });
   progress.clear();
@@ -119,6 +130,12 @@ async function recordFromMisses(words: readonly string[], options: RecordOptions
   exitNow(ended?.kind === 'exited' ? ended.code : 0);
 }
 
+async function openFunctions(): Promise<CodeObserver> {
+  const { Functions } = await import('../../select/observe.ts');
+  const { findEntries } = await import('../../select/entries.ts');
+  return new Functions(findEntries);
+}
+
 async function snapshotProcess(
   text: string,
   words: readonly string[],
@@ -127,6 +144,9 @@ async function snapshotProcess(
   const { openStore } = await import('../../profile/store.ts');
   const { snapshot } = await import('../../record/attach.ts');
   if (words.length > 0) throw usage('--pid takes no command', 'leave out what follows --');
+  if (options.functions === true) {
+    throw usage('--functions watches a program from its start', 'start it: winnow record --functions -- CMD');
+  }
   const store = openStore(options);
   const recorded = snapshot(text);
   const name = options.name ?? store.findByCommand(recorded.command).name;
@@ -147,35 +167,21 @@ function parseTime(text: string): number {
 const usage = (what: string, next: string): WinnowError =>
   new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
 
+/** Modules are told of by the filter; a process that runs already has entered who knows what. */
+function refuseWithout({ quick, filter, fromMisses }: RecordOptions): void {
+  if (fromMisses === true) {
+    throw usage('--functions and --from-misses are two ways to find functions', 'leave out one of the two');
+  }
+  if (quick === true || !filter) {
+    throw usage(
+      `--functions needs the filter, which ${quick === true ? '--quick' : '--no-filter'} leaves out`,
+      'leave out one of the two',
+    );
+  }
+}
+
 const noCommand = (): WinnowError =>
   usage('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
-
-/** @param told whether a person asked for what a light run leaves out. */
-function summary(name: string, profile: Profile, run: Run, told: boolean): string {
-  const used = new Set(run.processes.flatMap(({ pages }) => pages.map(({ file }) => file)));
-  const light = run.notes.some(({ code }) => code === 'N_LIGHT');
-  const lookups = light ? '' : `, ${run.lookups.length} look-ups`;
-  const lines = [
-    `winnow: recorded ${name}${light ? ' lightly' : ''}: ${run.processes.length} process image(s), ${used.size} files` +
-      `${lookups} in ${Math.round(run.durationMs)} ms; ${profile.runs.length} run(s) in the profile`,
-    ...run.notes
-      .filter(({ code }) => told || code !== 'N_LIGHT')
-      .map(({ code, text }) => `winnow: ${code}: ${text}`),
-  ];
-  return `${lines.join('\n')}\n`;
-}
-
-/** What the next recording will be, where that changes. */
-function outlook(next: NextRecording): string {
-  if (next.how === 'light' || next.why !== 'news') return '';
-  const { newFiles, changedFiles, pages } = next.news;
-  const parts = [
-    newFiles.length === 0 ? '' : `${newFiles.length} new file(s)`,
-    changedFiles.length === 0 ? '' : `${changedFiles.length} changed file(s)`,
-    pages === 0 ? '' : `${pages} page(s) not used before`,
-  ].filter((part) => part !== '');
-  return `winnow: ${parts.join(', ')}: the next recording will be thorough\n`;
-}
 
 /**
  * Talk goes to the descriptor, not to process.stderr: Node would set the program's own pipe or terminal

@@ -1,0 +1,75 @@
+/** The files whose code is mapped, each looked at once, however often and wherever it is mapped. */
+import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import type { Rva } from '../base/brands.ts';
+import { errnoOf, WinnowError } from '../base/errors.ts';
+import type { Kept } from '../rewrite/model.ts';
+import type { Fd } from '../sys/fds.ts';
+import { CodeFile, codeSegments } from './code-file.ts';
+
+/** Where to break in a file that is open under `fd`: places where control comes in from outside. */
+export type FindEntries = (path: string, fd: Fd) => readonly Rva[] | Kept;
+
+export class CodeFiles {
+  /** By device, inode, size and time; undefined where there is nothing to break in. */
+  readonly #known = new Map<string, CodeFile | undefined>();
+  readonly #findEntries: FindEntries;
+  /** Files of code that cannot be broken in, by reason. */
+  readonly kept = new Map<string, string[]>();
+
+  constructor(findEntries: FindEntries) {
+    this.#findEntries = findEntries;
+  }
+
+  get all(): readonly CodeFile[] {
+    return [...this.#known.values()].filter((file) => file !== undefined);
+  }
+
+  /**
+   * @param place what to open: a link of /proc that leads to the very file that is mapped.
+   * @param path the file's name; one that leads to another file by now is nothing to break in.
+   */
+  at(place: string, path: string): CodeFile | undefined {
+    let fd: Fd;
+    try {
+      // O_NONBLOCK: a pipe would wait for its writer.
+      fd = openSync(place, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      return undefined;
+    }
+    try {
+      const stat = fstatSync(fd, { bigint: true });
+      if (!stat.isFile()) return undefined;
+      const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`;
+      if (this.#known.has(key)) return this.#known.get(key);
+      const named = statSync(path, { bigint: true, throwIfNoEntry: false });
+      const isNamed = named?.ino === stat.ino && named.dev === stat.dev;
+      const file = isNamed ? this.#read(path, fd, Number(stat.size)) : undefined;
+      this.#known.set(key, file);
+      return file;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #read(path: string, fd: Fd, size: number): CodeFile | undefined {
+    const segments = codeSegments(fd, size);
+    if (segments.length === 0) return undefined;
+    const entries = this.#entriesOf(path, fd);
+    if ('kind' in entries) {
+      this.kept.set(entries.reason, [...(this.kept.get(entries.reason) ?? []), path]);
+      return undefined;
+    }
+    return new CodeFile(path, fd, segments, entries);
+  }
+
+  #entriesOf(path: string, fd: Fd): readonly Rva[] | Kept {
+    try {
+      return this.#findEntries(path, fd);
+    } catch (error) {
+      // A damaged table is no reason to stop a program that runs well with it.
+      if (error instanceof WinnowError) return { kind: 'kept', reason: error.what };
+      throw error;
+    }
+  }
+}

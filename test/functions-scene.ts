@@ -1,0 +1,28 @@
+/** Recordings with --functions: names of what was entered, from the symbols of the files. */
+import { expect } from 'vitest';
+import { readElfFile } from '../src/elf/read.ts';
+import type { Run } from '../src/profile/model.ts';
+import { type HowToRecord, type Result, Scene } from './record-scene.ts';
+
+/** Functions that nothing inlines, clones or merges; each one has a symbol. */
+export const F = '__attribute__((noinline, noclone, noipa))';
+
+export class FunctionsScene extends Scene {
+  functions(command: readonly string[], how: HowToRecord = {}): Result {
+    const result = this.record(command, { ...how, options: ['--functions', ...(how.options ?? [])] });
+    expect(result.stderr).not.toContain('E_');
+    return result;
+  }
+}
+
+/** The names of `wanted` that were entered in a file, in their order. */
+export function enteredNames(run: Run, path: string, wanted: RegExp): string[] {
+  expect(run.method.functions).toBe('seen');
+  const names = new Map<number, string>();
+  for (const { name, rva } of readElfFile(path).staticSymbols) {
+    if (rva !== undefined && wanted.test(name)) names.set(rva, name);
+  }
+  const file = run.files.findIndex((used) => used.path === path);
+  const entries = run.entered.find((code) => code.file === file)?.entries ?? [];
+  return entries.flatMap((entry) => names.get(entry) ?? []);
+}
