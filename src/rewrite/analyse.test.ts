@@ -44,7 +44,6 @@ describe('functions with an FDE', () => {
       fdeFunction('first', 'lea second(%rip), %rax\ncall second\nmov data(%rip), %ecx\nret') +
         fdeFunction('second', 'test %edi, %edi\nje 1f\nnop\n1: ret') +
         '.data\ndata: .long 1\n',
-      ['-shared', '-nostdlib', '-Wl,-Bsymbolic', '-Wl,--build-id=none'],
     );
     expect(unit('first')).toEqual({
       kind: 'function',
@@ -73,11 +72,7 @@ describe('functions with an FDE', () => {
   });
 
   it('that short branches join are one unit; data between keeps them where they are', () => {
-    const joined = scene(fdeFunction('a', 'jmp b + 1') + '.p2align 5\n' + fdeFunction('b', 'nop\nret'), [
-      '-shared',
-      '-nostdlib',
-      '-Wl,-Bsymbolic',
-    ]);
+    const joined = scene(`${fdeFunction('a', 'jmp b + 1')}.p2align 5\n${fdeFunction('b', 'nop\nret')}`);
     expect(joined.unit('a')).toBe(joined.unit('b'));
     expect(joined.unit('a')).toMatchObject({ kind: 'cluster', entries: [joined.at('a'), joined.at('b')] });
     expect(joined.unit('a').kept).toBeUndefined();
@@ -93,7 +88,6 @@ describe('REFERENCE_BRANCH and findUnitParts', () => {
       fdeFunction('foo', 'test %edi, %edi\njs foo.cold + 1\n.globl back\nback: ret') +
         fdeFunction('other', 'call foo.cold\nret') +
         `.section .text.unlikely, "ax"\n${fdeFunction('foo.cold', 'nop\nneg %edi\njmp back')}`,
-      ['-shared', '-nostdlib', '-Wl,-Bsymbolic'],
     );
     const { inside, partsOf } = findUnitParts(image, analysis);
     expect(partsOf(unit('foo'))).toEqual([unit('foo.cold')]);

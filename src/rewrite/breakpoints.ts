@@ -36,7 +36,12 @@ function neededMiddles({
 }: Pick<ModuleAnalysis, 'units' | 'references'>): (at: Rva) => boolean {
   const index = new RangeIndex(units);
   const { field, target, kind } = references;
-  const from = Int32Array.from(field, (at) => index.indexOf(at));
+  // Fields ascend, and each stands in a unit.
+  let unit = 0;
+  const from = Int32Array.from(field, (at) => {
+    while (unit + 1 < units.length && (units[unit + 1]?.start ?? 0) <= at) unit++;
+    return unit;
+  });
   const to = Int32Array.from(target, (at) => index.indexOf(at));
   // The only unit that leads into each.
   const owner = new Int32Array(units.length).fill(NOBODY);

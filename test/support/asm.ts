@@ -18,7 +18,7 @@ export class Workshop {
   /** Compiles and links; a shared library without start-up files, unless `options` say otherwise. */
   build(source: string, extension: 's' | 'c' | 'cc', options: readonly string[] = BARE_LIBRARY): string {
     const name = join(this.folder, `made-${this.#made++}`);
-    writeFileSync(`${name}.${extension}`, source);
+    writeFileSync(`${name}.${extension}`, `${source}\n`);
     const compiler = extension === 'cc' ? 'g++' : 'gcc';
     execFileSync(compiler, ['-o', name, `${name}.${extension}`, ...options], { stdio: 'pipe' });
     return name;
@@ -29,7 +29,10 @@ export class Workshop {
   }
 }
 
-export const BARE_LIBRARY: readonly string[] = ['-shared', '-nostdlib', '-Wl,--build-id=none'];
+/** Its own symbols are bound at once, so that assembly may name them without a PLT. */
+export const BARE_LIBRARY: readonly string[] = [
+  ...['-shared', '-nostdlib', '-Wl,-Bsymbolic', '-Wl,--build-id=none'],
+];
 
 /** A function with an FDE around `body`. */
 export const fdeFunction = (name: string, body: string): string =>
