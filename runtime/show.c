@@ -110,6 +110,10 @@ static int is_mountable(const struct show_request *request, const struct modules
   const char *original = modules_text(table, entry->path);
   const char *copy = beside(request, modules_text(table, entry->replacement));
   struct sys_stat now, instead;
+  /* Rights by file capabilities are the file's own. */
+  if ((entry->flags & MODULE_ROLE) == MODULE_PROGRAM &&
+      sys_getxattr(original, "security.capability", NULL, 0) > 0)
+    return 0;
   return copy != NULL && original[0] == '/' && sys_stat(original, &now) >= 0 && module_is_original(entry, &now) &&
          sys_lstat(copy, &instead) >= 0 && module_is_replacement(entry, &instead, request->user) &&
          is_as_usable(&now, &instead);

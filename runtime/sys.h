@@ -330,6 +330,10 @@ static inline long sys_mount(const char *source, const char *target, unsigned lo
   return sys_call6(165, (long)source, (long)target, 0, (long)flags, 0, 0);
 }
 
+static inline long sys_getxattr(const char *path, const char *name, void *value, unsigned long size) {
+  return sys_call4(191, (long)path, (long)name, (long)value, (long)size);
+}
+
 static inline long sys_readahead(int fd, u64 offset, unsigned long size) {
   return sys_call3(187, fd, (long)offset, (long)size);
 }

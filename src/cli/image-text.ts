@@ -2,6 +2,7 @@
 import { WinnowError } from '../base/errors.ts';
 import type { BuiltImage } from '../image/build.ts';
 import type { Image, ListedImage } from '../image/images.ts';
+import type { CheckedModules } from '../image/modules-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { REASONS } from '../prefetch/explain.ts';
 import type { PrefetchPlan } from '../prefetch/model.ts';
@@ -84,8 +85,28 @@ export function renderImages(images: readonly ListedImage[]): string {
   return renderTable(columns, rows);
 }
 
-/** What `winnow image show` prints. */
-export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean): string {
+/** Which modules a start would show now, and why not the others. */
+function renderShown({ show, modules }: CheckedModules): string[] {
+  const reasons = new Map<string, string[]>();
+  for (const { path, leftOut } of modules) {
+    if (leftOut !== undefined) reasons.set(leftOut, [...(reasons.get(leftOut) ?? []), path]);
+  }
+  const shown = modules.filter(({ leftOut }) => leftOut === undefined).length;
+  return [
+    `modules    ${formatCount(shown)} of ${formatPlural(modules.length, 'module')} would be shown now (${show})`,
+    ...[...reasons].map(
+      ([reason, paths]) =>
+        `           ${formatCount(paths.length)}: ${reason} (${printable(paths[0] ?? '')})`,
+    ),
+  ];
+}
+
+/** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine. */
+export function renderImage(
+  image: Image,
+  { plan, modules }: { readonly plan: PrefetchPlan; readonly modules: CheckedModules | undefined },
+  withFiles: boolean,
+): string {
   const { manifest, name, path } = image;
   const { command, profile, select } = manifest;
   const fetches = manifest.techniques.includes('prefetch');
@@ -102,6 +123,7 @@ export function renderImage(image: Image, plan: PrefetchPlan, withFiles: boolean
         ]
       : []),
     ...(select === undefined ? [] : [`cold code  ${COLD[select.cold]}`]),
+    ...(modules === undefined ? [] : renderShown(modules)),
     '',
   ].join('\n');
   const figures = [

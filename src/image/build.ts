@@ -33,7 +33,7 @@ import { type Image, removeOldVersions, switchTo, withImagesLock } from './image
 import { type Launcher, readAuditObject, readLauncher, sha256 } from './launcher.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
-import type { ShownModule } from './modules-model.ts';
+import type { ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
 
@@ -44,6 +44,8 @@ export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   readonly name?: string;
   /** False: the image fetches nothing. */
   readonly prefetch?: boolean;
+  /** How the program is shown rewritten modules, where whoever starts it does not say. Default: auto. */
+  readonly show?: ShowMode;
 }
 
 export interface BuiltImage extends Image {
@@ -146,7 +148,7 @@ function finish(
   orFailure(path, () =>
     withImagesLock(imagesDir, () => {
       removeOldVersions(imagesDir);
-      install(imagesDir, { ...parts, plan, manifest, programs: programsOf(profile) });
+      install(imagesDir, { ...parts, plan, manifest, programs: programsOf(profile), show: options.show });
     }),
   );
   return { name, path, manifest, prefetch, planBytes: plan.length };
@@ -206,6 +208,7 @@ interface Contents {
   readonly plan: Uint8Array;
   readonly manifest: ImageManifest;
   readonly programs: ReadonlySet<string>;
+  readonly show: ShowMode | undefined;
   readonly staged?: Staged;
 }
 
@@ -222,7 +225,7 @@ function install(imagesDir: string, contents: Contents): void {
       mkdirSync(temporary, { mode: 0o700 });
     } else {
       renameSync(staged.stage.modules, temporary);
-      const table = writeModulesTable(shownModules(staged.built, programs));
+      const table = writeModulesTable(shownModules(staged.built, programs), contents.show);
       writeSynced(join(temporary, 'modules.bin'), table, file);
       writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
     }

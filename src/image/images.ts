@@ -4,7 +4,7 @@
  *     images/NAME            symbolic link to the folder that counts; replaced by rename, so a launcher that
  *                            starts meanwhile finds the old image or the new one, whole
  *     images/.NAME@hex/      an image; once another has taken its place it stays some seconds for
- *                            launchers that have just found it
+ *                            launchers that have just found it, and longer while programs use its modules
  *     images/.NAME@hex.tmp   one being built, or left by a build that was killed
  *     images/.NAME@hex.stage modules of one to come (stage.ts)
  *     images/.lock           held while images are built or dropped
@@ -24,6 +24,7 @@ import {
 } from '../profile/name.ts';
 import { checkTrustedFile, readTrusted, trustedFolder, withLock } from '../profile/store-files.ts';
 import { imageDamaged, imageFailure, noImage, noImageOfCommand } from './image-errors.ts';
+import { versionsInUse } from './in-use.ts';
 import { type ImageManifest, readManifest } from './manifest.ts';
 import { decodePlan } from './plan-decode.ts';
 import { isAbandoned } from './stage.ts';
@@ -132,7 +133,7 @@ export function readPlan(image: Image): PrefetchPlan {
   return decodePlan(bytes, path);
 }
 
-/** Removes an image. What was installed from it no longer starts. @throws WinnowError E_NO_IMAGE */
+/** Removes an image; what programs still use of it, a later build removes. What was installed from it no longer starts. @throws WinnowError E_NO_IMAGE */
 export function dropImage(imagesDir: string, name: string): void {
   checkName(name);
   const names = namesIn(imagesDir);
@@ -162,14 +163,16 @@ interface Version {
 }
 
 function removeVersions(imagesDir: string, isUnwanted: (version: Version) => boolean): void {
-  for (const file of readdirSync(imagesDir)) {
+  const unwanted = readdirSync(imagesDir).filter((file) => {
     const match = VERSION.exec(file);
-    if (match === null) continue;
+    if (match === null) return false;
     const path = join(imagesDir, file);
-    if (match[2] === '.stage' && !isAbandoned(path)) continue;
-    if (isUnwanted({ path, of: match[1] ?? '', isTemporary: match[2] !== undefined })) {
-      rmSync(path, { recursive: true, force: true });
-    }
+    if (match[2] === '.stage' && !isAbandoned(path)) return false;
+    return isUnwanted({ path, of: match[1] ?? '', isTemporary: match[2] !== undefined });
+  });
+  const inUse = versionsInUse(unwanted);
+  for (const file of unwanted) {
+    if (!inUse.has(file)) rmSync(join(imagesDir, file), { recursive: true, force: true });
   }
 }
 

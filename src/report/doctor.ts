@@ -22,6 +22,7 @@ import { type Launcher, readLauncher } from '../image/launcher.ts';
 import { deviceTraits } from '../prefetch/device.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import { type Offer, tryNoWaitRead, tryPagemap, tryTracing, tryUserfaultfd } from '../sys/offers.ts';
+import { modulesCheck } from './doctor-modules.ts';
 
 /** `good`: as it should be; `less`: winnow works, with less; `bad`: a command cannot work; `fact`: neither. */
 export type State = 'good' | 'less' | 'bad' | 'fact';
@@ -162,7 +163,9 @@ function storeChecks(store: string, launcher: Launcher | WinnowError): Check[] {
       found: store,
       means: there ? 'only its owner can write it' : `not there yet; it can be made in ${folder}`,
     };
-    return launcher instanceof WinnowError ? [safe] : [safe, startCheck(folder, launcher)];
+    return launcher instanceof WinnowError
+      ? [safe]
+      : [safe, startCheck(folder, launcher), modulesCheck(folder, launcher)];
   } catch (error) {
     if (error instanceof WinnowError) {
       return [{ ...check, state: 'bad', found: `${error.what} (${error.where})`, means: error.next }];

@@ -16,6 +16,7 @@ const SIG_SETMASK = 2;
 const SIGNALS = 64;
 
 const execv = libc.func('int execv(const char *path, void **argv)');
+const setenv = libc.func('int setenv(const char *name, const char *value, int overwrite)');
 const unsetenv = libc.func('int unsetenv(const char *name)');
 const getrlimit = libc.func('int getrlimit(int resource, void *limit)');
 const setrlimit = libc.func('int setrlimit(int resource, const void *limit)');
@@ -55,10 +56,17 @@ export function ownArguments(count: number): Buffer[] {
 
 /**
  * Executes `path` with `argv`, argv[0] first, and this process's environment less winnow's own variables.
+ * @param variables put into the environment, for a launcher that takes them out again.
  * @returns the errno's name, and only where it fails; limits and signals are the caller's by then.
  */
-export function replaceProcess(path: string, argv: readonly Uint8Array[], caller: Caller): string {
+export function replaceProcess(
+  path: string,
+  argv: readonly Uint8Array[],
+  caller: Caller,
+  variables: Readonly<Record<string, string>> = {},
+): string {
   for (const name of OWN_VARIABLES) unsetenv(name);
+  for (const [name, value] of Object.entries(variables)) setenv(name, value, 1);
   const words = argv.map((word) => Buffer.concat([word, Buffer.of(0)]));
   restoreLimit(caller.openFiles);
   restoreSignals(BigInt(`0x${caller.ignoredSignals}`), BigInt(`0x${caller.blockedSignals}`));

@@ -13,8 +13,9 @@ import {
   splitAtDashes,
   writeJson,
 } from '../options.ts';
+import { addShowOption, type ShowOption, showMode } from '../show-option.ts';
 
-interface Options extends JsonOption, StoreOption {
+interface Options extends JsonOption, ShowOption, StoreOption {
   readonly name?: string;
   readonly root?: string;
   readonly gap?: string;
@@ -44,7 +45,7 @@ export function registerBuild(program: Command): void {
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
   // For tests: the most that can go wrong.
   command.addOption(new Option('--all', 'select: copy all code, used or not').hideHelp());
-  addStoreOption(addJsonOption(command));
+  addStoreOption(addJsonOption(addShowOption(command)));
   addExample(command, 'winnow build -- python3 app.py', 'winnow build --name git-status');
   command.action(build);
 }
@@ -59,6 +60,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   const { before, command } = splitAtDashes(operands);
   const store = openStore(options);
   const gapPages = options.gap === undefined ? undefined : parseGap(options.gap);
+  const show = showMode(options);
   const profile =
     options.name === undefined
       ? selectProfile(store, { before, command })
@@ -75,6 +77,7 @@ async function build(operands: string[], options: Options): Promise<void> {
     prefetch: techniques.has('prefetch'),
     ...(options.root === undefined ? {} : { root: options.root }),
     ...(gapPages === undefined ? {} : { gapPages }),
+    ...(show === undefined ? {} : { show }),
   };
   const image = techniques.has('select')
     ? await buildSelected(profile, buildOptions, {

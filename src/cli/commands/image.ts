@@ -58,16 +58,19 @@ function addShow(group: Command): void {
   addExample(addStoreOption(addJsonOption(command)), 'winnow image show git-status --files');
   command.action(async (name: string, options: ReadOptions & { readonly files?: boolean }) => {
     const { readImage, readPlan } = await import('../../image/images.ts');
+    const { checkModules } = await import('../../image/modules-check.ts');
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
+    // Another machine's files cannot be looked at from here.
+    const modules = image.manifest.root === undefined ? checkModules(image) : undefined;
     if (options.json === true) {
       const { manifest, path } = image;
-      const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan };
+      const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan, modules };
       writeJson('image', JSON_VERSION, shown);
       return;
     }
     const { renderImage } = await import('../image-text.ts');
-    process.stdout.write(renderImage(image, plan, options.files === true));
+    process.stdout.write(renderImage(image, { plan, modules }, options.files === true));
   });
 }
 

@@ -1,9 +1,12 @@
 /** `winnow run -- CMD`: the command, prefetched. Node is gone before the program starts. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+import { addShowOption, SHOW_VARIABLE, type ShowOption, showMode } from '../show-option.ts';
 
-interface Options extends StoreOption {
+interface Options extends ShowOption, StoreOption {
   readonly name?: string;
 }
 
@@ -19,7 +22,7 @@ export function registerRun(program: Command): void {
     .option('--name <name>', 'the image (default: the one built for the command)')
     .passThroughOptions()
     .action(run);
-  addStoreOption(command);
+  addStoreOption(addShowOption(command));
   addExample(command, 'winnow run -- python3 app.py', 'winnow run --name git-status -- git status --short');
   command.addHelpText(
     'after',
@@ -63,7 +66,11 @@ async function replaceByLauncher(words: readonly string[], options: Options): Pr
       ? findImage(dirs, await commandOf(typed, words, caller.env.PATH))
       : readImage(dirs, options.name);
   const path = launcherOf(image);
-  const errno = replaceProcess(path, ownArguments(words.length), caller);
+  const show = showMode(options);
+  // A launcher from before there were modules would leave the variable where it is.
+  const isUnderstood = show !== undefined && existsSync(join(image.path, 'modules.bin'));
+  const variables = isUnderstood ? { [SHOW_VARIABLE]: show } : {};
+  const errno = replaceProcess(path, ownArguments(words.length), caller, variables);
   throw new WinnowError({
     code: 'E_LAUNCHER',
     kind: 'environment',
