@@ -20,6 +20,12 @@ import { rewriteModule } from '../src/rewrite/rewrite.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures', 'unwind');
 const PROGRAMS = ['thrower', 'fixed', 'static'];
+/** Both ways to treat originals, each a folder of rewritten programs. */
+const SCENES = [
+  { cold: 'file', programs: PROGRAMS },
+  // Where addresses are fixed those of functions stay the originals', which run when they are called by address.
+  { cold: 'deny', programs: ['thrower'] },
+] as const;
 /** What the fixture can be asked to do, and a line that it says then. */
 const WAYS: readonly (readonly [way: string, says: string])[] = [
   ['plain', 'caught Deep: at the bottom'],
@@ -48,6 +54,7 @@ beforeAll(() => {
   compile('-rdynamic', '-o', 'thrower', source('thrower.cc'), ...library);
   compile('-rdynamic', '-no-pie', '-fno-pie', '-o', 'fixed', source('thrower.cc'), ...library);
   compile('-static', '-o', 'static', source('thrower.cc'), source('deep.cc'));
+  for (const { cold, programs } of SCENES) rewritten(cold, ['libdeep.so', ...programs], cold);
 }, 120_000);
 
 /** Rewrites a file with everything in it cloned. */
@@ -100,13 +107,9 @@ const framesIn = (text: string): string[] =>
   );
 
 describe('a rewritten program', () => {
-  for (const [cold, programs] of [
-    ['file', PROGRAMS],
-    // Where addresses are fixed those of functions stay the originals', which run when they are called by address.
-    ['deny', ['thrower']],
-  ] as const) {
+  for (const { cold, programs } of SCENES) {
     it(`throws, cleans up and catches as before (cold: ${cold})`, { timeout: 120_000 }, () => {
-      const to = rewritten(`throws-${cold}`, ['libdeep.so', ...programs], cold);
+      const to = join(folder, cold);
       for (const program of programs) {
         for (const [way, says] of WAYS) {
           const before = run(original, program, way);
@@ -122,7 +125,7 @@ describe('a rewritten program', () => {
       ['thrower', 'deny'],
       ['fixed', 'file'],
     ] as const) {
-      const to = join(folder, `throws-${cold}`);
+      const to = join(folder, cold);
       const before = run(original, program, 'backtrace');
       expect(before.stdout).toMatch(/^\(\)\n\(look\)\n.*\(main\)\n.*depth \d+\n$/s);
       expect(run(to, program, 'backtrace')).toEqual(before);
@@ -130,7 +133,7 @@ describe('a rewritten program', () => {
   });
 
   it('shows a debugger the names of all frames, and where they return to', { timeout: 120_000 }, () => {
-    const to = join(folder, 'throws-file');
+    const to = join(folder, 'file');
     for (const program of PROGRAMS) {
       const frames = framesIn(debug(to, program, 'backtrace'));
       expect({ program, frames: frames.slice(0, 8) }).toEqual({
