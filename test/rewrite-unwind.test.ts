@@ -106,6 +106,21 @@ const framesIn = (text: string): string[] =>
     ([, name = '']) => name,
   );
 
+/** The stacks of a run step by step, each as long as it stays; stubs of a PLT have no names in copies. */
+function stacksOf(where: string): string[] {
+  const out = join(where, 'stacks');
+  execFileSync('gdb', ['-nx', '-batch', '-x', source('step.py'), '--args', './thrower', 'plain'], {
+    cwd: where,
+    stdio: 'ignore',
+    env: { ...process.env, STEPS: '2000', STEPS_OUT: out },
+  });
+  const name = (text: string): string =>
+    /^_init$|^\?\?$|@plt$/.test(text) ? 'stub' : text.replace(/\(.*\)$|\[cold\]$/, '');
+  const stacks = readFileSync(out, 'utf8').trimEnd().split('\n');
+  const named = stacks.map((stack) => stack.split('\t').map(name).join(' > '));
+  return named.filter((stack, i) => stack !== named[i - 1]);
+}
+
 describe('a rewritten program', () => {
   for (const { cold, programs } of SCENES) {
     it(`throws, cleans up and catches as before (cold: ${cold})`, { timeout: 120_000 }, () => {
@@ -144,6 +159,25 @@ describe('a rewritten program', () => {
       // Nothing returns: gdb stops where the exception lands, in a copy.
       expect(framesIn(debug(to, program, 'finish', 'backtrace'))[0]).toBe('dive');
     }
+  });
+
+  it('can be unwound from each instruction: of copies, of their PLT stubs, of what they call', {
+    timeout: 120_000,
+  }, () => {
+    // Without line numbers, which only originals have: gdb would show frames of inlined functions there.
+    const files = ['libdeep.so', 'thrower'];
+    const bare = join(folder, 'bare');
+    const copies = join(folder, 'bare-copies');
+    for (const where of [bare, copies]) cpSync(original, where, { recursive: true });
+    for (const file of files) {
+      execFileSync('strip', ['-g', join(bare, file)]);
+      rewrite(join(bare, file), join(copies, file), 'deny');
+    }
+    const [before, after] = [stacksOf(bare), stacksOf(copies)];
+    const common = Math.min(before.length, after.length);
+    expect(common).toBeGreaterThan(40);
+    expect(after.slice(0, common)).toEqual(before.slice(0, common));
+    expect(before.some((stack) => stack.startsWith('stub > fail > dive >'))).toBe(true);
   });
 
   it('throws through copies of the unwinder, the C++ library and libc', { timeout: 120_000 }, () => {
