@@ -1,9 +1,11 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { join as bytesOf, u32, u64 } from '../../test/support/elf-records.ts';
 import { cie, FRAME_AT, fde, framesElf, hdr, leb, record } from '../../test/support/frames-elf.ts';
 import { tinyElf } from '../../test/support/tiny-elf.ts';
 import { cloneOf, mapOf, unitOf } from '../../test/support/unwind-scene.ts';
 import { rva } from '../base/brands.ts';
+import { WinnowError } from '../base/errors.ts';
 import { type Fde, readEhFrame } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
@@ -90,6 +92,52 @@ describe('planUnwind, of records made by hand', () => {
       [0x800, 0x820],
       [0x2100, 0x2120],
     ]);
+  });
+
+  it('leaves what describes no code of the module out of the table', () => {
+    const head = cie('zR', Buffer.from([0x04]));
+    const far = (before: Uint8Array, start: number): Buffer => fde(before, bytesOf(u64(start, 0x10), leb(0)));
+    const one = bytesOf(head, far(head, 0x800));
+    const two = bytesOf(one, far(one, 2 ** 40));
+    const image = made(bytesOf(two, far(two, 0)), spec.ET_EXEC);
+    const clones = [cloneOf(unitOf('function', 0x800, 0x810), 0x2000)];
+    const plan = planned(image, clones);
+    expect(plan.hdrSize).toBe(12 + 2 * 8);
+    const { hdr: table } = plan.write(rva(0x3000), rva(0x5000), mapOf(clones));
+    const view = frameView(table);
+    expect([view.getInt32(12, true), view.getInt32(20, true)]).toEqual([0x800 - 0x3000, 0x2000 - 0x3000]);
+  });
+
+  it('plans, keeps or refuses damaged records, and writes what it plans', { timeout: 120_000 }, () => {
+    const head = cie('zPLR', bytesOf(Buffer.from([0x9b]), u32(0x100), Buffer.from([0x1b, 0x1b])));
+    const one = bytesOf(
+      head,
+      fde(head, bytesOf(u32(0x3dc), u32(0x20), leb(4), u32(0x80)), [0x42, 0x0e, 16, 0x0a, 0x0b]),
+    );
+    const frame = bytesOf(one, cie('zR', Buffer.from([0x1b])), u32(0));
+    const clean = framesElf({ frame, hdr: hdr([[0x7f8, FRAME_AT + head.length]]), sections: true });
+    const unit = unitOf('function', 0x7f8, 0x818);
+    const outcomes = { unwind: 0, kept: 0, refused: 0 };
+    const patch = fc.tuple(fc.nat(frame.length - 1), fc.oneof(fc.nat(255), fc.constantFrom(0, 0x80, 0xff)));
+    fc.assert(
+      fc.property(fc.array(patch, { maxLength: 3 }), (patches) => {
+        const bytes = Uint8Array.from(clean);
+        for (const [at, value] of patches) bytes[FRAME_AT + at] = value;
+        try {
+          const clones = [cloneOf(unit, 0x2008)];
+          const plan = planUnwind(readElf(bytes, 'fuzz.so'), clones);
+          outcomes[plan.kind]++;
+          if (plan.kind === 'kept') return;
+          const written = plan.write(rva(0x3000), rva(0x5000), mapOf(clones));
+          expect([written.hdr.length, written.frame.length]).toEqual([plan.hdrSize, plan.frameSize]);
+        } catch (error) {
+          if (!(error instanceof WinnowError)) throw error;
+          outcomes.refused++;
+        }
+      }),
+      { numRuns: 1000 },
+    );
+    expect(Math.min(outcomes.unwind, outcomes.kept, outcomes.refused)).toBeGreaterThan(10);
   });
 
   it('keeps modules whose tables cannot be rewritten, and says why', () => {

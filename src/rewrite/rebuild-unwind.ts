@@ -77,8 +77,8 @@ export function planUnwind(image: ElfImage, clones: readonly Clone[]): UnwindPla
   if (reason !== undefined) return kept(reason);
   const cloned = cloneFrames(image, frame, clones);
   if (cloned.kind === 'kept') return cloned;
-  const layout = layOut(frame, cloned.frames);
-  const rows = layout.fdes.filter(({ fde }) => !isLeftover(fde)).length + layout.clones.length;
+  const layout = layOut(image, frame, cloned.frames);
+  const rows = layout.fdes.filter(({ listed }) => listed).length + layout.clones.length;
   return {
     kind: 'unwind',
     hdrSize: HDR_SIZE + 8 * rows,
@@ -128,14 +128,15 @@ function canMove(encoding: number): boolean {
 
 interface Layout {
   readonly cies: readonly { readonly cie: Cie; readonly at: number }[];
-  readonly fdes: readonly { readonly fde: Fde; readonly at: number }[];
+  /** `listed`: it has a row in the table. */
+  readonly fdes: readonly { readonly fde: Fde; readonly at: number; readonly listed: boolean }[];
   readonly clones: readonly { readonly clone: CloneFrame; readonly at: number; readonly size: number }[];
   readonly cieAt: ReadonlyMap<Cie, number>;
   readonly size: number;
 }
 
 /** Offsets of all records. */
-function layOut(frame: EhFrame, frames: readonly CloneFrame[]): Layout {
+function layOut(image: ElfImage, frame: EhFrame, frames: readonly CloneFrame[]): Layout {
   let next = 0;
   const place = (size: number): number => {
     const at = next;
@@ -143,13 +144,15 @@ function layOut(frame: EhFrame, frames: readonly CloneFrame[]): Layout {
     return at;
   };
   const cies: { cie: Cie; at: number }[] = [];
-  const fdes: { fde: Fde; at: number }[] = [];
+  const fdes: { fde: Fde; at: number; listed: boolean }[] = [];
   let i = 0;
   for (const fde of frame.fdes) {
     for (let cie = frame.cies[i]; cie !== undefined && cie.at < fde.at; cie = frame.cies[++i]) {
       cies.push({ cie, at: place(cie.size) });
     }
-    fdes.push({ fde, at: place(fde.size) });
+    // Addresses outside of the module do not fit the table, and a wrong row would spoil its order.
+    const listed = !isLeftover(fde) && image.segmentOf(fde.start) !== undefined;
+    fdes.push({ fde, at: place(fde.size), listed });
   }
   for (const cie of frame.cies.slice(i)) cies.push({ cie, at: place(cie.size) });
   const clones = frames.map((clone) => {
@@ -195,12 +198,12 @@ function writeFrame(
     const copyOfIt = (encoding & DW_EH_PE_indirect) === 0 ? map.copyOf(target) : undefined;
     out.pointer(moved + personality.at, encoding, copyOfIt ?? target);
   }
-  for (const { fde, at } of layout.fdes) {
+  for (const { fde, at, listed } of layout.fdes) {
     const moved = copy(fde, at);
     out.u32(moved + fde.ciePointerAt, moved + fde.ciePointerAt - (layout.cieAt.get(fde.cie) ?? 0));
     out.pointer(moved + fde.startAt, fde.cie.pcEncoding, fde.start);
     if (fde.lsdaAt !== undefined) out.pointer(moved + fde.lsdaAt, fde.cie.lsdaEncoding, fde.lsda ?? 0);
-    if (!isLeftover(fde)) rows.push({ start: fde.start, fde: base + at });
+    if (listed) rows.push({ start: fde.start, fde: base + at });
   }
   for (const { clone, at, size } of layout.clones) {
     const start = startOf(clone, planned, map);
