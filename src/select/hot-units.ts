@@ -9,8 +9,8 @@
  * reach of the compiler's start-up code.
  *
  * Method: the units that hold entered addresses, in the order of first use; in front of them what runs
- * whatever the program does (the entry point, DT_INIT, DT_FINI, constructors, destructors, and the
- * fragments that these branch to), and the PLT stubs that any copied unit leads to. Stubs are 16 bytes each and
+ * whatever the program does (the entry point, DT_INIT, DT_FINI, constructors, destructors, and what of
+ * the compiler's start-up code these branch to), and the PLT stubs that any copied unit leads to. Stubs are 16 bytes each and
  * used from everywhere, so they stand together.
  *
  * Limits: a unit that must not move stays, and what it does runs the original.
@@ -91,7 +91,7 @@ function lowerBound(length: number, isAbove: (index: number) => boolean): number
   return low;
 }
 
-/** What runs at every start and end, and the fragments that it branches to. */
+/** What runs at every start and end, and the compiler's start-up code (crtstuff) that it branches to. */
 function startUnits(image: ElfImage, code: Code): Unit[] {
   const roots = [
     image.header.entry,
@@ -108,10 +108,14 @@ function startUnits(image: ElfImage, code: Code): Unit[] {
   }
   // A set is walked to its end while it grows.
   for (const unit of found) {
-    for (const to of code.targetsOf(unit)) if (to.kind === 'fragment') found.add(to);
+    if (!isStartUpCode(unit)) continue;
+    for (const to of code.targetsOf(unit)) if (isStartUpCode(to)) found.add(to);
   }
   return [...found];
 }
+
+/** Code without an FDE, where short branches do not hide it in a cluster. */
+const isStartUpCode = ({ kind }: Unit): boolean => kind === 'fragment' || kind === 'cluster';
 
 /** Where the functions of an array of the dynamic section start: from its relocations, or its words. */
 function arrayEntries(image: ElfImage, tag: number, sizeTag: number): number[] {
