@@ -1,5 +1,5 @@
 /** Light recordings: what page tables say, without a tracer and with next to no cost. */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Run } from '../src/profile/model.ts';
 import { AS_NOBODY, IS_ROOT, noteCodes, pagesOf, processesOf, Scene, until } from './record-scene.ts';
@@ -208,6 +208,31 @@ it('recorder killed: the first process ends, and others go on as if unrecorded',
     () => 'the work of the second',
   );
 });
+
+it('watcher killed: the program does not feel it, and a note says what was lost', async () => {
+  const started = scene.start(['sh', '-c', 'echo ready; sleep 1; /bin/true; echo done; exit 5'], {
+    options: ['--quick'],
+  });
+  await started.saw(/ready/);
+  for (const id of watchersOf(started.child.pid ?? 0)) process.kill(id, 'SIGKILL');
+  expect((await started.ended).code).toBe(5);
+  expect(started.stdout).toContain('done');
+  expect(noteCodes(started.run)).toEqual(['N_LIGHT', 'N_UNSEEN_END', 'N_LOST']);
+});
+
+/** Watchers of a recorder. */
+const watchersOf = (recorder: number): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        const status = readFileSync(`/proc/${name}/status`, 'utf8');
+        return status.startsWith('Name:\twatcher\n') && status.includes(`\nPPid:\t${recorder}\n`);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
 
 const DENY = `
 #include <linux/filter.h>
