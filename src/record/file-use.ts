@@ -14,12 +14,13 @@
  */
 import type { Tid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
+import { isSameOpenFile } from '../sys/kcmp.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
 import { type FilePages, ImagePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
-import { readFdLink } from './proc.ts';
+import { readFdLink, readOwnLink } from './proc.ts';
 import { statOrNothing } from './stat.ts';
 import { type Image, pidfdOf, type Thread } from './tracees.ts';
 
@@ -39,7 +40,7 @@ interface Reading {
   readonly image: Image;
   readonly path: string;
   /** What /proc calls it: symbolic links resolved. */
-  readonly realPath: string;
+  realPath(): string;
   readonly size: number;
   readonly borrowed: Fd;
   /** Where the piece that is being read began. */
@@ -114,9 +115,8 @@ export class FileUse implements Observer {
     }
     const size = this.#sizeOf(path);
     if (size <= 0) return;
-    const byLoader = image.loader.some(
-      ({ start, end }) => notice.ip >= BigInt(start) && notice.ip < BigInt(end),
-    );
+    const ip = Number(notice.ip);
+    const byLoader = image.loader.some(({ start, end }) => ip >= start && ip < end);
     if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
     else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
     else control.afterCall(thread, (result) => this.#follow(image, thread, path, size, Number(result)));
@@ -141,7 +141,7 @@ export class FileUse implements Observer {
     const before = this.#readings.get(key);
     if (before !== undefined) this.#finish(before);
     this.#readings.delete(key);
-    const realPath = readFdLink(thread.tid, fd);
+    const realPath = (): string => readOwnLink(borrowed);
     this.#readings.set(key, { image, path, realPath, size, borrowed, from: 0 });
     if (this.#readings.size > MOST_BORROWED) this.#finishOldest();
   }
@@ -203,8 +203,9 @@ export class FileUse implements Observer {
   /** A descriptor's number may have gone to another file since: then it is not what we follow. */
   #readingBehind(image: Image, tid: Tid, fd: number): Reading | undefined {
     const reading = this.#readings.get(keyOf(image, fd));
-    if (reading === undefined || readFdLink(tid, fd) !== reading.realPath) return undefined;
-    return reading;
+    if (reading === undefined) return undefined;
+    const same = isSameOpenFile(reading.borrowed, tid, fd) ?? readFdLink(tid, fd) === reading.realPath();
+    return same ? reading : undefined;
   }
 }
 

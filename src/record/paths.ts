@@ -94,8 +94,8 @@ export class PathReader {
       let got = this.#read(memory, at, wanted);
       // The string may end just before a hole.
       if (got === 0) got = this.#read(memory, at, PAGE - Number(at % BigInt(PAGE)));
-      const end = this.#buffer.subarray(0, got).indexOf(0);
-      if (end >= 0) return this.#buffer.toString('utf8', 0, end);
+      const end = this.#buffer.indexOf(0);
+      if (end >= 0 && end < got) return this.#buffer.toString('utf8', 0, end);
     }
     return undefined;
   }

@@ -47,3 +47,6 @@ export const readCwd = (thread: Tid): string => orEmpty(() => readlinkSync(`/pro
 /** What a descriptor of a process refers to: a path, or `pipe:[…]` and the like. */
 export const readFdLink = (process: Pid | Tid, fd: number): string =>
   orEmpty(() => readlinkSync(`/proc/${process}/fd/${fd}`));
+
+/** The same of a descriptor of ours. */
+export const readOwnLink = (fd: number): string => orEmpty(() => readlinkSync(`/proc/self/fd/${fd}`));

@@ -102,8 +102,13 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
     const begun = process.hrtime.bigint();
     program.release();
     // From here on the program runs; it ends, or it is left running.
+    let lookedUp = 0;
     const finished = tracer.run(
       (woken) => {
+        // Not after each of the many notices.
+        const now = Date.now();
+        if (woken.size === 0 && now - lookedUp < PROGRESS_MS) return false;
+        lookedUp = now;
         request.onProgress?.({ processes: tracer.liveThreads.length, lookups: fileUse.lookups.size });
         return signals.askToLeave(woken, tracer.rootPid);
       },

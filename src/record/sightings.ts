@@ -2,9 +2,9 @@
  * What the watcher saw at one trapped call, read from its chunks (`runtime/watcher.c` says how they are
  * written).
  */
-import { type Pid, pid, userAddress } from '../base/brands.ts';
+import { type Pid, pid } from '../base/brands.ts';
 import { type Mapping, parseMaps } from '../sys/maps.ts';
-import type { AddressRange } from '../sys/pagemap.ts';
+import { type AddressRange, regionsOf } from '../sys/pagemap.ts';
 import { SYS } from './filter.ts';
 
 const SEEN = 1;
@@ -14,7 +14,6 @@ const MAPS = 4;
 const PAGES = 5;
 const DONE = 6;
 const HEAD = 8;
-const REGION = 24;
 
 export interface Sighting {
   /** An exec may still fail; an exit is one of the whole process. */
@@ -88,15 +87,4 @@ export class SightingReader {
       backed: regionsOf(this.#bytes(PAGES)),
     };
   }
-}
-
-function regionsOf(bytes: Buffer): AddressRange[] {
-  const regions: AddressRange[] = [];
-  for (let at = 0; at + REGION <= bytes.length; at += REGION) {
-    regions.push({
-      start: userAddress(bytes.readBigUInt64LE(at)),
-      end: userAddress(bytes.readBigUInt64LE(at + 8)),
-    });
-  }
-  return regions;
 }

@@ -1,10 +1,11 @@
 /**
  * What an image has touched of the files it maps: a snapshot of its page tables while its memory is
  * still there, at execve's entry and when its last thread ends. Snapshots of one image are joined.
+ * A program waits for its snapshot: so what the kernel says is kept as it is, and read afterwards.
  */
 import { PAGE_SIZE, pid, userAddress } from '../base/brands.ts';
-import { type Mapping, readMaps } from '../sys/maps.ts';
-import { type AddressRange, backedPages } from '../sys/pagemap.ts';
+import { type Mapping, parseMaps, readMapsText } from '../sys/maps.ts';
+import { type AddressRange, ALL_MEMORY, backedPages, regionsOf, scanRaw } from '../sys/pagemap.ts';
 import type { Notice } from '../sys/seccomp.ts';
 import type { CodeObserver, Observer, TraceEvent } from './events.ts';
 import { SYS } from './filter.ts';
@@ -17,6 +18,8 @@ export class Snapshots implements Observer {
   readonly #pages = new ImagePages();
   readonly #paths: PathReader;
   readonly #code: CodeObserver | undefined;
+  #unread: Unread[] = [];
+  #unreadSize = 0;
   /** Images whose memory was gone before it could be looked at. */
   lost = 0;
 
@@ -54,7 +57,11 @@ export class Snapshots implements Observer {
 
   #add(image: Image, id: number, within?: AddressRange): void {
     try {
-      addSnapshot(id, this.pagesOf(image), within, this.#code?.writtenPages(image, within));
+      const maps = readMapsText(pid(id));
+      const regions = scanRaw(pid(id), within ?? ALL_MEMORY) ?? backedPages(pid(id), filesIn(maps, within));
+      this.#unread.push({ image, maps, regions, within, written: this.#code?.writtenPages(image, within) });
+      this.#unreadSize += maps.length + regions.length;
+      if (this.#unreadSize > MOST_UNREAD) this.#readAll();
     } catch {
       this.lost++;
     }
@@ -66,27 +73,41 @@ export class Snapshots implements Observer {
   }
 
   pagesOf(image: Image): FilePages {
+    this.#readAll();
     return this.#pages.of(image);
   }
+
+  #readAll(): void {
+    for (const { image, maps, regions, within, written = [] } of this.#unread) {
+      const backed = Buffer.isBuffer(regions) ? regionsOf(regions) : regions;
+      addPages(filesIn(maps, within), without(backed, written), this.#pages.of(image));
+    }
+    this.#unread = [];
+    this.#unreadSize = 0;
+  }
 }
+
+/** A snapshot as the kernel gave it. */
+interface Unread {
+  readonly image: Image;
+  readonly maps: string;
+  readonly regions: Buffer | readonly AddressRange[];
+  readonly within: AddressRange | undefined;
+  readonly written: readonly AddressRange[] | undefined;
+}
+
+/** Bytes, about. */
+const MOST_UNREAD = 32 * 1024 * 1024;
 
 function isExecutableFile(path: string): boolean {
   const stats = statOrNothing(path);
   return stats?.isFile() === true && (stats.mode & 0o111) !== 0;
 }
 
-/** `id` of a process or of one of its threads. @throws where it is gone. */
-export function addSnapshot(
-  id: number,
-  into: FilePages,
-  within?: AddressRange,
-  written: readonly AddressRange[] = [],
-): void {
-  const files = readMaps(pid(id))
+const filesIn = (maps: string, within: AddressRange | undefined): Mapping[] =>
+  parseMaps(maps)
     .filter(ofRegularFile)
     .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
-  addPages(files, without(backedPages(pid(id), files), written), into);
-}
 
 /** Both ascending. */
 function addPages(files: readonly Mapping[], backed: readonly AddressRange[], into: FilePages): void {

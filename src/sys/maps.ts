@@ -52,5 +52,8 @@ export function parseMaps(text: string): Mapping[] {
   return mappings;
 }
 
+/** The text that `parseMaps` reads. @throws the file system's error. */
+export const readMapsText = (process: Pid): string => readFileSync(`/proc/${process}/maps`, 'utf8');
+
 /** @throws the file system's error where the process is gone or may not be looked at. */
-export const readMaps = (process: Pid): Mapping[] => parseMaps(readFileSync(`/proc/${process}/maps`, 'utf8'));
+export const readMaps = (process: Pid): Mapping[] => parseMaps(readMapsText(process));

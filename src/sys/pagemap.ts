@@ -67,38 +67,81 @@ export function backedPages(
   }
 }
 
+/** The highest address of a program, less the page that the kernel keeps free. */
+export const ALL_MEMORY: AddressRange = { start: userAddress(0), end: userAddress(0x7ffffffff000) };
+
+/**
+ * The backed pages of a range as the kernel writes them, for `regionsOf` to read later: a program that
+ * waits is let go sooner.
+ *
+ * @returns undefined where the kernel has no PAGEMAP_SCAN.
+ * @throws Error with the errno where the process is gone or may not be looked at.
+ */
+export function scanRaw(process: Pid, range: AddressRange): Buffer | undefined {
+  if (scanMissing) return undefined;
+  const fd = openSync(`/proc/${process}/pagemap`, 'r');
+  const pieces: Buffer[] = [];
+  try {
+    const works = walk(fd, range, (vec, count) =>
+      pieces.push(Buffer.from(vec.subarray(0, count * REGION_SIZE))),
+    );
+    scanMissing = !works;
+    return works ? Buffer.concat(pieces) : undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What `scanRaw` gave, or the watcher: ascending. */
+export function regionsOf(bytes: Buffer): AddressRange[] {
+  const regions: AddressRange[] = [];
+  for (let at = 0; at + REGION_SIZE <= bytes.length; at += REGION_SIZE) {
+    append(regions, Number(bytes.readBigUInt64LE(at)), Number(bytes.readBigUInt64LE(at + 8)));
+  }
+  return regions;
+}
+
 /** One call walks everything from the first range to the last; what lies between is cut away. */
 function scanPages(fd: number, ranges: readonly AddressRange[]): AddressRange[] | undefined {
   const first = ranges[0];
   const last = ranges.at(-1);
   if (first === undefined || last === undefined) return [];
-  const arg = Buffer.alloc(ARG_SIZE);
-  const vec = Buffer.alloc(REGIONS * REGION_SIZE);
-  arg.writeBigUInt64LE(BigInt(ARG_SIZE), ARG.size);
-  arg.writeBigUInt64LE(BigInt(last.end), ARG.end);
-  arg.writeBigUInt64LE(koffi.address(vec), ARG.vec);
-  arg.writeBigUInt64LE(BigInt(REGIONS), ARG.vecLen);
-  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.anyOf);
-  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.returnMask);
-
   const found: AddressRange[] = [];
-  let at = BigInt(first.start);
   let range = 0;
-  for (;;) {
-    arg.writeBigUInt64LE(at, ARG.start);
-    const count = ioctl(fd, PAGEMAP_SCAN, arg);
-    if (count < 0) {
-      const errno = lastErrno();
-      if (errno === 'ENOTTY' || errno === 'EINVAL') return undefined;
-      throw new Error(`PAGEMAP_SCAN: ${errno}`);
-    }
+  const works = walk(fd, { start: first.start, end: last.end }, (vec, count) => {
     for (let i = 0; i < count; i++) {
       const start = Number(vec.readBigUInt64LE(i * REGION_SIZE));
       const end = Number(vec.readBigUInt64LE(i * REGION_SIZE + 8));
       range = cut(ranges, range, start, end, found);
     }
+  });
+  return works ? found : undefined;
+}
+
+const arg = Buffer.alloc(ARG_SIZE);
+const vec = Buffer.alloc(REGIONS * REGION_SIZE);
+
+/** @returns whether the kernel has the call; `take` gets some regions at a time, and may not keep them. */
+function walk(fd: number, { start, end }: AddressRange, take: (vec: Buffer, count: number) => void): boolean {
+  arg.fill(0);
+  arg.writeBigUInt64LE(BigInt(ARG_SIZE), ARG.size);
+  arg.writeBigUInt64LE(BigInt(end), ARG.end);
+  arg.writeBigUInt64LE(koffi.address(vec), ARG.vec);
+  arg.writeBigUInt64LE(BigInt(REGIONS), ARG.vecLen);
+  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.anyOf);
+  arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.returnMask);
+  let at = BigInt(start);
+  for (;;) {
+    arg.writeBigUInt64LE(at, ARG.start);
+    const count = ioctl(fd, PAGEMAP_SCAN, arg);
+    if (count < 0) {
+      const errno = lastErrno();
+      if (errno === 'ENOTTY' || errno === 'EINVAL') return false;
+      throw new Error(`PAGEMAP_SCAN: ${errno}`);
+    }
+    take(vec, count);
     at = arg.readBigUInt64LE(ARG.walkEnd);
-    if (count === 0 || at >= BigInt(last.end)) return found;
+    if (count === 0 || at >= BigInt(end)) return true;
   }
 }
 

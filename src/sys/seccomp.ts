@@ -28,8 +28,13 @@ export interface Notice {
   readonly args: readonly [bigint, bigint, bigint, bigint, bigint, bigint];
 }
 
-const notif = Buffer.alloc(80);
-const response = Buffer.alloc(24);
+// Views of one memory each: Buffer's own readers are JavaScript, which costs here, seven hundred times a run.
+const notif = new Uint8Array(80);
+const notifWords = new BigUint64Array(notif.buffer);
+const notifInts = new Int32Array(notif.buffer);
+const response = new Uint8Array(24);
+const responseWords = new BigUint64Array(response.buffer);
+const responseInts = new Uint32Array(response.buffer);
 
 /** Asks for hand-over wake-ups; kernels before 6.6 do without. */
 export function askForHandOver(listener: Fd): void {
@@ -40,21 +45,20 @@ export function askForHandOver(listener: Fd): void {
 export function receiveNotice(listener: Fd): Notice | undefined {
   notif.fill(0);
   if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notif) !== 0) return undefined;
-  const word = (at: number): bigint => notif.readBigUInt64LE(at);
+  const word = (index: number): bigint => notifWords[index] ?? 0n;
   return {
     id: word(0),
-    tid: tid(notif.readUInt32LE(8)),
-    nr: notif.readInt32LE(16),
-    ip: address(word(24)),
-    args: [word(32), word(40), word(48), word(56), word(64), word(72)],
+    tid: tid(notifInts[2] ?? 0),
+    nr: notifInts[4] ?? 0,
+    ip: address(word(3)),
+    args: [word(4), word(5), word(6), word(7), word(8), word(9)],
   };
 }
 
 /** Lets the call go on as if it had not been trapped. */
 export function letGo(listener: Fd, id: bigint): void {
-  response.fill(0);
-  response.writeBigUInt64LE(id, 0);
-  response.writeUInt32LE(SECCOMP_USER_NOTIF_FLAG_CONTINUE, 20);
+  responseWords[0] = id;
+  responseInts[5] = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
   // EINTR: a signal came while the kernel's lock was taken; unanswered, the thread would wait for ever.
   // ENOENT: the thread was killed meanwhile.
   while (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, response) !== 0) {

@@ -43,7 +43,9 @@ const NO_SIGNALS: ReadonlySet<number> = new Set();
 export class Waker {
   readonly #pipe: { readonly read: Fd; readonly write: Fd };
   readonly #old: { readonly signal: number; readonly action: Buffer }[] = [];
-  readonly #fds = Buffer.alloc(16);
+  /** Two struct pollfd: the pipe, and what the caller names. */
+  readonly #fds = new Int32Array(4);
+  readonly #revents = new Uint16Array(this.#fds.buffer);
   readonly #bytes = Buffer.alloc(256);
 
   constructor(signals: readonly number[]) {
@@ -63,14 +65,14 @@ export class Waker {
 
   /** Sleeps until something happens, or `timeoutMs` (-1: for ever) has passed. */
   wait(listener: Fd | undefined, timeoutMs: number): Woken {
-    this.#fds.writeInt32LE(this.#pipe.read, 0);
-    this.#fds.writeInt32LE(POLLIN, 4);
-    this.#fds.writeInt32LE(listener ?? -1, 8);
-    this.#fds.writeInt32LE(POLLIN, 12);
+    this.#fds[0] = this.#pipe.read;
+    this.#fds[1] = POLLIN;
+    this.#fds[2] = listener ?? -1;
+    this.#fds[3] = POLLIN;
     // A signal interrupts poll (it is never restarted): its byte is in the pipe then, unseen by poll.
     const interrupted = poll(this.#fds, 2, timeoutMs) < 0;
-    const events = listener === undefined ? 0 : this.#fds.readUInt16LE(14);
-    const pipe = this.#fds.readUInt16LE(6);
+    const events = listener === undefined ? 0 : (this.#revents[7] ?? 0);
+    const pipe = this.#revents[3] ?? 0;
     return {
       listener: (events & POLLIN) !== 0,
       listenerGone: (events & POLLHUP) !== 0,

@@ -1,6 +1,7 @@
 /** `winnow record -- CMD`: runs a command as ever and adds what it used to its profile. */
 import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { setFlagsFromString } from 'node:v8';
 import type { Command as CommandLine } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import { nextRecording } from '../../profile/learn.ts';
@@ -89,6 +90,8 @@ function isLightRun(options: RecordOptions, profile: Profile | undefined, comman
 }
 
 async function recordCommand(words: readonly string[], options: RecordOptions): Promise<void> {
+  // What runs for the first time runs while the program waits: straight to machine code, and no interpreter.
+  setFlagsFromString('--always-sparkplug');
   const { openStore } = await import('../../profile/store.ts');
   const { record } = await import('../../record/recorder.ts');
   const { resolveProgram } = await import('../../record/resolve.ts');
