@@ -5,6 +5,7 @@ import * as spec from '../elf/spec.ts';
 import { HIGHEST_ADDRESS } from './code-map.ts';
 import { collectReferences } from './collect-references.ts';
 import { findUnits } from './find-units.ts';
+import { hasManagedCode } from './managed-code.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 export { breakpointsOf } from './breakpoints.ts';
@@ -19,6 +20,7 @@ export function analyseModule(image: ElfImage): ModuleAnalysis | Kept {
   const loads = image.segments.filter((segment) => segment.type === spec.PT_LOAD);
   if (loads.some(({ rva, memSize }) => rva + memSize > HIGHEST_ADDRESS)) return kept('addresses above 4 GiB');
   try {
+    if (hasManagedCode(image)) return kept('a runtime that knows its code by address');
     const found = findUnits(image);
     const { units, code } = found;
     return { units, references: collectReferences(found), kept: found.kept, textBytes: code.size };

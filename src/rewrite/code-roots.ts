@@ -7,14 +7,20 @@ import type { CodeMap } from './code-map.ts';
 import { NumberList } from './links.ts';
 
 export interface CodeRoots {
-  /** Certainly code: called by the loader, or the start of a function symbol. Ascending, each once. */
+  /** What the loader calls: the entry point, _init, _fini, constructors, destructors. Ascending, each once. */
+  readonly loader: Uint32Array;
+  /** Certainly code: those, resolvers of IRELATIVE, function symbols. Ascending, each once. */
   readonly certain: Uint32Array;
   /** What relocated words and symbols without a type point to: most often functions, but it can be data. Ascending, each once. */
   readonly pointers: Uint32Array;
-  /** Data symbols in executable segments. Ascending, each once. */
-  readonly data: Uint32Array;
-  /** Function symbols (which are among `certain`), for reports. Ascending, each once. */
-  readonly functions: Uint32Array;
+  /** Data symbols in executable segments. */
+  readonly data: readonly AddressRange[];
+}
+
+export interface AddressRange {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
 }
 
 const ARRAYS = [
@@ -27,21 +33,22 @@ const ARRAY_SECTIONS: readonly number[] = [spec.SHT_INIT_ARRAY, spec.SHT_FINI_AR
 
 /** @throws WinnowError where relocations or symbols are damaged. */
 export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
+  const loader = new NumberList();
   const certain = new NumberList();
-  const functions = new NumberList();
-  const data = new NumberList();
+  const data: AddressRange[] = [];
   const pointers = new NumberList();
   const add = (list: NumberList, at: number | undefined): void => {
     if (at !== undefined && code.has(at)) list.push(at);
   };
-  if (image.header.entry !== 0) add(certain, image.header.entry);
-  for (const tag of [spec.DT_INIT, spec.DT_FINI]) add(certain, image.dynamic.value(tag));
+  if (image.header.entry !== 0) add(loader, image.header.entry);
+  for (const tag of [spec.DT_INIT, spec.DT_FINI]) add(loader, image.dynamic.value(tag));
+  const addData = ({ rva: start, size }: ElfSymbol): void => {
+    if (start !== undefined && code.has(start)) data.push({ start, end: start + Math.max(size, 1) });
+  };
   for (const symbols of [image.symbols, image.staticSymbols]) {
     for (const symbol of symbols) {
-      if (isFunction(symbol)) {
-        add(certain, symbol.rva);
-        add(functions, symbol.rva);
-      } else if (symbol.type === spec.STT_OBJECT) add(data, symbol.rva);
+      if (isFunction(symbol)) add(certain, symbol.rva);
+      else if (symbol.type === spec.STT_OBJECT) addData(symbol);
       // Assemblers give symbols no type unless they are told to.
       else if (symbol.type === spec.STT_NOTYPE && symbol.binding !== spec.STB_LOCAL)
         add(pointers, symbol.rva);
@@ -52,17 +59,17 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
     const value = pointedBy(image, type, symbol, addend);
     if (value === undefined || !code.has(value)) continue;
     pointers.push(value);
-    const isCalled =
-      type === spec.R_X86_64_IRELATIVE || arrays.some(({ start, end }) => at >= start && at < end);
-    if (isCalled) certain.push(value);
+    if (type === spec.R_X86_64_IRELATIVE) certain.push(value);
+    if (arrays.some(({ start, end }) => at >= start && at < end)) loader.push(value);
   }
   // Where nothing is relocated (ET_EXEC) the arrays' words are addresses already.
-  for (const array of arrays) for (const word of wordsOf(image, array)) add(certain, word);
+  for (const array of arrays) for (const word of wordsOf(image, array)) add(loader, word);
+  for (const at of loader.values) certain.push(at);
   return {
+    loader: loader.sorted(),
     certain: certain.sorted(),
     pointers: pointers.sorted(),
-    data: data.sorted(),
-    functions: functions.sorted(),
+    data,
   };
 }
 
@@ -81,13 +88,8 @@ function pointedBy(image: ElfImage, type: number, symbol: number, addend: bigint
   return value >= 0n && value <= 0xffff_ffffn ? Number(value) : undefined;
 }
 
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
-function arraysOf(image: ElfImage): Range[] {
-  const ranges: Range[] = [];
+function arraysOf(image: ElfImage): AddressRange[] {
+  const ranges: AddressRange[] = [];
   for (const [at, size] of ARRAYS) {
     const start = image.dynamic.value(at);
     if (start !== undefined) ranges.push({ start, end: start + (image.dynamic.value(size) ?? 0) });
@@ -99,7 +101,7 @@ function arraysOf(image: ElfImage): Range[] {
     .map((section) => ({ start: section.rva, end: section.rva + section.size }));
 }
 
-function wordsOf(image: ElfImage, { start, end }: Range): number[] {
+function wordsOf(image: ElfImage, { start, end }: AddressRange): number[] {
   const found: number[] = [];
   const offset = Number.isSafeInteger(start) ? image.offsetOf(rva(start)) : undefined;
   if (offset === undefined) return found;
@@ -116,4 +118,23 @@ function wordsOf(image: ElfImage, { start, end }: Range): number[] {
 export function relocatedCode(image: ElfImage, code: CodeMap): readonly Rva[] {
   const places = image.relocations.filter(({ rva: at }) => code.has(at)).map(({ rva: at }) => at);
   return places.toSorted((a, b) => a - b);
+}
+
+/**
+ * The aligned words of data that are addresses of code, where no relocation says so (ET_EXEC). Any number may
+ * look like one: nothing is proved by them.
+ */
+export function codeAddressesInData(image: ElfImage, code: CodeMap): Uint32Array {
+  const found = new NumberList();
+  for (const { type, flags, offset, fileSize, rva: start } of image.segments) {
+    if (type !== spec.PT_LOAD || (flags & spec.PF_X) !== 0) continue;
+    const skipped = (8 - (start % 8)) % 8;
+    const view = new DataView(image.bytes.buffer, image.bytes.byteOffset + offset, fileSize);
+    for (let at = skipped; at + 8 <= fileSize; at += 8) {
+      if (view.getUint32(at + 4, true) !== 0) continue;
+      const word = view.getUint32(at, true);
+      if (code.has(word)) found.push(word);
+    }
+  }
+  return found.sorted();
 }

@@ -84,7 +84,7 @@ class Search implements Surroundings {
 
   isRead(start: number, end: number): boolean {
     for (let at = start; at < end; at++) if (this.#reads.has(at)) return true;
-    return false;
+    return this.#known.roots.data.some((data) => start < data.end && data.start < end);
   }
 
   isInMemory(at: number): boolean {
@@ -99,7 +99,6 @@ class Search implements Surroundings {
     const { roots, stubs, links, pieces } = this.#known;
     for (const at of [...roots.certain, ...stubs.lazyTargets]) this.#addEntry(at, this.#certain);
     for (const at of roots.pointers) this.#addEntry(at, this.#pointed);
-    for (const at of roots.data) if (this.#isFree(at)) this.#reads.add(at);
     for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));
     for (const piece of pieces.ranges) {
       const { end, fallsThrough, trusted } = piece;

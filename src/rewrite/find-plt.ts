@@ -20,7 +20,7 @@ import { nopAt } from './padding.ts';
 export interface Stub {
   readonly start: number;
   readonly end: number;
-  /** Where the jump through the GOT stands in it is `start`; a lazy stub is also entered behind that jump. */
+  /** Behind the jump through the GOT, where a lazy stub goes on while its word is not filled. */
   readonly lazyAt: number | undefined;
 }
 

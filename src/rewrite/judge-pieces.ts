@@ -7,12 +7,14 @@
  * leaves with a short branch to what cannot come along.
  */
 import type { ElfImage } from '../elf/image.ts';
+import * as spec from '../elf/spec.ts';
 import type { CodeMap } from './code-map.ts';
-import { type CodeRoots, relocatedCode } from './code-roots.ts';
+import { type CodeRoots, codeAddressesInData, relocatedCode } from './code-roots.ts';
+import { judgeFragments } from './judge-fragments.ts';
 import { areJumpBases } from './jump-bases.ts';
 import { LINK_ADDRESS, LINK_READ, LINK_SHORT, type Links } from './links.ts';
 import { nopAt } from './padding.ts';
-import type { Piece, RangeIndex } from './pieces.ts';
+import { keep, type Piece, type RangeIndex } from './pieces.ts';
 import { canBranchTo, DATA_INSIDE, INTO_INSTRUCTION, OWN_ADDRESS } from './sweep.ts';
 
 export const WRITABLE = 'in a segment that the program may write';
@@ -20,12 +22,7 @@ export const RELOCATED = 'relocated when the module is loaded';
 export const MIDDLE_ADDRESSED = 'its middle is addressed';
 export const SHORT_BRANCH_OUT = 'a short branch to code that has no unit';
 export const CODE_ADDRESS = 'hand-written code that takes addresses of code';
-export const STUB_TABLE = 'a table of stubs';
-
-/** What makes tables of stubs page-aligned: the program changes their protection, or maps them again. */
-const PAGE = 4096;
-/** More padding between two stubs makes them no table. */
-const STUB_DISTANCE = 64;
+export const RETURN_TABLE = 'a table of its return addresses';
 
 export interface Evidence {
   readonly image: ElfImage;
@@ -39,11 +36,9 @@ export interface Evidence {
 export function judgePieces(evidence: Evidence): void {
   judgeByLinks(evidence);
   judgeByTables(evidence);
+  judgeByReturnAddresses(evidence);
   judgeOwnAddresses(evidence);
-}
-
-function keep(piece: Piece, reason: string): void {
-  piece.kept ??= reason;
+  judgeFragments(evidence);
 }
 
 function distrust(piece: Piece, reason: string): void {
@@ -76,18 +71,6 @@ function judgeAddress({ code, pieces, links }: Evidence, i: number, target: Piec
   else if (target !== undefined) {
     const at = links.target.at(i);
     if (at !== target.start) judgeMiddle(code, target, at);
-    else if (target.kind === 'fragment' && at % PAGE === 0) keepStubs(pieces, at);
-  }
-}
-
-/** Stubs of one size are also addressed by their number: libffi's and libglvnd's stand on pages of their own. */
-function keepStubs(pieces: RangeIndex<Piece>, first: number): void {
-  let end = first;
-  for (let i = pieces.indexOf(first); ; i++) {
-    const piece = pieces.ranges[i];
-    if (piece?.kind !== 'fragment' || piece.start - end > STUB_DISTANCE) return;
-    keep(piece, STUB_TABLE);
-    end = piece.end;
   }
 }
 
@@ -118,9 +101,12 @@ function distrustSource(pieces: RangeIndex<Piece>, links: Links, i: number): voi
 }
 
 function judgeByTables({ image, code, roots, pieces }: Evidence): void {
-  for (const at of roots.data) {
-    const piece = pieces.find(at);
-    if (piece !== undefined) distrust(piece, DATA_INSIDE);
+  for (const { start, end } of roots.data) {
+    for (let i = Math.max(0, pieces.before(start)); i < pieces.ranges.length; i++) {
+      const piece = pieces.ranges[i];
+      if (piece === undefined || piece.start >= end) break;
+      if (piece.end > start) distrust(piece, DATA_INSIDE);
+    }
   }
   for (const at of roots.pointers) {
     const piece = pieces.find(at);
@@ -148,3 +134,36 @@ function judgeOwnAddresses({ image, code, pieces }: Evidence): void {
     if (areJumpBases(image, code, piece)) piece.kept = undefined;
   }
 }
+
+/**
+ * Some runtimes (OCaml's) know the frames on a stack by tables of return addresses: of most calls of a
+ * function. Labels whose address is taken, or in a jump table, may stand behind a call too, but few do.
+ */
+function judgeByReturnAddresses({ image, code, roots, pieces }: Evidence): void {
+  const returns = new Map<Piece, number>();
+  const words = image.header.type === spec.ET_EXEC ? codeAddressesInData(image, code) : [];
+  for (const list of [roots.pointers, words]) {
+    for (const at of list) {
+      const piece = pieces.find(at);
+      if (piece === undefined || at === piece.start || !isBehindCall(code, at)) continue;
+      returns.set(piece, (returns.get(piece) ?? 0) + 1);
+    }
+  }
+  for (const [piece, count] of returns) if (count * 2 > piece.calls) keep(piece, RETURN_TABLE);
+}
+
+/** `call rel32`, and `call` of a register or memory: ff with 2 in the middle of its ModRM byte. */
+function isBehindCall(code: CodeMap, at: number): boolean {
+  for (let length = 2; length <= 8; length++) {
+    const start = at - length;
+    if (!code.isStart(start)) continue;
+    const bytes = code.bytes(start, at);
+    let p = 0;
+    while (p < length - 2 && (isCallPrefix(bytes[p] ?? 0) || ((bytes[p] ?? 0) & 0xf0) === 0x40)) p++;
+    return bytes[p] === 0xe8 || (bytes[p] === 0xff && ((bytes[p + 1] ?? 0) & 0x38) === 0x10);
+  }
+  return false;
+}
+
+const isCallPrefix = (byte: number): boolean =>
+  byte === 0x66 || byte === 0x67 || byte === 0x3e || byte === 0xf2;

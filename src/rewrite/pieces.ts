@@ -7,6 +7,8 @@ export interface Piece {
   /** Exclusive. */
   readonly end: number;
   fallsThrough: boolean;
+  /** How many calls of any kind it has. */
+  calls: number;
   /** Why it must not move. */
   kept: string | undefined;
   /**
@@ -21,9 +23,15 @@ export const newPiece = (kind: Piece['kind'], start: number, end: number): Piece
   start,
   end,
   fallsThrough: false,
+  calls: 0,
   kept: undefined,
   trusted: true,
 });
+
+/** The first reason stands. */
+export function keep(piece: Piece, reason: string): void {
+  piece.kept ??= reason;
+}
 
 /** Finds ranges by address: ascending, not overlapping. */
 export class RangeIndex<T extends { readonly start: number; readonly end: number }> {

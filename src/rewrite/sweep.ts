@@ -39,6 +39,7 @@ export class Sweeper {
   #flow: Flow = 'next';
   #kept: string | undefined;
   #hasData = false;
+  #calls = 0;
 
   constructor(code: CodeMap, links: Links) {
     this.#code = code;
@@ -53,10 +54,12 @@ export class Sweeper {
     this.#flow = 'next';
     this.#kept = undefined;
     this.#hasData = false;
+    this.#calls = 0;
     this.#inner.cut(0);
     this.#innerCalls.cut(0);
     const decoded = decodeRange(this.#code.bytes(piece.start, piece.end), piece.start, this.#visit);
     piece.fallsThrough = fallsThrough(this.#flow);
+    piece.calls = this.#calls;
     const distrust = this.#whyDistrusted(decoded);
     piece.kept ??= distrust ?? this.#kept ?? this.#whyOwnAddress();
     if (distrust !== undefined) piece.trusted = false;
@@ -86,6 +89,7 @@ export class Sweeper {
     const { at, length, flow, target, branchSize } = insn;
     this.#code.markStart(at);
     this.#flow = flow;
+    if (flow === 'call' || flow === 'indirect-call') this.#calls++;
     if (branchSize !== 0) {
       if (target >= this.#start && target < this.#end) {
         this.#inner.push(target);
@@ -93,7 +97,8 @@ export class Sweeper {
         return;
       }
       if (!this.#code.has(target)) {
-        this.#kept ??= OUT_OF_CODE;
+        // A call of 0 is what a linker makes of one of an undefined weak function.
+        if (target !== 0) this.#kept ??= OUT_OF_CODE;
         return;
       }
       const kind = branchKind(flow) | (branchSize === 1 ? LINK_SHORT : 0);
