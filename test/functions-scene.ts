@@ -2,16 +2,29 @@
 import { expect } from 'vitest';
 import { readElfFile } from '../src/elf/read.ts';
 import type { Run } from '../src/profile/model.ts';
-import { type HowToRecord, type Result, Scene } from './record-scene.ts';
+import { type HowToRecord, type Result, Scene, type Started } from './record-scene.ts';
 
 /** Functions that nothing inlines, clones or merges; each one has a symbol. */
 export const F = '__attribute__((noinline, noclone, noipa))';
 
+/** With a cache of analyses of its own. */
 export class FunctionsScene extends Scene {
   functions(command: readonly string[], how: HowToRecord = {}): Result {
-    const result = this.record(command, { ...how, options: ['--functions', ...(how.options ?? [])] });
+    const result = this.record(command, this.#with(how));
     expect(result.stderr).not.toContain('E_');
     return result;
+  }
+
+  startFunctions(command: readonly string[], how: HowToRecord = {}): Started {
+    return this.start(command, this.#with(how));
+  }
+
+  #with(how: HowToRecord): HowToRecord {
+    return {
+      ...how,
+      options: ['--functions', ...(how.options ?? [])],
+      env: { ...(how.env ?? process.env), XDG_CACHE_HOME: this.path('cache') },
+    };
   }
 }
 

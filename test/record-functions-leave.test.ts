@@ -83,7 +83,7 @@ describe('a program that is left running', () => {
     ['by SIGINT that it ignores', [], (started) => started.child.kill('SIGINT')],
   ])('%s has its own code again, in every process', async (_name, options, stop) => {
     const command = /ignores/.test(_name) ? ['sh', '-c', 'trap "" INT; exec "$0"', server] : [server];
-    const started = scene.start(command, { options: ['--functions', ...options] });
+    const started = scene.startFunctions(command, { options });
     const child = Number(await started.saw(/child (\d+) ready/));
     const id = Number(await started.saw(/pid (\d+) child/));
     stop(started);
@@ -97,7 +97,7 @@ describe('a program that is left running', () => {
 });
 
 it('a recorder that is killed takes the program with it: it could not go on with breakpoints in it', async () => {
-  const started = scene.start([server], { options: ['--functions'] });
+  const started = scene.startFunctions([server]);
   const id = Number(await started.saw(/pid (\d+) child/));
   started.child.kill('SIGKILL');
   await until(

@@ -97,6 +97,7 @@ export class Scene {
     const child = spawn(words[0] ?? '', words.slice(1), {
       cwd: this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...(how.env === undefined ? {} : { env: how.env }),
     });
     return new Started(child, store);
   }

@@ -216,6 +216,28 @@ export function syncFolder(path: string): void {
 }
 
 /**
+ * The same for what can be made anew: a reader finds all of it or nothing, but a power cut may damage it, so
+ * it needs a checksum.
+ * @throws WinnowError E_STORE_FULL, E_STORE_DENIED, E_STORE_IO
+ */
+export function replaceCached(path: string, ...parts: readonly Uint8Array[]): void {
+  const temporary = temporaryOf(path);
+  try {
+    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    try {
+      for (const part of parts) writeAll(fd, part);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    throw storeFailure(error, path);
+  } finally {
+    removeTemporary(temporary);
+  }
+}
+
+/**
  * Puts `bytes` at `path` so that a reader, a kill or a power cut finds the old file or the new one.
  * @throws WinnowError E_STORE_FULL, E_STORE_DENIED, E_STORE_IO; the old file is unchanged then.
  */

@@ -9,13 +9,11 @@
  *     winnow-analysis 1 <sha256 of what follows the line>\n, padded with spaces to 128 bytes
  *     the analysis (analysis-codec.ts)
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, constants, openSync, renameSync } from 'node:fs';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
-import { storeFailure } from '../profile/store-errors.ts';
-import { makeFolder, readTrusted, removeTemporary, trustedFolder, writeAll } from '../profile/store-files.ts';
+import { makeFolder, readTrusted, replaceCached, trustedFolder } from '../profile/store-files.ts';
 import { analyseModule } from './analyse.ts';
 import { ANALYSIS_VERSION, decodeAnalysis, encodeAnalysis } from './analysis-codec.ts';
 import type { Kept, ModuleAnalysis } from './model.ts';
@@ -62,7 +60,7 @@ export class AnalysisCache {
   write(image: ElfImage, encoded: Uint8Array): void {
     this.#attempt(() => {
       makeFolder(this.#dir, 0o700);
-      writeWhole(this.#pathOf(image), headOf(encoded), encoded);
+      replaceCached(this.#pathOf(image), headOf(encoded), encoded);
     });
   }
 
@@ -91,22 +89,4 @@ function unwrap(bytes: Uint8Array): ModuleAnalysis | Kept | undefined {
   const encoded = bytes.subarray(HEAD_BYTES);
   const isWhole = Buffer.compare(bytes.subarray(0, HEAD_BYTES), headOf(encoded)) === 0;
   return isWhole ? decodeAnalysis(encoded) : undefined;
-}
-
-/** A reader finds all of the file or none. It need not outlive a power cut: the checksum would tell. */
-function writeWhole(path: string, ...parts: readonly Uint8Array[]): void {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-  try {
-    const fd = openSync(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
-    try {
-      for (const part of parts) writeAll(fd, part);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporary, path);
-  } catch (error) {
-    throw storeFailure(error, path);
-  } finally {
-    removeTemporary(temporary);
-  }
 }

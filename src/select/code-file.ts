@@ -40,18 +40,16 @@ export class CodeFile {
   readonly #original: Uint8Array;
   readonly #seen: Uint8Array;
 
-  /** @param wanted where to break, in any order; places outside of the segments are left out. */
-  constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], wanted: readonly Rva[]) {
+  /** @param places where to break, ascending; those outside of the segments are left out. */
+  constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], places: Uint32Array) {
     this.path = path;
     this.segments = segments;
     const at: number[] = [];
     const original: number[] = [];
     const runs: PageRun[] = [];
-    const places = Uint32Array.from(wanted.filter((place) => place <= 0xffffffff)).sort();
     for (const segment of segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress)) {
       for (const run of pagesWith(places, segment)) {
-        const bytes = Buffer.alloc(run.end - run.start);
-        bytes.set(readBytes(fd, run.start - segment.virtualAddress + segment.offset, bytes.length));
+        const bytes = readPages(fd, run.start - segment.virtualAddress + segment.offset, run.end - run.start);
         for (const place of run.places) {
           const before = bytes[place - run.start] ?? INT3;
           // A breakpoint of the program's own stays its own.
@@ -114,6 +112,15 @@ export class CodeFile {
     );
     return segment === undefined ? undefined : at - (fileOffset - segment.offset + segment.virtualAddress);
   }
+}
+
+/** The last page of a file may end before its end: memory has zeros there. */
+function readPages(fd: Fd, offset: number, length: number): Uint8Array {
+  const bytes = readBytes(fd, offset, length);
+  if (bytes.length === length) return bytes;
+  const padded = new Uint8Array(length);
+  padded.set(bytes);
+  return padded;
 }
 
 interface WantedRun {

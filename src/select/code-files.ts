@@ -1,13 +1,12 @@
 /** The files whose code is mapped, each looked at once, however often and wherever it is mapped. */
 import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
-import type { Rva } from '../base/brands.ts';
 import { errnoOf, WinnowError } from '../base/errors.ts';
-import type { Kept } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
 import { CodeFile, codeSegments } from './code-file.ts';
+import type { Entries } from './entries.ts';
 
-/** Where to break in a file that is open under `fd`: places where control comes in from outside. */
-export type FindEntries = (path: string, fd: Fd) => readonly Rva[] | Kept;
+/** Where to break in a file that is open under `fd`. */
+export type FindEntries = (path: string, fd: Fd) => Entries;
 
 export class CodeFiles {
   /** By device, inode, size and time; undefined where there is nothing to break in. */
@@ -63,7 +62,7 @@ export class CodeFiles {
     return new CodeFile(path, fd, segments, entries);
   }
 
-  #entriesOf(path: string, fd: Fd): readonly Rva[] | Kept {
+  #entriesOf(path: string, fd: Fd): Entries {
     try {
       return this.#findEntries(path, fd);
     } catch (error) {

@@ -1,13 +1,131 @@
-/** Where to break in a file. */
-import { readFileSync } from 'node:fs';
-import type { Rva } from '../base/brands.ts';
-import { isLeftover, readEhFrame } from '../elf/eh-frame.ts';
+/**
+ * Where to break in a file: the places where control comes into its units from outside.
+ *
+ * They follow from the analysis, but reading that means to hash the whole module and to go through all of its
+ * references, which for a program with 200 libraries takes longer than the program. So the places are kept beside the
+ * analyses, under the file's stat. A file that is changed in place gets another time of change (ctime), which
+ * nobody can set; one that was changed within the last seconds is not kept, as a further change could bear the same time.
+ *
+ *     winnow-entries 1 <version of the analysis> <sha256 of what follows the line>\n, padded to 128 bytes
+ *     the RVAs, ascending, 32 bits each, little-endian; or NO_ENTRIES and, in UTF-8, why there are none
+ */
+import { createHash } from 'node:crypto';
+import { type BigIntStats, fstatSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
+import { readBuildId } from '../elf/build-id.ts';
 import { readElf } from '../elf/read.ts';
-import type { Kept } from '../rewrite/model.ts';
+import { makeFolder, readTrusted, replaceCached, trustedFolder } from '../profile/store-files.ts';
+import { analyseModule, breakpointsOf } from '../rewrite/analyse.ts';
+import { AnalysisCache } from '../rewrite/analysis-cache.ts';
+import { ANALYSIS_VERSION } from '../rewrite/analysis-codec.ts';
+import type { Kept, ModuleAnalysis } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
 
-/** The start of every function that has unwind information. @throws WinnowError E_ELF_... for a damaged file. */
-export function findEntries(path: string, fd: Fd): readonly Rva[] | Kept {
-  const { fdes } = readEhFrame(readElf(readFileSync(fd), path));
-  return fdes.filter((fde) => !isLeftover(fde)).map(({ start }) => start);
+/** RVAs, ascending. */
+export type Entries = Uint32Array | Kept;
+
+const HEAD_BYTES = 128;
+const NO_ENTRIES = 0xffff_ffff;
+/** Longer than any clock of a file system stands still. */
+const SETTLED_MS = 2000;
+/** The same within this process, where no file system's clock rounds what we saw: two ticks of the kernel's. */
+const TICKS_MS = 20;
+
+/** A file before it was read. */
+export interface Before {
+  readonly stat: BigIntStats;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export class EntryFinder {
+  readonly #dir: string | undefined;
+  readonly #analyses: AnalysisCache | undefined;
+  readonly #found = new Map<string, Entries>();
+
+  /** @param dir folder of the cache of analyses; without it nothing is kept longer than this object. */
+  constructor(dir: string | undefined) {
+    this.#dir = dir;
+    this.#analyses = dir === undefined ? undefined : AnalysisCache.open(dir);
+  }
+
+  /** What is known of an open file, or what analysis finds, which is then kept. @throws WinnowError E_ELF_... */
+  find(path: string, fd: Fd): Entries {
+    const known = this.known(fd);
+    if (known !== undefined) return known;
+    const before = { stat: fstatSync(fd, { bigint: true }), at: Date.now() };
+    const image = readElf(readFileSync(fd), path);
+    return this.keep(fd, before, this.#analyses?.analyse(image) ?? analyseModule(image));
+  }
+
+  known(fd: Fd): Entries | undefined {
+    const key = keyOf(fstatSync(fd, { bigint: true }), fd);
+    return (
+      this.#found.get(key) ??
+      this.#attempt((dir) => {
+        if (trustedFolder(dir) === undefined) return undefined;
+        const bytes = readTrusted(join(dir, key));
+        return bytes === undefined ? undefined : decode(bytes);
+      })
+    );
+  }
+
+  /** The entries of a file that was analysed; kept if it is still what it was before it was read. */
+  keep(fd: Fd, before: Before, analysis: ModuleAnalysis | Kept): Entries {
+    const entries = 'kind' in analysis ? analysis : Uint32Array.from(breakpointsOf(analysis));
+    const key = keyOf(before.stat, fd);
+    const age = before.at - Number(before.stat.ctimeMs);
+    if (age < TICKS_MS || key !== keyOf(fstatSync(fd, { bigint: true }), fd)) return entries;
+    this.#found.set(key, entries);
+    if (age < SETTLED_MS) return entries;
+    this.#attempt((dir) => {
+      makeFolder(dir, 0o700);
+      replaceCached(join(dir, key), ...encode(entries));
+    });
+    return entries;
+  }
+
+  /** A cache that cannot be used is one more reason to find out anew, and no other. */
+  #attempt<T>(work: (dir: string) => T): T | undefined {
+    try {
+      return this.#dir === undefined ? undefined : work(this.#dir);
+    } catch (error) {
+      if (error instanceof WinnowError) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** The name of a file of the cache. */
+function keyOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats, fd: Fd): string {
+  const key = [dev, ino, size, mtimeNs, ctimeNs, readBuildId(fd, Number(size)) ?? ''].join(' ');
+  return `${createHash('sha256').update(key).digest('hex')}.entries`;
+}
+
+function encode(entries: Entries): Uint8Array[] {
+  const payload = 'kind' in entries ? encodeKept(entries) : bytesOf(entries);
+  return [headOf(payload), payload];
+}
+
+const encodeKept = ({ reason }: Kept): Uint8Array =>
+  Buffer.concat([bytesOf(Uint32Array.of(NO_ENTRIES)), Buffer.from(reason)]);
+
+const bytesOf = (words: Uint32Array): Uint8Array =>
+  new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+
+function headOf(payload: Uint8Array): Uint8Array {
+  const checksum = createHash('sha256').update(payload).digest('hex');
+  return Buffer.from(`${`winnow-entries 1 ${ANALYSIS_VERSION} ${checksum}`.padEnd(HEAD_BYTES - 1)}\n`);
+}
+
+/** The head holds versions and checksum, so comparing it checks everything. */
+function decode(bytes: Uint8Array): Entries | undefined {
+  // A copy: words must be aligned.
+  const payload = new Uint8Array(bytes.subarray(HEAD_BYTES));
+  if (Buffer.compare(bytes.subarray(0, HEAD_BYTES), headOf(payload)) !== 0) return undefined;
+  if (payload.length >= 4 && new DataView(payload.buffer).getUint32(0, true) === NO_ENTRIES) {
+    return { kind: 'kept', reason: Buffer.from(payload.subarray(4)).toString() };
+  }
+  return payload.length % 4 === 0 ? new Uint32Array(payload.buffer) : undefined;
 }

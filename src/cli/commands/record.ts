@@ -6,7 +6,6 @@ import type { Command as CommandLine } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import { nextRecording } from '../../profile/learn.ts';
 import type { Command, Profile } from '../../profile/model.ts';
-import type { CodeObserver } from '../../record/events.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
 import { outlook, summary } from '../record-text.ts';
 
@@ -101,8 +100,18 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const command = { program: resolveProgram(words[0] ?? '', cwd, caller.env.PATH), argv: words, cwd };
   const store = openStore(options);
   const name = options.name ?? store.findByCommand(command).name;
-  const light = isLightRun(options, store.prepare(name), command);
+  const known = store.prepare(name);
+  const light = isLightRun(options, known, command);
   const progress = startLine(options.quiet === true);
+  const code =
+    options.functions === true
+      ? await (await import('../record-functions.ts')).openFunctions(
+          command,
+          caller.env,
+          known,
+          progress.analysed,
+        )
+      : undefined;
   // From here on the program has the terminal.
   const recording = record({
     command,
@@ -110,7 +119,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
     light,
     filter: options.filter,
-    code: options.functions === true ? await openFunctions() : undefined,
+    code,
     onProgress: progress.update,
   });
   progress.clear();
@@ -131,12 +140,6 @@ async function recordFromMisses(words: readonly string[], options: RecordOptions
   if (options.quiet !== true) say(summary);
   if (ended?.kind === 'killed') dieBySignal(ended.signal);
   exitNow(ended?.kind === 'exited' ? ended.code : 0);
-}
-
-async function openFunctions(): Promise<CodeObserver> {
-  const { Functions } = await import('../../select/observe.ts');
-  const { findEntries } = await import('../../select/entries.ts');
-  return new Functions(findEntries);
 }
 
 async function snapshotProcess(
@@ -209,6 +212,12 @@ function startLine(quiet: boolean) {
       written = now;
       const seconds = Math.round((now - begun) / 1000);
       say(`\r\x1b[Kwinnow: recording, ${seconds} s, ${processes} process(es), ${lookups} look-ups`);
+    },
+    analysed(done: number, all: number): void {
+      const now = Date.now();
+      if (!shown || now - written < PROGRESS_AFTER_MS / 5) return;
+      written = now;
+      say(`\r\x1b[Kwinnow: analysing code, ${done} of ${all} files`);
     },
     clear(): void {
       if (written > 0) say('\r\x1b[K');
