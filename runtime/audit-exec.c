@@ -70,7 +70,7 @@ int audit_exec_keep(const char *text) {
 }
 
 static int can_open(const char *path) {
-  int fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC);
+  int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   sys_close(fd);
   return 1;

@@ -11,7 +11,7 @@
  *
  * Method: both texts are the loader's own, made for this module, and as long as the answer. They are
  * overwritten before anything reads them. The name is a public field. The folder's field stands behind it at a
- * place that differs from version to version: the place where, in a module that we had no part in, there is a
+ * place that differs from version to version: the place where, in one of the first libraries, there is a
  * pointer to exactly the folder of its name. Where there is no such place, modules that use $ORIGIN are not
  * answered at all.
  *
@@ -24,10 +24,10 @@
 #define PAGE 4096ul
 #define FIRST_WORD 5u  /* behind the public part of struct link_map */
 #define LAST_WORD 128u /* the struct is longer, in every version */
-#define LOOKS_MAX 8u
+#define NEAR (2 * PAGE)
+#define LOOKS_MAX 4u /* the first is the loader itself, which has no folder */
 
-static const struct link_map *first; /* of all modules: the program */
-static unsigned origin_word;         /* where in struct link_map, in words; 0: not found */
+static unsigned origin_word; /* where in struct link_map, in words; 0: not found */
 static unsigned times_looked;
 
 static char expected[AUDIT_PATH_SIZE];
@@ -63,31 +63,26 @@ static int is_mapped(unsigned long at) {
   return sys_mincore((void *)(at & ~(PAGE - 1)), PAGE, &ignored) >= 0;
 }
 
-/* Whether a word points to exactly the first `length` bytes of `path`. What it points to may be anything. */
-static int points_to_folder(unsigned long word, const char *path, unsigned long length) {
-  if (word < PAGE || word >> 47 || !is_mapped(word) || !is_mapped(word + length)) return 0;
-  const char *text = (const char *)word;
+/* Whether `text` is exactly the first `length` bytes of `path`. */
+static int is_folder_of(const char *text, const char *path, unsigned long length) {
   for (unsigned long i = 0; i < length; i++)
     if (text[i] != path[i]) return 0;
   return text[length] == 0;
 }
 
+/* The loader's own allocator puts the folder right behind the module; few other words look like pointers there. */
 static unsigned find_origin_word(const struct link_map *map) {
   const unsigned long *words = (const unsigned long *)map;
   unsigned long length = folder_length(map->name);
-  for (unsigned i = FIRST_WORD; i < LAST_WORD; i++)
-    if (points_to_folder(words[i], map->name, length)) return i;
+  for (unsigned i = FIRST_WORD; i < LAST_WORD; i++) {
+    unsigned long word = words[i];
+    if (word <= (unsigned long)map || word - (unsigned long)map > NEAR) continue;
+    if (is_mapped(word) && is_mapped(word + length) && is_folder_of((const char *)word, map->name, length)) return i;
+  }
   return 0;
 }
 
-int audit_names_know_origin(void) {
-  if (origin_word != 0 || times_looked == LOOKS_MAX) return origin_word != 0;
-  times_looked++;
-  /* Neither the program nor the loader itself have a folder. */
-  for (const struct link_map *map = first; map != NULL && origin_word == 0; map = map->next)
-    if (map->name[0] == '/') origin_word = find_origin_word(map);
-  return origin_word != 0;
-}
+int audit_names_know_origin(void) { return origin_word != 0; }
 
 /* The current folder with a slash behind it, as the loader puts it in front of a relative name; 0 where it fails. */
 static unsigned long current_folder(char *into) {
@@ -111,10 +106,16 @@ void audit_names_expect(const char *name, const char *answer) {
 }
 
 void audit_names_meet(struct link_map *map) {
-  if (first == NULL) first = map;
+  /* Before the program begins, while nothing is filtered. */
+  if (origin_word == 0 && times_looked < LOOKS_MAX && map->name[0] == '/') {
+    times_looked++;
+    origin_word = find_origin_word(map);
+  }
   if (!expected[0] || !same(map->name, expected)) return;
   copy(map->name, name_again);
-  unsigned long origin = audit_names_know_origin() ? ((const unsigned long *)map)[origin_word] : 0;
-  if (points_to_folder(origin, expected, folder_length(expected))) copy((char *)origin, origin_again);
+  char *origin = origin_word != 0 ? ((char **)map)[origin_word] : NULL;
+  /* -1: the loader found no memory for it. */
+  if (origin != NULL && origin != (char *)-1 && is_folder_of(origin, expected, folder_length(expected)))
+    copy(origin, origin_again);
   expected[0] = 0;
 }

@@ -16,6 +16,9 @@
  * A searched name is asked for path by path, and keeps its own. A name with a slash is asked for once
  * (LA_SER_ORIG), and the answer becomes the module's name: audit-names.c puts it back.
  *
+ * While the program runs, only those system calls are made that the loader itself makes to open a library: a
+ * program that has filtered its calls must not die of one more.
+ *
  * Limits: the program and the loader themselves stay the originals; /proc/PID/maps has the image's paths,
  * /proc/PID/environ ends with zero bytes.
  */
@@ -37,6 +40,7 @@ static struct modules_table table;
 static char folder[AUDIT_PATH_SIZE]; /* with a slash at its end */
 static unsigned long folder_length;
 static char answer[AUDIT_PATH_SIZE];
+static u32 user = ~0u; /* effective, when the program began */
 
 static unsigned long length_of(const char *text) {
   unsigned long length = 0;
@@ -68,11 +72,13 @@ static int is_auxv(const u64 *at) {
 
 /*
  * The environment as the kernel put it on the stack: above the frames of ld.so lie argc, argv, 0, envp, 0,
- * auxv. The C library takes it from there after us.
+ * auxv. The C library takes it from there after us. Notes the user, too, who stands in auxv.
  */
 static char **find_environment(const u64 *stack) {
   for (unsigned i = 1; i < STACK_WORDS; i++) {
     if (stack[i - 1] != 0 || !is_auxv(stack + i)) continue;
+    for (const u64 *pair = stack + i; pair[0] != AT_NULL; pair += 2)
+      if (pair[0] == AT_EUID) user = (u32)pair[1];
     const u64 *at = stack + i - 1;
     while (at[-1] != 0) at--;
     return (char **)at;
@@ -118,10 +124,10 @@ static const char *beside(const char *name, unsigned long least) {
 static int open_table(void) {
   const char *path = beside("modules.bin", 0);
   if (path == NULL) return 0;
-  int fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) return 0;
   struct sys_stat stat;
-  int good = sys_fstat(fd, &stat) >= 0 && only_owner_writes(&stat, (u32)sys_geteuid()) && stat.size > 0 &&
+  int good = sys_fstatat(fd, "", &stat, AT_EMPTY_PATH) >= 0 && only_owner_writes(&stat, user) && stat.size > 0 &&
              stat.size <= MODULES_SIZE_MAX;
   if (good) {
     long at = (long)sys_mmap(NULL, (unsigned long)stat.size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -133,10 +139,10 @@ static int open_table(void) {
 
 /* Whether this process can open the copy, and nobody else could have written it. */
 static int is_good_copy(const char *path, const struct modules_entry *entry) {
-  int fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) return 0;
   struct sys_stat stat;
-  int good = sys_fstat(fd, &stat) >= 0 && module_is_replacement(entry, &stat, (u32)sys_geteuid());
+  int good = sys_fstatat(fd, "", &stat, AT_EMPTY_PATH) >= 0 && module_is_replacement(entry, &stat, user);
   sys_close(fd);
   return good;
 }
@@ -155,7 +161,7 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   audit_names_expect(name, NULL);
   /* A bare name: its paths follow. */
   if (by_path && !contains(name, '/')) return (char *)name;
-  if (sys_stat(name, &stat) < 0) return (char *)name;
+  if (sys_fstatat(AT_FDCWD, name, &stat, 0) < 0) return (char *)name;
   const struct modules_entry *entry = modules_find(&table, &stat);
   if (entry == NULL || (entry->flags & MODULE_ROLE) != MODULE_LIBRARY) return (char *)name;
   if (by_path && entry->flags & MODULE_USES_ORIGIN && !audit_names_know_origin()) return (char *)name;

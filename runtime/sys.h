@@ -43,6 +43,7 @@ typedef long long i64;
 
 #define AT_FDCWD (-100)
 #define AT_NO_AUTOMOUNT 0x800
+#define AT_EMPTY_PATH 0x1000
 #define AT_STATX_DONT_SYNC 0x4000
 #define STATX_TYPE 0x1u
 #define STATX_MTIME 0x40u
@@ -308,8 +309,6 @@ static inline long sys_getrlimit(int resource, struct sys_rlimit *limit) {
 
 static inline long sys_setsid(void) { return sys_call3(112, 0, 0, 0); }
 
-static inline long sys_geteuid(void) { return sys_call3(107, 0, 0, 0); }
-
 static inline long sys_capget(struct sys_cap_header *header, struct sys_cap_data *data) {
   return sys_call3(125, (long)header, (long)data, 0);
 }
@@ -359,6 +358,14 @@ static inline long sys_seccomp(unsigned operation, unsigned flags, void *argumen
 static inline long sys_preadv2(int fd, const struct sys_iovec *vectors, int count, u64 offset, int flags) {
   /* The offset goes in two halves; on x86-64 the low one is all of it. */
   return sys_call6(327, fd, (long)vectors, count, (long)offset, 0, flags);
+}
+
+static inline long sys_openat(int folder, const char *path, int flags) {
+  return sys_call4(257, folder, (long)path, flags, 0);
+}
+
+static inline long sys_fstatat(int folder, const char *path, struct sys_stat *stat, int flags) {
+  return sys_call4(262, folder, (long)path, (long)stat, flags);
 }
 
 static inline long sys_statx(int folder, const char *path, int flags, u32 mask, struct sys_statx *result) {

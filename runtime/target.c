@@ -99,10 +99,10 @@ int target_takes_audit(const char *path) {
   for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
     struct sys_stat stat;
     /* Before open: opening a pipe or a device has effects. */
-    if (sys_stat(path, &stat) < 0 || (stat.mode & S_IFMT) != S_IFREG || stat.mode & 06000) return 0;
-    int fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (sys_fstatat(AT_FDCWD, path, &stat, 0) < 0 || (stat.mode & S_IFMT) != S_IFREG || stat.mode & 06000) return 0;
+    int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return 0;
-    long have = sys_pread(fd, start, START_SIZE, 0);
+    long have = sys_read(fd, start, START_SIZE);
     int answer = have > 0 && loader_is_ours(fd, start, (u64)have);
     sys_close(fd);
     if (answer || have <= 0) return answer;

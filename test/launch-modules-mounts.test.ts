@@ -81,6 +81,22 @@ describe.skipIf(!asRoot)('mounts (need root)', () => {
     expect(mountsOf('self')).toBe(before);
   });
 
+  it('keep the program from replacing an original, and nobody else', () => {
+    const move = `cp '${scene.library}' '${scene.library}.new' && mv '${scene.library}.new' '${scene.library}'`;
+    const inside = scene.start(['exec', 'execvp', 'sh', '-c', move], { show: 'mounts' });
+    expect(inside.stderr).toContain('Device or resource busy');
+    expect(scene.editions({ show: 'mounts' })).toBe(BOTH);
+    // From outside, while the program is there: what it starts then gets the new file.
+    const child = `'${program}'; : > '${folder}/a'; while [ ! -e '${folder}/b' ]; do sleep 0.01; done; '${program}'`;
+    const script = `
+      '${launch}' exec execvp sh -ec "$1" &
+      while [ ! -e '${folder}/a' ]; do sleep 0.01; done; ${move}; : > '${folder}/b'; wait`;
+    const env = { ...process.env, WINNOW_SHOW: 'mounts' };
+    const done = spawnSync('sh', ['-ec', script, 'sh', child], { encoding: 'utf8', env });
+    expect(done.stdout.match(/library \w+/g)).toEqual(['library second', 'library first']);
+    scene.reset();
+  });
+
   it('let in what the host mounts later, and nothing out, where mounts are shared', () => {
     const place = join(folder, 'place');
     const [outside, inside] = [join(place, 'outside'), join(place, 'inside')];

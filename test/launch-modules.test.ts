@@ -81,6 +81,13 @@ describe.each(WAYS)('shown by $what', ({ can, options, ...way }) => {
     expect(seen).toBe(`./plugin.so origin ${cwd}/.: second plugin ./plugin.so\n`);
   });
 
+  it('is a plugin opened by a program that has filtered its system calls', () => {
+    const env = { LD_LIBRARY_PATH: scene.lib };
+    const seen = scene.start(['confined', plugin, 'libshown.so', 'none.so'], { ...options, env });
+    expect([seen.status, seen.signal]).toEqual([0, null]);
+    expect(seen.stdout.match(/second/g)).toHaveLength(2);
+  });
+
   it('is a library found by LD_LIBRARY_PATH', () => {
     const env = { LD_LIBRARY_PATH: dirname(plugin) };
     const seen = scene.start(['open', 'plugin.so', 'none.so'], { ...options, env }).stdout;
