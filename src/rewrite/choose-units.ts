@@ -12,6 +12,7 @@ import {
   PN_XNUM,
   PT_LOAD,
 } from '../elf/spec.ts';
+import { unitAt } from './analyse.ts';
 import { CodeFields, readCodeFields } from './code-fields.ts';
 import type { CloneMap, Kept, ModuleAnalysis, Unit } from './model.ts';
 import { eachRela, pointsFromSymbol } from './relocation-records.ts';
@@ -56,9 +57,9 @@ export function chooseUnits(
   const fields = new CodeFields();
   const rows = new Map<Unit, readonly [number, number]>();
   const seen = new Set<Unit>();
-  const tied = canonical === 'copy' ? unitsTiedBySymbols(image, analysis.units) : new Set<Unit>();
+  const tied = canonical === 'copy' ? unitsTiedBySymbols(image, analysis) : new Set<Unit>();
   for (const at of hot) {
-    const unit = unitOf(analysis.units, at);
+    const unit = unitAt(analysis, at);
     if (unit === undefined) {
       kept.push({ kind: 'kept', reason: 'no unit of code is there', at });
       continue;
@@ -76,31 +77,17 @@ export function chooseUnits(
   return { units: [...rows.keys()], fields, rows, kept };
 }
 
-/** The unit that holds the address. */
-export function unitOf(units: readonly Unit[], at: number): Unit | undefined {
-  let low = 0;
-  let high = units.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const unit = units[middle];
-    if (unit !== undefined && unit.start <= at) low = middle + 1;
-    else high = middle;
-  }
-  const unit = units[low - 1];
-  return unit !== undefined && at < unit.end ? unit : undefined;
-}
-
 /**
  * `.quad f + 100`, where f has 50 bytes: with f elsewhere, this would lead elsewhere too, and where another
  * library's f is taken, the addend must not have been changed.
  */
-function unitsTiedBySymbols(image: ElfImage, units: readonly Unit[]): ReadonlySet<Unit> {
+function unitsTiedBySymbols(image: ElfImage, analysis: ModuleAnalysis): ReadonlySet<Unit> {
   const tied = new Set<Unit>();
   eachRela(image, (relocation) => {
     const { addend, symbol } = relocation;
     if (addend === 0 || !pointsFromSymbol(relocation) || symbol?.movesWithCode !== true) return;
-    const unit = unitOf(units, symbol.value);
-    if (unit !== undefined && unit !== unitOf(units, symbol.value + addend)) tied.add(unit);
+    const unit = unitAt(analysis, symbol.value);
+    if (unit !== undefined && unit !== unitAt(analysis, symbol.value + addend)) tied.add(unit);
   });
   return tied;
 }

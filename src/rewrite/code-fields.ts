@@ -1,14 +1,13 @@
 /** The pc-relative fields of units' code: what has to be encoded anew in a copy. */
+import { rva } from '../base/brands.ts';
+import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { decodeRange } from '../x86/decode.ts';
 import type { CloneMap, Unit } from './model.ts';
+import { OWN_ADDRESS } from './sweep.ts';
 
 export const FIELD_BRANCH = 0;
-/** A branch that is no call: the unit may be one with where it leads to. */
-export const FIELD_JUMP = 1;
-export const FIELD_ADDRESS = 2;
-
-const OWN_ADDRESS = 'it takes the address of its own code';
+export const FIELD_ADDRESS = 1;
 
 /** Rows in the order of the code. Columns grow. */
 export class CodeFields {
@@ -44,6 +43,10 @@ export class CodeFields {
 /**
  * Adds the fields of one unit. Returns why its code cannot be copied, or undefined; then rows may have been
  * added all the same.
+ *
+ * Code of the large model finds its data by its own address: `lea f(%rip), %rbx; movabs $GOT - f, %r11;
+ * add %r11, %rbx`, with f the function itself. A copy's address would lead elsewhere. In ET_EXEC such a `lea`
+ * keeps the original's.
  */
 export function readCodeFields(
   image: ElfImage,
@@ -54,24 +57,32 @@ export function readCodeFields(
   const offset = image.offsetOf(unit.start);
   if (offset === undefined) return 'its code is not in the file';
   const code = image.bytes.subarray(offset, offset + (unit.end - unit.start));
+  const view = viewOf(code);
+  const isOwn = (at: number): boolean => at >= unit.start && at < unit.end;
+  const ownAddresses: number[] = [];
+  const distances: number[] = [];
   let refused: string | undefined;
   const decoded = decodeRange(code, unit.start, (insn) => {
     const next = insn.at + insn.length;
-    if (insn.branchSize === 1 && (insn.target < unit.start || insn.target >= unit.end)) {
-      refused = 'a short branch leaves it';
+    if (insn.branchSize === 1 && !isOwn(insn.target)) refused = 'a short branch leaves it';
+    // `call next; pop %rbx` takes its own address too. At the unit's end it is a plain call of what follows.
+    if (insn.flow === 'call' && insn.target === next && isOwn(next)) refused = OWN_ADDRESS;
+    const inCode = insn.at - unit.start;
+    if (insn.length === MOVABS_SIZE && isMovabs(code, inCode)) {
+      distances.push(Number(view.getBigInt64(inCode + 2, true)));
     }
-    // `call next; pop %rbx` takes its own address, to count from it to something that does not move. At the
-    // unit's end it is a plain call of the next function.
-    if (insn.flow === 'call' && insn.target === next && next < unit.end) refused = OWN_ADDRESS;
     if (insn.fieldAt < 0) return;
     const isBranch = insn.branchSize === 4;
-    // So does `lea .(%rip), %rbx`, the way of the large code model, where addresses are the copy's.
-    if (!isBranch && canonical === 'copy' && (insn.ipTarget === insn.at || insn.ipTarget === next)) {
-      refused = OWN_ADDRESS;
-    }
-    const kind = !isBranch ? FIELD_ADDRESS : insn.flow === 'call' ? FIELD_BRANCH : FIELD_JUMP;
-    into.push(insn.fieldAt, next - insn.fieldAt, kind);
+    if (!isBranch && isOwn(insn.ipTarget)) ownAddresses.push(insn.ipTarget);
+    into.push(insn.fieldAt, next - insn.fieldAt, isBranch ? FIELD_BRANCH : FIELD_ADDRESS);
   });
   if (!decoded) return 'its code does not decode';
-  return refused;
+  const leadsToData = (at: number): boolean => at >= 0 && image.segmentOf(rva(at)) !== undefined;
+  const computes = ownAddresses.some((at) => distances.some((distance) => leadsToData(at + distance)));
+  return refused ?? (computes && canonical === 'copy' ? OWN_ADDRESS : undefined);
 }
+
+/** `movabs imm64, %r` with its prefix and opcode. */
+const MOVABS_SIZE = 10;
+const isMovabs = (code: Uint8Array, at: number): boolean =>
+  ((code[at] ?? 0) & 0xf8) === 0x48 && ((code[at + 1] ?? 0) & 0xf8) === 0xb8;

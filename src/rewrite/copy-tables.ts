@@ -2,11 +2,10 @@
 import { type Rva, rva } from '../base/brands.ts';
 import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
-import { type ChosenUnits, unitOf } from './choose-units.ts';
-import { FIELD_JUMP } from './code-fields.ts';
 import { findJumpTables, type JumpTable } from './jump-tables.ts';
 import { alignUp, type PlacedClones } from './lay-out.ts';
-import type { Clone, Kept, Unit } from './model.ts';
+import type { Clone, Kept, ModuleAnalysis } from './model.ts';
+import { findUnitParts } from './unit-parts.ts';
 
 export interface FoundTables {
   readonly tables: readonly JumpTable[];
@@ -23,45 +22,17 @@ const entrySize = ({ kind }: JumpTable): number => (kind === 'relative' ? 4 : 8)
 const byteLength = (table: JumpTable): number => table.targets.length * entrySize(table);
 
 /** The tables of the clones. One that several units use comes several times. */
-export function findTables(
-  image: ElfImage,
-  chosen: ChosenUnits,
-  clones: readonly Clone[],
-  units: readonly Unit[],
-): FoundTables {
+export function findTables(image: ElfImage, clones: readonly Clone[], analysis: ModuleAnalysis): FoundTables {
   const tables: JumpTable[] = [];
   const kept: Kept[] = [];
+  const parts = findUnitParts(image, analysis);
   for (const { unit } of clones) {
     if (unit.kind === 'plt') continue;
-    const parts = partsOf(image, unit, chosen, units);
-    const inside = (at: number): boolean => parts.some(({ start, end }) => at >= start && at < end);
-    const found = findJumpTables(image, unit, inside);
+    const found = findJumpTables(image, unit, parts.inside(unit));
     tables.push(...found.tables);
     kept.push(...found.kept);
   }
   return { tables, kept };
-}
-
-/** The unit and those it jumps to: a `.cold` part is one of them. */
-function partsOf(
-  image: ElfImage,
-  unit: Unit,
-  { fields, rows }: ChosenUnits,
-  units: readonly Unit[],
-): readonly Unit[] {
-  const parts = new Set([unit]);
-  const offset = image.offsetOf(unit.start) ?? 0;
-  const view = viewOf(image.bytes);
-  const [first, last] = rows.get(unit) ?? [0, 0];
-  for (let row = first; row < last; row++) {
-    if (fields.kind[row] !== FIELD_JUMP) continue;
-    const field = fields.field[row] ?? 0;
-    const target = field + (fields.tail[row] ?? 0) + view.getInt32(offset + (field - unit.start), true);
-    if (target >= unit.start && target < unit.end) continue;
-    const part = unitOf(units, target);
-    if (part !== undefined) parts.add(part);
-  }
-  return [...parts];
 }
 
 /** Gives each table a place, from `at` on; those with 8-byte entries first, so that nothing is lost. */

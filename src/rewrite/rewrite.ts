@@ -59,7 +59,7 @@ export function rewriteModule(
   const placed = placeWithFrames(original, chosen, room, canonical);
   if (placed.kind === 'kept') return placed;
   const { clones, unwind } = placed;
-  const tables = findTables(original, chosen, clones.clones, analysis.units);
+  const tables = findTables(original, clones.clones, analysis);
   const layout = layOut(original, room, clones, tables, unwind);
   // Addresses are final from here on.
   const bytes = Buffer.alloc(offsetIn(room, layout.end));
