@@ -105,13 +105,19 @@ const RETURN = new RegExp(`^${PREFIXES}(?:l?ret|iret|sysret|sysexit)`);
 
 function compareOne(insn: Insn, text: string, say: (what: string) => unknown): void {
   const direct = DIRECT.exec(text);
-  const target = direct === null ? -1 : Number.parseInt(direct[2] ?? '', 16);
+  const target = addressOf(direct?.[2]);
   if (insn.target !== target) say(`target 0x${insn.target.toString(16)}`);
   const operand = OPERAND.exec(text);
-  const address = operand === null ? -1 : Number.parseInt(operand[1] ?? '', 16);
+  const address = addressOf(operand?.[1]);
   if (insn.ipTarget !== address) say(`operand 0x${insn.ipTarget.toString(16)}`);
   const flow = flowOf(text, direct?.[1]);
   if (insn.flow !== flow) say(`flow ${insn.flow} where ${flow} is expected`);
+}
+
+/** -1 for none, and for addresses below the module, which objdump wraps. */
+function addressOf(digits: string | undefined): number {
+  const address = Number.parseInt(digits ?? '-1', 16);
+  return address > Number.MAX_SAFE_INTEGER ? -1 : address;
 }
 
 function flowOf(text: string, direct: string | undefined): Insn['flow'] {

@@ -51,7 +51,8 @@ export function copyUnits(
     table.fields.forEach((field, i) => {
       const newField = clones.find(field);
       if (newField < 0) return;
-      const end = table.kind === 'relative' ? newField + (table.tails[i] ?? 0) : 0;
+      const tail = table.tails[i] ?? 0;
+      const end = tail === 0 ? 0 : newField + tail;
       view.setInt32(newField - at, tableAt - end, true);
     });
   }

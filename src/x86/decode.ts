@@ -83,37 +83,58 @@ function decodeWith(
   at: number,
   visit: (insn: Insn) => void,
 ): boolean {
-  const insn: Insn = { at, length: 0, flow: 'next', target: -1, branchSize: 0, ipTarget: -1, fieldAt: -1 };
-  const end = bytes.length;
-  for (let start = 0; start < end; ) {
+  const insn = emptyInsn();
+  for (let start = 0; start < bytes.length; start += insn.length) {
     decoder.decodeOut(raw);
-    const length = raw.length;
-    const flow = raw.flowControl;
-    insn.at = at + start;
-    insn.length = length;
-    insn.flow = 'next';
-    insn.target = -1;
-    insn.branchSize = 0;
-    insn.ipTarget = -1;
-    insn.fieldAt = -1;
-    if (flow === INVALID && raw.isInvalid) return false;
-    if (flow === NEXT || flow === INDIRECT_JUMP || flow === INDIRECT_CALL || flow === INVALID) {
-      if (flow === INDIRECT_JUMP) insn.flow = 'indirect-jump';
-      else if (flow === INDIRECT_CALL) insn.flow = 'indirect-call';
-      else if (flow === INVALID || (length === 1 && bytes[start] === HLT)) insn.flow = 'stop';
-      // The shortest instruction with one has an opcode, a ModRM byte and four bytes.
-      if (length >= 6 && raw.isIpRelMemoryOperand) {
-        if (isAddress32(bytes, start)) return false;
-        const field = start + displacementOffset(decoder, raw);
-        const target = at + start + length + int32(bytes, field);
-        insn.fieldAt = at + field;
-        insn.ipTarget = target < 0 ? -1 : target;
-      }
-    } else if (flow === RETURN) insn.flow = 'return';
-    else if (flow !== INTERRUPT && !readBranch(bytes, start, length, insn)) return false;
+    if (!readInsn(decoder, raw, bytes, start, at, insn)) return false;
     visit(insn);
-    start += length;
   }
+  return true;
+}
+
+export const emptyInsn = (): Insn => ({
+  at: 0,
+  length: 0,
+  flow: 'next',
+  target: -1,
+  branchSize: 0,
+  ipTarget: -1,
+  fieldAt: -1,
+});
+
+/** For this room: fills in what was just decoded at bytes[start]. False where it is refused. */
+export function readInsn(
+  decoder: Decoder,
+  raw: Instruction,
+  bytes: Uint8Array,
+  start: number,
+  at: number,
+  insn: Insn,
+): boolean {
+  const length = raw.length;
+  const flow = raw.flowControl;
+  insn.at = at + start;
+  insn.length = length;
+  insn.flow = 'next';
+  insn.target = -1;
+  insn.branchSize = 0;
+  insn.ipTarget = -1;
+  insn.fieldAt = -1;
+  if (flow === INVALID && raw.isInvalid) return false;
+  if (flow === NEXT || flow === INDIRECT_JUMP || flow === INDIRECT_CALL || flow === INVALID) {
+    if (flow === INDIRECT_JUMP) insn.flow = 'indirect-jump';
+    else if (flow === INDIRECT_CALL) insn.flow = 'indirect-call';
+    else if (flow === INVALID || (length === 1 && bytes[start] === HLT)) insn.flow = 'stop';
+    // The shortest instruction with one has an opcode, a ModRM byte and four bytes.
+    if (length >= 6 && raw.isIpRelMemoryOperand) {
+      if (isAddress32(bytes, start)) return false;
+      const field = start + displacementOffset(decoder, raw);
+      const target = at + start + length + int32(bytes, field);
+      insn.fieldAt = at + field;
+      insn.ipTarget = target < 0 ? -1 : target;
+    }
+  } else if (flow === RETURN) insn.flow = 'return';
+  else if (flow !== INTERRUPT) return readBranch(bytes, start, length, insn);
   return true;
 }
 

@@ -1,0 +1,88 @@
+/** Which instructions of a unit may make or name the address of one of its jump tables. */
+import { ET_EXEC } from '../elf/spec.ts';
+import { NONE, type Operation } from '../x86/operations.ts';
+import type { TableCode } from './table-code.ts';
+import { isTableOf, readTargets, type TableKind } from './table-entries.ts';
+import type { TableAddress, Walk } from './table-flow.ts';
+
+/** What may be the address of a table of the unit, and what became of it. */
+export interface Candidate extends TableAddress {
+  readonly address: number;
+  readonly field: number;
+  readonly tail: number;
+  /** Where all entries lead that may be true ones. */
+  readonly all: readonly number[];
+  /** Where those lead that most likely are: what walks follow. */
+  targets: readonly number[];
+  walk: Walk | undefined;
+}
+
+export function findCandidates(code: TableCode): Candidate[] {
+  const found: Candidate[] = [];
+  const isFixed = code.image.header.type === ET_EXEC;
+  const kinds: readonly TableKind[] = isFixed ? ['relative', 'absolute'] : ['relative'];
+  const add = (origin: Operation, address: number, field: number, tail: number, kind: TableKind): void => {
+    if (address > 0 && isTableOf(code, address, kind))
+      found.push({
+        origin,
+        kind,
+        address,
+        field,
+        tail,
+        all: readTargets(code, address, kind),
+        targets: [],
+        walk: undefined,
+      });
+  };
+  for (const { at, address } of code.addressOperands) {
+    if (!kinds.some((kind) => isTableOf(code, address, kind))) continue;
+    const origin = code.at(at);
+    if (origin?.kind !== 'lea') continue;
+    const { insn } = origin;
+    for (const kind of kinds) add(origin, address, insn.fieldAt, insn.at + insn.length - insn.fieldAt, kind);
+  }
+  if (!isFixed) return found;
+  for (const at of code.starts) {
+    const origin = code.at(at);
+    if (origin === undefined) continue;
+    const { kind, memory, immediate, immediateAt } = origin;
+    const isMove = kind === 'move' || kind === 'move32';
+    if (isMove && immediate !== undefined && immediateAt >= 0)
+      for (const entries of kinds) add(origin, immediate, immediateAt, 0, entries);
+    if (
+      (kind === 'move' || kind === 'jump') &&
+      memory !== undefined &&
+      memory.base === NONE &&
+      memory.displacementAt >= 0
+    )
+      add(origin, memory.displacement, memory.displacementAt, 0, 'absolute');
+  }
+  return found;
+}
+
+/**
+ * An unknown jump through the sum of a number that movslq reads and the address that it is read through: a few
+ * instructions are looked at. Where another address is added it is a computed goto with labels' distances,
+ * which leads to the copy's labels as the label that it adds to is the copy's.
+ */
+export function looksLikeTable(code: TableCode, jump: number): boolean {
+  let register = code.at(jump)?.source ?? NONE;
+  let parts: readonly number[] | undefined;
+  const place = code.indexOf(jump);
+  for (let i = place - 1; i >= place - MOST_STEPS && i >= 0 && register !== NONE; i--) {
+    const operation = code.at(code.starts[i] ?? NONE);
+    if (operation === undefined || operation.insn.flow !== 'next') return false;
+    const { kind, to, source, memory, uses } = operation;
+    if (parts !== undefined) {
+      if (kind !== 'extend' || memory === undefined || !parts.includes(to)) continue;
+      const other = parts[0] === to ? parts[1] : parts[0];
+      return other === memory.base || (other === memory.index && memory.scale === 1);
+    } else if (to === register && kind === 'add' && source !== NONE) parts = [to, source];
+    else if (to === register && kind === 'lea' && memory !== undefined) parts = [memory.base, memory.index];
+    else if (to === register && kind === 'move') register = source;
+    else if (uses.some((use) => use.register === register && use.writes !== 0)) return false;
+  }
+  return false;
+}
+
+const MOST_STEPS = 16;
