@@ -231,6 +231,13 @@ describe('programs that take no audit object', () => {
     expect([gone.stdout, gone.stderr]).toEqual([expect.stringContaining('library first'), '']);
   });
 
+  it('are those of a loader before glibc 2.35, from which the object withdraws', () => {
+    const object = join(scene.image, 'audit.so');
+    const env = { A: '1', LD_AUDIX: object, B: '2' };
+    const seen = spawnSync(program, ['old-loader', object], { encoding: 'utf8', env });
+    expect(seen.stdout).toBe(`${object} 0 gone\n`);
+  });
+
   it('are those whose caller has an audit object already', () => {
     const object = compile(
       join(scene.folder, 'callers.so'),
