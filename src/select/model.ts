@@ -60,13 +60,6 @@ export interface PlannedModule extends CodeUse {
   readonly stayed: readonly StayedCount[];
 }
 
-export interface SelectPlan {
-  readonly cold: Cold;
-  /** In the order of first use. */
-  readonly modules: readonly PlannedModule[];
-  readonly kept: readonly KeptModule[];
-}
-
 /** A rewritten module: the file, and what became of the plan. */
 export interface BuiltModule extends PlannedModule {
   /** Name of the file in the folder that was built into. */

@@ -109,6 +109,12 @@ function writeModule(
   utimesSync(path, original.atime, original.mtime);
 }
 
+/** Bytes that a file name may have. */
+const MOST_NAME = 255;
+
 /** `03-libfoo.so.1`: unique in the folder, and readable in a process's memory map. */
-export const moduleFile = (index: number, path: string): string =>
-  `${String(index).padStart(2, '0')}-${basename(path)}`;
+export function moduleFile(index: number, path: string): string {
+  const number = String(index).padStart(2, '0');
+  const name = `${number}-${basename(path)}`;
+  return Buffer.byteLength(name) > MOST_NAME ? number : name;
+}

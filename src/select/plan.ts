@@ -30,7 +30,7 @@ import type { Kept, ModuleAnalysis, Unit } from '../rewrite/model.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
 import { codeExtents, pagesOfUnits, textPages } from './code-pages.ts';
 import { chooseHotUnits } from './hot-units.ts';
-import type { Cold, KeptModule, ModuleUse, PlannedModule, SelectPlan } from './model.ts';
+import type { Cold, KeptModule, ModuleUse, PlannedModule } from './model.ts';
 
 export interface SelectOptions {
   readonly cold: Cold;
@@ -78,18 +78,6 @@ export const contextOf = (profile: Profile, options: SelectOptions): SelectConte
   ...options,
   loaders: loadersOf(profile, options.root),
 });
-
-/** @param uses in the order of first use. */
-export function planSelect(uses: readonly ModuleUse[], context: SelectContext, analyse: Analyse): SelectPlan {
-  const modules: PlannedModule[] = [];
-  const kept: KeptModule[] = [];
-  for (const use of uses) {
-    const examined = examineModule(use, context, analyse);
-    if (examined.kind === 'planned') modules.push(examined.module);
-    else kept.push(examined.module);
-  }
-  return { cold: context.cold, modules, kept };
-}
 
 /** The loaders that the programs of a profile name. */
 function loadersOf(profile: Profile, root: string | undefined): string[] {
