@@ -173,6 +173,30 @@ describe('winnow build with functions', () => {
   });
 });
 
+describe('a store without room for rewritten modules', () => {
+  it.skipIf(!process.env.CI && !isRoot)('keeps its old image (needs root to mount one)', () => {
+    const disk = join(folder, 'full');
+    mkdirSync(disk);
+    expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'none', disk]).status).toBe(0);
+    try {
+      const images = join(disk, 'store', 'images');
+      const on = (command: string, ...words: string[]) =>
+        winnowOn(join(disk, 'store'))(command, words, { cwd: folder, env: environment });
+      const exported = join(folder, 'own.wnp');
+      good(winnow('profile export', 'own', exported));
+      good(on('profile import', exported));
+      good(on('build', '--name', 'own', '--only', 'prefetch'));
+      const image = readlinkSync(join(images, 'own'));
+      const full = on('build', '--name', 'own', '--only', 'select');
+      expect([full.status, codeOf(full)]).toEqual([3, 'E_IMAGE_FULL']);
+      expect(readlinkSync(join(images, 'own'))).toBe(image);
+      expect(readdirSync(images).sort()).toEqual([image, '.lock', 'own'].sort());
+    } finally {
+      spawnSync('umount', [disk]);
+    }
+  });
+});
+
 describe('winnow build --cold deny', () => {
   it('lets the program execute what was recorded, and nothing else; misses can be learnt', () => {
     build('--cold', 'deny');
