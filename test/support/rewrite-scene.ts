@@ -4,12 +4,24 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Rva } from '../../src/base/brands.ts';
+import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { analyseModule } from '../../src/rewrite/analyse.ts';
 import type { ModuleAnalysis, RewriteOptions, RewrittenModule } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
 
 export const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'rewrite');
+
+/** Files of the fixture in several makes. */
+export const FILES = ['lib.so', 'relr.so', 'main', 'fixed', 'stripped.so'] as const;
+export type FixtureFile = (typeof FILES)[number];
+
+/** A file before and after. */
+export interface Change {
+  readonly original: ElfImage;
+  readonly changed: ElfImage;
+  readonly module: RewrittenModule;
+}
 
 export interface Outcome {
   readonly status: number | null;
@@ -53,6 +65,23 @@ export class RewriteScene {
     return rewritten;
   }
 
+  /** Makes files of the fixture, and rewrites each with all its code copied: `lib.so` to `lib.so.new`. */
+  makeFixture(): ReadonlyMap<FixtureFile, Change> {
+    const against = [`-L${this.folder}`, '-l:lib.so', '-Wl,-rpath,$ORIGIN'];
+    const library = ['-O2', '-shared', '-fPIC', '-Wl,-z,lazy', 'lib.c'];
+    this.compile('gcc', ...library, '-o', 'lib.so');
+    this.compile('gcc', ...library, '-s', '-o', 'stripped.so');
+    this.compile('gcc', ...library, '-Wl,-z,pack-relative-relocs', '-o', 'relr.so');
+    this.compile('gcc', '-O2', '-o', 'main', 'main.c', ...against);
+    this.compile('gcc', '-O2', '-no-pie', '-fno-pie', '-o', 'fixed', 'main.c', ...against);
+    const change = (file: FixtureFile): Change => {
+      const module = this.rewrite(file, `${file}.new`);
+      const changed = readElfFile(this.path(`${file}.new`));
+      return { original: readElfFile(this.path(file)), changed, module };
+    };
+    return new Map(FILES.map((file) => [file, change(file)]));
+  }
+
   run(program: string, ...args: readonly string[]): Outcome {
     const done = spawnSync(this.path(program), args, { encoding: 'utf8', timeout: 60_000 });
     const { status, signal, stdout, stderr } = done;
@@ -77,3 +106,8 @@ export function rewriteFile(
   if (result.kind === 'kept') throw new Error(`${path}: ${result.reason}`);
   return result;
 }
+
+export const toldBy = (command: string, ...args: readonly string[]): string => {
+  const { stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
+  return stderr + stdout;
+};

@@ -1,0 +1,74 @@
+import { spawnSync } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Change, type FixtureFile, RewriteScene, toldBy } from '../../test/support/rewrite-scene.ts';
+import { rva } from '../base/brands.ts';
+import * as spec from '../elf/spec.ts';
+
+const scene = new RewriteScene();
+afterAll(() => scene.remove());
+let changes: ReadonlyMap<FixtureFile, Change>;
+beforeAll(() => {
+  changes = scene.makeFixture();
+});
+
+function changeOf(file: FixtureFile): Change {
+  const change = changes.get(file);
+  if (change === undefined) throw new Error(`${file} was not made`);
+  return change;
+}
+
+describe('debuggers', () => {
+  const library = () => changeOf('lib.so');
+
+  it('have a second symbol for each name of copied code, of the same kind', () => {
+    const { original, changed, module } = library();
+    const code = original.staticSymbols.filter(
+      ({ rva: at, type, name }) =>
+        at !== undefined && name !== '' && type === spec.STT_FUNC && module.map.copyOf(at) !== undefined,
+    );
+    expect(code.map(({ name }) => name)).toEqual(
+      expect.arrayContaining(['add', 'add_alias', 'subtract', 'up']),
+    );
+    for (const { name, rva: at, binding } of code) {
+      const both = changed.staticSymbols.filter((symbol) => symbol.name === name);
+      expect(both).toMatchObject([
+        { rva: at, binding },
+        { rva: module.map.copyOf(at ?? rva(0)), binding },
+      ]);
+    }
+    const locals = changed.sections.find(({ type }) => type === spec.SHT_SYMTAB)?.info;
+    expect(changed.staticSymbols.findIndex(({ binding }) => binding !== spec.STB_LOCAL)).toBe(locals);
+  });
+
+  it('find names in files that were stripped', () => {
+    const { changed, module } = changeOf('stripped.so');
+    const names = changed.staticSymbols.filter(({ name }) => name === 'many_ways');
+    expect(names.map(({ rva: at }) => module.map.copyOf(at ?? rva(0)) ?? at)).toEqual([
+      names[1]?.rva,
+      names[1]?.rva,
+    ]);
+  });
+
+  it('stop in copies, and name them in a backtrace', () => {
+    const script = ['set confirm off', 'set debuginfod enabled off', 'set breakpoint pending on'];
+    const commands = [...script, 'break subtract', 'run', 'backtrace', 'info breakpoints'];
+    const folder = scene.path('debugged');
+    spawnSync('mkdir', [folder]);
+    spawnSync('cp', [scene.path('main.new'), `${folder}/main`]);
+    spawnSync('cp', [scene.path('lib.so.new'), `${folder}/lib.so`]);
+    const words = commands.flatMap((command) => ['-ex', command]);
+    const told = toldBy('gdb', '-nx', '-q', '-batch', ...words, `${folder}/main`);
+    expect(told).toMatch(/^#0 .* in subtract \(\) from .*lib\.so$/m);
+    expect(told).toMatch(/^#1 .* in main \(\)$/m);
+    const stops = told.match(/^1\.\d .*$/gm) ?? [];
+    expect(stops).toHaveLength(2);
+  });
+
+  it('translate addresses of copies into names', () => {
+    const { original, module } = library();
+    const at = original.symbols.find(({ name }) => name === 'sum')?.rva ?? rva(0);
+    const copy = module.map.copyOf(at) ?? 0;
+    const told = toldBy('addr2line', '-f', '-e', scene.path('lib.so.new'), (copy + 4).toString(16));
+    expect(told.split('\n')[0]).toBe('sum');
+  });
+});
