@@ -70,7 +70,7 @@ function build({ name, flags, program = [], afterwards }: Make, compiler = 'gcc'
   );
   scene.compile(
     compiler,
-    ...['-O2', '-fno-jump-tables', '-o', `${name}/main`, 'main.c', ...flags, ...program],
+    ...['-O2', '-o', `${name}/main`, 'main.c', ...flags, ...program],
     ...[`-L${folder}`, '-l:lib.so', '-Wl,-rpath,$ORIGIN'],
   );
   for (const file of ['lib.so', 'main']) afterwards?.(`${folder}/${file}`);
