@@ -19,7 +19,7 @@ const PROGRAMS = {
 
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
 const LIBRARIES = {
-  'wake.so': ['wake.c'],
+  'wake.so': ['wake.c', 'look-ups.c'],
   'audit.so': ['audit.c', 'audit-exec.c', 'audit-names.c', 'target.c'],
 };
 

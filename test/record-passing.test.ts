@@ -221,9 +221,7 @@ print('all seen')
         onTerminal(`
 start(['sh', '-m'])
 os.write(master, (' '.join(quote(w) for w in rec + ['cat']) + ' &\\n').encode())
-time.sleep(1)
-os.write(master, b'jobs\\n')
-expect('Stopped')
+ask(b'jobs\\n', 'Stopped')
 os.write(master, b'fg\\n')
 time.sleep(0.5)
 os.write(master, b'wo""rd\\n\\x04')
@@ -260,6 +258,12 @@ def expect(text):
     while text not in seen:
         if time.time() > end or not pump(0.1): sys.exit('no ' + text + ' in ' + repr(seen))
     seen = seen[seen.index(text) + len(text):]
+def ask(line, text):
+    end = time.time() + 10
+    while text not in seen and time.time() < end:
+        os.write(master, line)
+        for i in range(5): pump(0.1)
+    expect(text)
 def wait():
     while True:
         done, status = os.waitpid(child, os.WNOHANG)

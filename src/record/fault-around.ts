@@ -44,15 +44,22 @@ export class FaultAround implements Observer {
   #filters: number | undefined;
   readonly #segments = new Map<string, readonly LoadSegment[]>();
   readonly #wanted: boolean;
+  /** Images with mappings that the next call will find made, and to be registered. */
+  readonly #pending = new Set<Image>();
 
   /** @param wanted false where nobody would tell of new mappings: then it is not worth its page faults. */
   constructor(wanted: boolean) {
     this.#wanted = wanted;
   }
 
+  get wantsNextCall(): boolean {
+    return this.#pending.size > 0;
+  }
+
   observe(event: TraceEvent, control: Control): void {
     if (event.kind === 'image-started') this.#start(event.thread);
-    if (event.kind === 'call' || event.kind === 'image-replacing') flush(event.image);
+    if (event.kind === 'call' || event.kind === 'image-replacing') this.#flush(event.image);
+    if (event.kind === 'image-ended') this.#pending.delete(event.image);
     if (event.kind === 'call' && event.notice.nr === SYS.mmap) {
       this.#follow(event.image, event.thread, event.notice.args, control);
     }
@@ -102,12 +109,12 @@ export class FaultAround implements Observer {
     if ((flags & MAP_FIXED) === 0n) {
       control.afterCall(thread, (result) => {
         if (result <= 0n) return;
-        noteMapped(image, rangeOf(result, result + pages));
-        flush(image);
+        this.#noteMapped(image, rangeOf(result, result + pages));
+        this.#flush(image);
       });
       return;
     }
-    noteMapped(image, rangeOf(at, at + pages));
+    this.#noteMapped(image, rangeOf(at, at + pages));
     if ((flags & MAP_DENYWRITE) === 0n) return;
     const start = this.#moduleStart(
       readFdLink(thread.tid, Number(BigInt.asIntN(32, fd))),
@@ -117,6 +124,21 @@ export class FaultAround implements Observer {
     if (start === undefined || start >= at) return;
     image.mapped = [...image.mapped, rangeOf(start, at)];
     if (image.uffd !== undefined) registerRange(image.uffd, rangeOf(start, at));
+  }
+
+  #noteMapped(image: Image, range: AddressRange): void {
+    image.mapped = [...image.mapped, range];
+    if (image.uffd === undefined) return;
+    image.unregistered.push(range);
+    this.#pending.add(image);
+  }
+
+  /** Registers what was mapped since the last notice. */
+  #flush(image: Image): void {
+    this.#pending.delete(image);
+    if (image.unregistered.length === 0 || image.uffd === undefined) return;
+    for (const range of image.unregistered) registerRange(image.uffd, range);
+    image.unregistered = [];
   }
 
   /** Where the module begins whose file offset `offset` is being mapped at `at`. */
@@ -157,18 +179,6 @@ const rangeOf = (start: bigint, end: bigint): AddressRange => ({
   start: userAddress(start),
   end: userAddress(end),
 });
-
-function noteMapped(image: Image, range: AddressRange): void {
-  image.mapped = [...image.mapped, range];
-  if (image.uffd !== undefined) image.unregistered.push(range);
-}
-
-/** Registers what was mapped since the last notice. */
-function flush(image: Image): void {
-  if (image.unregistered.length === 0 || image.uffd === undefined) return;
-  for (const range of image.unregistered) registerRange(image.uffd, range);
-  image.unregistered = [];
-}
 
 /** The file mappings, neighbours joined: one registration covers them. */
 function fileRanges(mappings: readonly Mapping[]): AddressRange[] {

@@ -16,6 +16,7 @@ import type { Tid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
 import { isSameOpenFile } from '../sys/kcmp.ts';
 import type { Notice } from '../sys/seccomp.ts';
+import { pathsIn } from '../sys/wake.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
 import { type FilePages, ImagePages } from './pages.ts';
@@ -48,10 +49,10 @@ interface Reading {
 }
 
 export class FileUse implements Observer {
-  /** Every path looked up, in the order of first use. */
-  readonly lookups = new Set<string>();
-  /** Every path named or mapped by exec, in the order of first use: that of the prefetch. */
-  readonly order = new Set<string>();
+  readonly #lookups = new Set<string>();
+  readonly #order = new Set<string>();
+  /** What `lookups` and `order` are made of when they are asked for: programs wait for what is done earlier. */
+  #trail: (string | { readonly log: Buffer } | { readonly mapped: readonly string[] })[] = [];
   /** Paths opened for writing, or created. */
   readonly written = new Set<string>();
   /** Set-uid programs that a tracee executed. */
@@ -65,13 +66,31 @@ export class FileUse implements Observer {
     this.#paths = paths;
   }
 
+  /** Every path looked up, in the order of first use. */
+  get lookups(): ReadonlySet<string> {
+    this.#follow();
+    return this.#lookups;
+  }
+
+  /** Every path named or mapped by exec, in the order of first use: that of the prefetch. */
+  get order(): ReadonlySet<string> {
+    this.#follow();
+    return this.#order;
+  }
+
+  /** Files that exec mapped: they come before what is named next. */
+  noteMapped(paths: readonly string[]): void {
+    this.#trail.push({ mapped: paths });
+  }
+
   pagesOf(image: Image): FilePages {
     return this.#pages.of(image);
   }
 
   observe(event: TraceEvent, control: Control): void {
     // The loader is named nowhere but in the program's PT_INTERP, and needed first of all.
-    if (event.kind === 'image-started') for (const path of event.image.startFiles) this.order.add(path);
+    if (event.kind === 'image-started') this.noteMapped(event.image.startFiles);
+    if (event.kind === 'look-ups') this.#trail.push(event);
     if (event.kind === 'image-replacing') this.#noteExec(event.thread, event.notice);
     if (event.kind !== 'call') return;
     const { notice } = event;
@@ -85,8 +104,24 @@ export class FileUse implements Observer {
   }
 
   #note(path: string): void {
-    this.lookups.add(path);
-    this.order.add(path);
+    this.#trail.push(path);
+  }
+
+  #follow(): void {
+    const trail = this.#trail;
+    this.#trail = [];
+    for (const step of trail) {
+      if (typeof step !== 'string' && 'mapped' in step) {
+        for (const path of step.mapped) this.#order.add(path);
+        continue;
+      }
+      const named =
+        typeof step === 'string' ? [step] : pathsIn(step.log).map((path) => this.#paths.tidy(path));
+      for (const path of named) {
+        this.#lookups.add(path);
+        this.#order.add(path);
+      }
+    }
   }
 
   /** Reads what is still open to its end; call it before the result is taken. */
@@ -119,7 +154,7 @@ export class FileUse implements Observer {
     const byLoader = image.loader.some(({ start, end }) => ip >= start && ip < end);
     if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
     else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
-    else control.afterCall(thread, (result) => this.#follow(image, thread, path, size, Number(result)));
+    else control.afterCall(thread, (result) => this.#borrow(image, thread, path, size, Number(result)));
   }
 
   /** Bytes; 0 for what is no regular file, or is not there. */
@@ -132,7 +167,7 @@ export class FileUse implements Observer {
     return size;
   }
 
-  #follow(image: Image, thread: Thread, path: string, size: number, fd: number): void {
+  #borrow(image: Image, thread: Thread, path: string, size: number, fd: number): void {
     if (fd < 0) return;
     const pidfd = pidfdOf(thread.process);
     const borrowed = pidfd === undefined ? undefined : borrowFd(pidfd, fd);

@@ -35,6 +35,9 @@ import { type Sighting, SightingReader } from './sightings.ts';
 import { Snapshots } from './snapshots.ts';
 import { statOrNothing } from './stat.ts';
 
+/** While leaving: how often to look for the watcher's end. */
+const LEAVING_MS = 20;
+
 /**
  * Records a waiting program without a tracer, to its end.
  *
@@ -185,9 +188,14 @@ class LightRecording {
   /** Hands the listener to a keeper, and looks at what still runs. */
   #leave(): Pid[] {
     this.#watcher.stop();
-    while (!this.#waker.wait(this.#watcher.data, PROGRESS_MS).listenerGone) this.#read();
+    while (this.#answered && this.#answering === this.#watcher.pid) {
+      // It may wait for room in the pipe.
+      this.#read();
+      this.#waker.wait(undefined, LEAVING_MS);
+      this.#reap();
+    }
     this.#read();
-    startWithFds('keeper', [this.#listener]);
+    if (this.#answering === this.#watcher.pid) startWithFds('keeper', [this.#listener]);
     const left: Pid[] = [];
     for (const [process, parent] of this.#findLiving()) {
       const thread = liveThread(process);
@@ -221,7 +229,7 @@ class LightRecording {
 
   #filesInOrder(): FileUse {
     const fileUse = new FileUse(this.#paths);
-    for (const { startFiles } of this.#family.images) for (const path of startFiles) fileUse.order.add(path);
+    for (const { startFiles } of this.#family.images) fileUse.noteMapped(startFiles);
     return fileUse;
   }
 

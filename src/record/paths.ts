@@ -45,16 +45,16 @@ export class PathReader {
     if (place === undefined) return undefined;
     const raw = this.#readString(thread, notice.args[place.path] ?? 0n);
     if (raw === undefined || raw === '') return undefined;
-    if (raw.startsWith('/')) return this.#tidy(OWN_NAME.test(raw) ? ownName(raw, thread.tid) : raw);
+    if (raw.startsWith('/')) return this.tidy(OWN_NAME.test(raw) ? ownName(raw, thread.tid) : raw);
     const fd =
       place.folder === undefined ? AT_FDCWD : Number(BigInt.asIntN(32, notice.args[place.folder] ?? 0n));
     const folder = fd === AT_FDCWD ? readCwd(thread.tid) : readFdLink(thread.tid, fd);
     if (!folder.startsWith('/') || folder.endsWith(' (deleted)')) return undefined;
-    return this.#tidy(folder === '/' ? `/${raw}` : `${folder}/${raw}`);
+    return this.tidy(folder === '/' ? `/${raw}` : `${folder}/${raw}`);
   }
 
-  /** Without `.` and `..`; what stands before `..` is followed if it is a symbolic link, as the kernel does. */
-  #tidy(path: string): string {
+  /** An absolute path without `.` and `..`; what stands before `..` is followed if it is a symbolic link, as the kernel does. */
+  tidy(path: string): string {
     if (!UNTIDY.test(path)) return path;
     let tidy = '';
     for (const name of path.split('/')) {

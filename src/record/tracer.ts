@@ -16,7 +16,7 @@ import { type Pid, pid, type Tid, tid } from '../base/brands.ts';
 import type { Ended } from '../profile/model.ts';
 import type { Fd } from '../sys/fds.ts';
 import * as pt from '../sys/ptrace.ts';
-import { letGo, receiveNotice } from '../sys/seccomp.ts';
+import { letGo, type Notice } from '../sys/seccomp.ts';
 import { pollAny, type WaitEvent, waitFor } from '../sys/wait.ts';
 import { SIGCHLD, type Waker } from '../sys/wake.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
@@ -112,11 +112,14 @@ export class Tracer implements Control {
    */
   run(interrupted: (signals: ReadonlySet<number>) => boolean, timeoutMs: () => number): boolean {
     while (this.#family.threads.size + this.#newborn.size > 0) {
-      const woken = this.#waker.wait(this.#listener, timeoutMs());
-      if (woken.listener && this.#listener !== undefined) this.#answer(this.#listener);
+      const woken = this.#waker.wait(this.#listener, timeoutMs(), this.#mustHold);
+      if (woken.lookUps !== undefined) this.#emit({ kind: 'look-ups', log: woken.lookUps });
+      if (woken.notice !== undefined && this.#listener !== undefined)
+        this.#answer(this.#listener, woken.notice);
       if (woken.listenerGone) this.#listener = undefined;
       // After a time-out too: no lost wake-up may leave a tracee standing.
-      if (woken.signals.has(SIGCHLD) || (woken.signals.size === 0 && !woken.listener)) this.#drainStops();
+      if (woken.signals.has(SIGCHLD) || (woken.signals.size === 0 && woken.notice === undefined))
+        this.#drainStops();
       if (this.#newborn.size > 0) this.#adoptOrphans();
       if (interrupted(woken.signals)) return false;
     }
@@ -144,9 +147,12 @@ export class Tracer implements Control {
     attempt(() => pt.interrupt(thread.tid));
   }
 
-  #answer(listener: Fd): void {
-    const notice = receiveNotice(listener);
-    if (notice === undefined) return;
+  /** Whether somebody waits for the next call, whatever it is. */
+  get #mustHold(): boolean {
+    return this.#leaving || this.#observers.some(({ wantsNextCall }) => wantsNextCall === true);
+  }
+
+  #answer(listener: Fd, notice: Notice): void {
     const thread = this.#family.threads.get(notice.tid);
     try {
       if (thread !== undefined && !this.#leaving) {

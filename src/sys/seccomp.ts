@@ -11,7 +11,6 @@ import { type Address, address, type Tid, tid } from '../base/brands.ts';
 import type { Fd } from './fds.ts';
 import { ioctl, lastErrno, libc } from './libc.ts';
 
-const SECCOMP_IOCTL_NOTIF_RECV = 0xc0502100;
 const SECCOMP_IOCTL_NOTIF_SEND = 0xc0182101;
 const SECCOMP_IOCTL_NOTIF_SET_FLAGS = 0x40082104;
 const SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP = 1;
@@ -28,10 +27,9 @@ export interface Notice {
   readonly args: readonly [bigint, bigint, bigint, bigint, bigint, bigint];
 }
 
-// Views of one memory each: Buffer's own readers are JavaScript, which costs here, seven hundred times a run.
-const notif = new Uint8Array(80);
-const notifWords = new BigUint64Array(notif.buffer);
-const notifInts = new Int32Array(notif.buffer);
+/** struct seccomp_notif */
+export const NOTICE_BYTES = 80;
+// Views of one memory: Buffer's own writers are JavaScript, which costs here, hundreds of times a run.
 const response = new Uint8Array(24);
 const responseWords = new BigUint64Array(response.buffer);
 const responseInts = new Uint32Array(response.buffer);
@@ -41,15 +39,15 @@ export function askForHandOver(listener: Fd): void {
   ioctlValue(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 }
 
-/** The next notice; undefined if its thread was killed meanwhile. Call it when poll says readable. */
-export function receiveNotice(listener: Fd): Notice | undefined {
-  notif.fill(0);
-  if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notif) !== 0) return undefined;
-  const word = (index: number): bigint => notifWords[index] ?? 0n;
+/** The struct seccomp_notif at a multiple of 8 bytes; a copy. */
+export function noticeIn(memory: ArrayBufferLike, at: number): Notice {
+  const words = new BigUint64Array(memory, at, NOTICE_BYTES / 8);
+  const ints = new Int32Array(memory, at, 6);
+  const word = (index: number): bigint => words[index] ?? 0n;
   return {
     id: word(0),
-    tid: tid(notifInts[2] ?? 0),
-    nr: notifInts[4] ?? 0,
+    tid: tid(ints[2] ?? 0),
+    nr: ints[4] ?? 0,
     ip: address(word(3)),
     args: [word(4), word(5), word(6), word(7), word(8), word(9)],
   };

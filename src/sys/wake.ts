@@ -3,8 +3,9 @@ import { readSync, writeSync } from 'node:fs';
 import koffi, { type LibraryHandle } from 'koffi';
 import { WinnowError } from '../base/errors.ts';
 import { closeFd, type Fd, openPipe } from './fds.ts';
-import { lastErrno, libc, poll } from './libc.ts';
+import { lastErrno, libc } from './libc.ts';
 import { runtimeFile } from './runtime.ts';
+import { NOTICE_BYTES, type Notice, noticeIn } from './seccomp.ts';
 
 export const SIGHUP = 1;
 export const SIGINT = 2;
@@ -27,11 +28,18 @@ const O_NONBLOCK = 0o4000;
 const sigaction = libc.func('int sigaction(int signal, const void *action, void *old)');
 const fcntl = libc.func('int fcntl(int fd, int command, int value)');
 
-const POLLIN = 1;
-const POLLHUP = 16;
+/** What woke us: bits of runtime/look-ups.c. */
+const NOTICE = 1;
+const GONE = 2;
+const SIGNAL = 4;
+const SLEEP_HEAD = 32;
+const LOG_BYTES = 1 << 18;
 
 export interface Woken {
-  readonly listener: boolean;
+  /** A trapped call that waits for an answer. */
+  readonly notice: Notice | undefined;
+  /** Paths of look-ups that were let go meanwhile, for `pathsIn`. */
+  readonly lookUps: Buffer | undefined;
   /** Nobody is left behind the listener's filter. */
   readonly listenerGone: boolean;
   readonly signals: ReadonlySet<number>;
@@ -43,9 +51,10 @@ const NO_SIGNALS: ReadonlySet<number> = new Set();
 export class Waker {
   readonly #pipe: { readonly read: Fd; readonly write: Fd };
   readonly #old: { readonly signal: number; readonly action: Buffer }[] = [];
-  /** Two struct pollfd: the pipe, and what the caller names. */
-  readonly #fds = new Int32Array(4);
-  readonly #revents = new Uint16Array(this.#fds.buffer);
+  /** struct sleep of runtime/look-ups.c. */
+  readonly #sleep = new Int32Array((SLEEP_HEAD + NOTICE_BYTES) / 4);
+  readonly #log = Buffer.alloc(LOG_BYTES);
+  readonly #sleepRaw: (sleep: Int32Array, log: Buffer) => void;
   readonly #bytes = Buffer.alloc(256);
 
   constructor(signals: readonly number[]) {
@@ -53,6 +62,7 @@ export class Waker {
     this.#pipe = openPipe();
     for (const fd of [this.#pipe.read, this.#pipe.write]) fcntl(fd, F_SETFL, O_NONBLOCK);
     library.func('void winnow_wake_into(int fd)')(this.#pipe.write);
+    this.#sleepRaw = library.func('void winnow_sleep(void *sleep, void *log)');
     const action = Buffer.alloc(SIGACTION_SIZE);
     action.writeBigUInt64LE(handlerAddress(), 0);
     action.writeUInt32LE(SA_RESTART, FLAGS_AT);
@@ -63,20 +73,28 @@ export class Waker {
     }
   }
 
-  /** Sleeps until something happens, or `timeoutMs` (-1: for ever) has passed. */
-  wait(listener: Fd | undefined, timeoutMs: number): Woken {
-    this.#fds[0] = this.#pipe.read;
-    this.#fds[1] = POLLIN;
-    this.#fds[2] = listener ?? -1;
-    this.#fds[3] = POLLIN;
-    // A signal interrupts poll (it is never restarted): its byte is in the pipe then, unseen by poll.
-    const interrupted = poll(this.#fds, 2, timeoutMs) < 0;
-    const events = listener === undefined ? 0 : (this.#revents[7] ?? 0);
-    const pipe = this.#revents[3] ?? 0;
+  /**
+   * Sleeps until something happens, or `timeoutMs` (-1: for ever) has passed. Look-ups by an absolute path
+   * are written down and let go without an end of the sleep.
+   *
+   * @param hold not so: they are notices like others.
+   */
+  wait(listener: Fd | undefined, timeoutMs: number, hold = false): Woken {
+    const sleep = this.#sleep;
+    sleep[0] = listener ?? -1;
+    sleep[1] = this.#pipe.read;
+    sleep[2] = timeoutMs;
+    sleep[3] = hold ? 1 : 0;
+    sleep[5] = 0;
+    sleep[6] = LOG_BYTES;
+    this.#sleepRaw(sleep, this.#log);
+    const woken = sleep[4] ?? 0;
+    const used = sleep[5] ?? 0;
     return {
-      listener: (events & POLLIN) !== 0,
-      listenerGone: (events & POLLHUP) !== 0,
-      signals: pipe === 0 && !interrupted ? NO_SIGNALS : this.#drain(),
+      notice: (woken & NOTICE) === 0 ? undefined : noticeIn(sleep.buffer, SLEEP_HEAD),
+      lookUps: used === 0 ? undefined : Buffer.from(this.#log.subarray(0, used)),
+      listenerGone: (woken & GONE) !== 0,
+      signals: (woken & SIGNAL) === 0 ? NO_SIGNALS : this.#drain(),
     };
   }
 
@@ -135,4 +153,15 @@ const dlopen = libc.func('uintptr_t dlopen(const char *path, int flags)');
 function handlerAddress(): bigint {
   const RTLD_NOW = 2;
   return BigInt(dlsym(dlopen(runtimeFile('wake.so'), RTLD_NOW), 'winnow_wake'));
+}
+
+/** The paths in `Woken.lookUps`, in the order of the calls. */
+export function pathsIn(log: Buffer): string[] {
+  const paths: string[] = [];
+  for (let at = 0; at + 2 <= log.length; ) {
+    const end = at + 2 + log.readUInt16LE(at);
+    paths.push(log.toString('utf8', at + 2, end));
+    at = end;
+  }
+  return paths;
 }

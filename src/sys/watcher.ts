@@ -13,14 +13,13 @@ const CHUNK = 1 << 16;
 
 export class Watcher {
   readonly pid: Pid;
-  /** Readable when something was seen, hung up when the watcher has ended. */
-  readonly data: Fd;
+  readonly #data: Fd;
   readonly #orders: Fd;
   readonly #buffer = Buffer.alloc(CHUNK);
 
   /**
    * @param root the first process of the program, which is killed if this process dies.
-   * @param nudge a pipe that this process sleeps on: a byte comes when `data` is full.
+   * @param nudge a pipe that this process sleeps on: a byte comes when there is no more room for what was seen.
    */
   constructor(listener: Fd, root: Pid, nudge: Fd) {
     const pidfd = openPidfd(root);
@@ -35,7 +34,7 @@ export class Watcher {
     } finally {
       for (const fd of [orders.read, data.write, pidfd]) closeFd(fd);
     }
-    this.data = data.read;
+    this.#data = data.read;
     this.#orders = orders.write;
   }
 
@@ -44,7 +43,7 @@ export class Watcher {
     for (;;) {
       let got = 0;
       try {
-        got = readSync(this.data, this.#buffer);
+        got = readSync(this.#data, this.#buffer);
       } catch {
         // EAGAIN: nothing more for now.
         return;
@@ -66,6 +65,6 @@ export class Watcher {
   /** Call it once the watcher has ended: it takes a closed end for the recorder's death. */
   close(): void {
     closeFd(this.#orders);
-    closeFd(this.data);
+    closeFd(this.#data);
   }
 }
