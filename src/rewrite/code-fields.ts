@@ -77,7 +77,9 @@ export function readCodeFields(
     into.push(insn.fieldAt, next - insn.fieldAt, isBranch ? FIELD_BRANCH : FIELD_ADDRESS);
   });
   if (!decoded) return 'its code does not decode';
-  const leadsToData = (at: number): boolean => at >= 0 && image.segmentOf(rva(at)) !== undefined;
+  // Any 64-bit constant may stand there: most are no distances, and many no numbers that an RVA can be.
+  const leadsToData = (at: number): boolean =>
+    at >= 0 && Number.isSafeInteger(at) && image.segmentOf(rva(at)) !== undefined;
   const computes = ownAddresses.some((at) => distances.some((distance) => leadsToData(at + distance)));
   return refused ?? (computes && canonical === 'copy' ? OWN_ADDRESS : undefined);
 }
