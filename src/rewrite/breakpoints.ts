@@ -20,13 +20,13 @@ const SEVERAL = -2;
 
 /**
  * Entries of units, ascending, each the start of an instruction. A PLT's stubs are left out: who uses them is
- * known from the callers.
+ * known from the callers. So is code without an FDE that stays: the program may copy it, breakpoints and all.
  */
 export function breakpointsOf(analysis: Pick<ModuleAnalysis, 'units' | 'references'>): Rva[] {
   const { units } = analysis;
   const needed = neededMiddles(analysis);
   return units
-    .filter(({ kind }) => kind !== 'plt')
+    .filter(({ kind, kept }) => kind !== 'plt' && (kind !== 'fragment' || kept === undefined))
     .flatMap(({ start, entries }) => entries.filter((at) => at === start || needed(at)));
 }
 

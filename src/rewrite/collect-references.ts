@@ -6,9 +6,8 @@ import { type CodeReferences, REFERENCE_ADDRESS, REFERENCE_BRANCH } from './mode
 import { RangeIndex } from './pieces.ts';
 
 /**
- * Fields of doubtful code are left out: they may be data. Addresses that code without an FDE takes lead
- * where they led: such code may reach something else at a distance from them. Short branches are within
- * a unit, or their unit stays.
+ * Fields of doubtful code are left out: they may be data. Short branches are within a unit, or their unit
+ * stays.
  */
 export function collectReferences({ units, links, pieces }: FoundUnits): CodeReferences {
   const index = new RangeIndex(units);
@@ -19,9 +18,7 @@ export function collectReferences({ units, links, pieces }: FoundUnits): CodeRef
     const field = links.field.at(i);
     if (to < 0 || to === index.indexOf(field)) continue;
     const source = pieces.find(field);
-    const isAddress = !isBranch(links.kindAt(i));
-    if (source?.trusted !== true || (isAddress && source.kind === 'fragment')) continue;
-    chosen.push(i);
+    if (source?.trusted === true) chosen.push(i);
   }
   const count = chosen.length;
   const references = {

@@ -9,7 +9,7 @@ import { type Rva, rva } from '../base/brands.ts';
 import type { Cluster } from './cluster-pieces.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
-import { LINK_ADDRESS, LINK_READ, type Links, NumberList } from './links.ts';
+import { LINK_READ, type Links, NumberList } from './links.ts';
 import { type Piece, RangeIndex } from './pieces.ts';
 
 export interface EntrySources {
@@ -56,7 +56,6 @@ function middleEntries(
     const source = pieces.find(field);
     const kind = links.kindAt(i);
     if (source?.trusted !== true || kind === LINK_READ) continue;
-    if (kind === LINK_ADDRESS && source.kind === 'fragment') continue;
     if (units.indexOf(field) !== units.indexOf(target)) add(target);
   }
   return found.sorted();

@@ -3,16 +3,15 @@
  *
  * Entries come from the module's tables and from known code; each is descended from (`descend.ts`). What is
  * reached shows more entries. Contiguous instructions become a fragment, and a new one begins where a
- * function does: at a symbol, a callee, an address that is pointed to.
+ * function does: at a symbol or a callee.
  */
-import { rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
 import type { CodeMap } from './code-map.ts';
-import type { CodeRoots } from './code-roots.ts';
+import type { AddressRange, CodeRoots } from './code-roots.ts';
 import { type Descent, descend, type Surroundings } from './descend.ts';
 import type { StubReader } from './find-plt.ts';
-import { LINK_ADDRESS, LINK_CALL, LINK_READ, Links, NumberList } from './links.ts';
+import { isBranch, LINK_CALL, LINK_READ, Links, NumberList } from './links.ts';
 import { fillerAt } from './padding.ts';
 import { newPiece, type Piece, RangeIndex } from './pieces.ts';
 import { Sweeper } from './sweep.ts';
@@ -22,7 +21,7 @@ export interface Fragments {
   readonly pieces: readonly Piece[];
   /** Of the pieces, ascending. */
   readonly links: Links;
-  /** Certain entries from which no code could be found, and why. */
+  /** Entries from which no code could be found, and why. */
   readonly refused: readonly { readonly at: number; readonly reason: string }[];
 }
 
@@ -51,14 +50,11 @@ export function findFragments(known: KnownCode): Fragments {
 class Search implements Surroundings {
   readonly code: CodeMap;
   readonly refused: { at: number; reason: string }[] = [];
-  readonly #links = new Links();
   readonly #known: KnownCode;
-  readonly #codeSections: RangeIndex<{ start: number; end: number }> | undefined;
-  readonly #certain = new Set<number>();
-  readonly #pointed = new Set<number>();
+  readonly #codeSections: RangeIndex<AddressRange> | undefined;
+  readonly #entries = new Set<number>();
   /** Where functions begin: fragments are divided there. */
   readonly #functions = new Set<number>();
-  readonly #addresses = new Set<number>();
   readonly #reads = new Set<number>();
   readonly #stubs: Piece[] = [];
   readonly #starts = new NumberList();
@@ -78,17 +74,9 @@ class Search implements Surroundings {
     return this.#known.pieces.nextStart(at);
   }
 
-  isKnownAddress(at: number): boolean {
-    return this.#addresses.has(at);
-  }
-
   isRead(start: number, end: number): boolean {
     for (let at = start; at < end; at++) if (this.#reads.has(at)) return true;
     return this.#known.roots.data.some((data) => start < data.end && data.start < end);
-  }
-
-  isInMemory(at: number): boolean {
-    return at >= 0 && this.#known.image.segmentOf(rva(at)) !== undefined;
   }
 
   mayBeCode(at: number): boolean {
@@ -97,14 +85,13 @@ class Search implements Surroundings {
 
   addKnownEntries(): void {
     const { roots, stubs, links, pieces } = this.#known;
-    for (const at of [...roots.certain, ...stubs.lazyTargets]) this.#addEntry(at, this.#certain);
-    for (const at of roots.pointers) this.#addEntry(at, this.#pointed);
+    for (const at of [...roots.certain, ...stubs.lazyTargets]) this.#addFunction(at);
     for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));
     for (const piece of pieces.ranges) {
+      // Most often a call that does not return is last, and padding follows.
       const { end, fallsThrough, trusted } = piece;
       if (!fallsThrough || !trusted || !this.#isFree(end)) continue;
-      // Most often a call that does not return is last, and padding follows.
-      if (fillerAt(this.code.bytes(end, end + 16), 0) === 0) this.#addEntry(end, this.#pointed);
+      if (fillerAt(this.code.bytes(end, end + 16), 0) === 0) this.#addFunction(end);
     }
   }
 
@@ -112,78 +99,49 @@ class Search implements Surroundings {
     return this.code.has(at) && !this.isInPiece(at) && this.mayBeCode(at);
   }
 
-  #addEntry(at: number, entries: Set<number>): void {
+  #addFunction(at: number): void {
     if (!this.#isFree(at)) return;
-    entries.add(at);
-    this.#addresses.add(at);
+    this.#entries.add(at);
     this.#functions.add(at);
   }
 
   #addLink(target: number, kind: number): void {
-    if (kind === LINK_READ) {
-      if (this.#isFree(target)) this.#reads.add(target);
-    } else if (kind === LINK_ADDRESS) this.#addEntry(target, this.#pointed);
-    else if (kind === LINK_CALL) this.#addEntry(target, this.#certain);
-    else if (this.#isFree(target)) this.#certain.add(target);
+    if (kind === LINK_CALL) this.#addFunction(target);
+    else if (kind === LINK_READ && this.#isFree(target)) this.#reads.add(target);
+    else if (isBranch(kind) && this.#isFree(target)) this.#entries.add(target);
   }
 
   run(): void {
-    this.#descendFromAll(this.#certain, 'certain');
-    // What looked unlikely may be likely when its neighbours are known.
-    for (let before = -1; before !== this.#starts.length; ) {
-      before = this.#starts.length;
-      this.#descendFromAll(this.#pointed, 'pointed');
-      this.#descendFromAll(this.#certain, 'certain');
-    }
-    for (const [at, reason] of this.#failed) this.refused.push({ at, reason });
-  }
-
-  readonly #failed = new Map<number, string>();
-
-  /** Sets are walked in the order of insertion, additions during the walk included. */
-  #descendFromAll(entries: Set<number>, proof: 'certain' | 'pointed'): void {
-    for (const at of entries) {
-      if (this.code.isReached(at)) {
-        entries.delete(at);
-        continue;
-      }
+    // A set is walked in the order of insertion, with what is added during the walk.
+    for (const at of this.#entries) {
+      if (this.code.isReached(at)) continue;
       const stub = this.#known.stubs.at(at);
       if (stub !== undefined && this.nextPiece(at) >= stub.end) {
-        this.#addStub(newPiece('plt', stub.start, stub.end));
+        this.#takeStub(newPiece('plt', stub.start, stub.end));
         continue;
       }
-      const descent = descend(this, at, proof);
-      if (typeof descent !== 'string') this.#take(descent);
-      else if (proof === 'certain') {
-        this.#failed.set(at, descent);
-        entries.delete(at);
-      }
+      const descent = descend(this, at);
+      if (typeof descent === 'string') this.refused.push({ at, reason: descent });
+      else this.#take(descent);
     }
   }
 
-  #addStub(piece: Piece): void {
-    const before = this.#links.length;
-    new Sweeper(this.code, this.#links).sweep(piece);
+  #takeStub(piece: Piece): void {
+    const links = new Links();
+    new Sweeper(this.code, links).sweep(piece);
     this.code.markReached(piece.start, piece.end - piece.start);
     this.#stubs.push(piece);
-    this.#addLinksFrom(before);
+    for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));
   }
 
-  #take(descent: Descent): void {
-    for (const [at, { length }] of descent.instructions) {
+  #take({ instructions, links }: Descent): void {
+    for (const [at, length] of instructions) {
       this.#starts.push(at);
       this.#lengths.set(at, length);
       this.code.markStart(at);
       this.code.markReached(at, length);
     }
-    const before = this.#links.length;
-    for (const { field, target, tail, kind } of descent.links) this.#links.push(field, target, tail, kind);
-    this.#addLinksFrom(before);
-  }
-
-  #addLinksFrom(first: number): void {
-    for (let i = first; i < this.#links.length; i++)
-      this.#addLink(this.#links.target.at(i), this.#links.kindAt(i));
+    for (const { target, kind } of links) this.#addLink(target, kind);
   }
 
   /** Contiguous instructions, divided where functions begin. */
@@ -206,7 +164,7 @@ class Search implements Surroundings {
   }
 }
 
-function codeSections(image: ElfImage): RangeIndex<{ start: number; end: number }> | undefined {
+function codeSections(image: ElfImage): RangeIndex<AddressRange> | undefined {
   const sections = image.sections
     .filter(({ flags }) => (flags & spec.SHF_EXECINSTR) !== 0 && (flags & spec.SHF_ALLOC) !== 0)
     .map(({ rva, size }) => ({ start: rva, end: rva + size }))

@@ -21,7 +21,6 @@ export const WRITABLE = 'in a segment that the program may write';
 export const RELOCATED = 'relocated when the module is loaded';
 export const MIDDLE_ADDRESSED = 'its middle is addressed';
 export const SHORT_BRANCH_OUT = 'a short branch to code that has no unit';
-export const CODE_ADDRESS = 'hand-written code that takes addresses of code';
 export const RETURN_TABLE = 'a table of its return addresses';
 
 export interface Evidence {
@@ -34,11 +33,12 @@ export interface Evidence {
 
 /** Sets `kept` and `trusted` of pieces. */
 export function judgePieces(evidence: Evidence): void {
+  // What it says of others is not believed, so it comes first.
+  judgeFragments(evidence);
   judgeByLinks(evidence);
   judgeByTables(evidence);
   judgeByReturnAddresses(evidence);
   judgeOwnAddresses(evidence);
-  judgeFragments(evidence);
 }
 
 function distrust(piece: Piece, reason: string): void {
@@ -46,31 +46,23 @@ function distrust(piece: Piece, reason: string): void {
   piece.trusted = false;
 }
 
-function judgeByLinks(evidence: Evidence): void {
-  const { pieces, links } = evidence;
+function judgeByLinks({ code, pieces, links }: Evidence): void {
   for (let i = 0; i < links.length; i++) {
     const kind = links.kindAt(i);
     const at = links.target.at(i);
     const target = pieces.find(at);
-    if (kind === LINK_ADDRESS) judgeAddress(evidence, i, target);
-    else if (target === undefined) {
+    if (target === undefined) {
       if ((kind & LINK_SHORT) !== 0) keepSource(pieces, links, i, SHORT_BRANCH_OUT);
     } else if (kind === LINK_READ) distrust(target, DATA_INSIDE);
-    else if (at !== target.start && !canBranchTo(evidence.code, at)) {
+    else if (at === target.start) continue;
+    else if (kind === LINK_ADDRESS) {
+      // Assembly without FDEs takes addresses to count from them; it stays, and they lead where they led.
+      if (sourceOf(pieces, links, i)?.trusted === true) judgeMiddle(code, target, at);
+    } else if (!canBranchTo(code, at)) {
       // One of the two was read wrongly.
       if (target.trusted) distrustSource(pieces, links, i);
       distrust(target, INTO_INSTRUCTION);
     }
-  }
-}
-
-function judgeAddress({ code, pieces, links }: Evidence, i: number, target: Piece | undefined): void {
-  // Assembly has `lea base, [$$]` and then reaches constants at their distance from the code.
-  const source = sourceOf(pieces, links, i);
-  if (source?.kind === 'fragment') keep(source, CODE_ADDRESS);
-  else if (target !== undefined) {
-    const at = links.target.at(i);
-    if (at !== target.start) judgeMiddle(code, target, at);
   }
 }
 

@@ -100,6 +100,18 @@ export class Links {
     return all;
   }
 
+  /** Index of the first link whose field stands at `at` or behind; the links ascend by field. */
+  firstFrom(at: number): number {
+    let low = 0;
+    let high = this.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.field.at(middle) < at) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
   cut(length: number): void {
     this.field.cut(length);
     this.target.cut(length);
