@@ -93,6 +93,8 @@ class Search {
     this.#walkAll();
     if (this.#candidates.some(({ walk }) => walk?.misuse !== undefined && walk.dispatches.size > 0)) {
       this.#endings = this.#facts.endings();
+      // Jumps that only such ways came to lead elsewhere.
+      this.#resolved.clear();
       this.#walkAll();
     }
     const kept: Kept[] = [];
@@ -171,7 +173,9 @@ class Search {
       inside: (address) => code.inside(address),
       isLocal: (address) => address !== code.start && code.inside(address),
       padOf: (address) => this.#facts.pads.padOf(address),
-      returns: ({ at, length, target }) => !this.#endings.has(target) || !this.#isReached(at + length),
+      isForeign: (target) => code.isStub(target),
+      returns: ({ at, length, target }) =>
+        !this.#endings.has(target) || !this.#isReached(code.skipPadding(at + length)),
       targetsOf: (jump) => this.#resolved.get(jump) ?? this.#labelsInside(),
     };
   }

@@ -90,6 +90,21 @@ export class TableCode {
     return address < this.start || address >= this.end || this.#places.has(address);
   }
 
+  /** The first instruction from there on that is no padding. */
+  skipPadding(address: number): number {
+    let at = address;
+    for (let next = this.at(at); next?.isPadding === true; next = this.at(at)) at += next.insn.length;
+    return at;
+  }
+
+  /** Whether it jumps through a slot at once, perhaps behind endbr64: a stub of the PLT. */
+  isStub(address: number): boolean {
+    const bytes = codeAt(this.image, address, STUB);
+    const at = ENDBR64.every((byte, i) => bytes[i] === byte) ? ENDBR64.length : 0;
+    const jump = bytes[at] === BND ? at + 1 : at;
+    return bytes[jump] === 0xff && bytes[jump + 1] === 0x25;
+  }
+
   free(): void {
     this.#unit?.free();
     this.#elsewhere?.free();
@@ -109,6 +124,11 @@ export class TableCode {
     return this.#elsewhere.read(address);
   }
 }
+
+const ENDBR64 = [0xf3, 0x0f, 0x1e, 0xfa];
+const BND = 0xf2;
+/** Bytes up to the address in its jump. */
+const STUB = 7;
 
 /** Quick, and right where it says no: an indirect near jump is ff with 4 in the middle of the byte behind it. */
 function mayJumpIndirectly(bytes: Uint8Array): boolean {

@@ -17,11 +17,11 @@
  * are told apart from other uses. Where the code goes straight on from the lea to a jump through an entry, the lea
  * is certain to be a jump table's, whose address compilers make for jumps alone; what is stored is then either
  * such a stale value or the address for a later jump.
- * Limits: memory and vector registers are not followed. A call leaves all but rax as it was, as GCC keeps values in
- * any register that a local function is known not to touch; what it reads itself is taken to be arguments,
- * of which a table's address is none.
+ * Limits: memory and vector registers are not followed. A call of the same module leaves all but rax and rdx as it
+ * was, as GCC keeps values in any register that a local function is known not to touch; what a call reads
+ * itself is taken to be arguments, of which a table's address is none.
  */
-import { NONE, type Operation, RAX, RDX, WHOLE } from '../x86/operations.ts';
+import { CALLER_SAVED, NONE, type Operation, RESULTS, WHOLE } from '../x86/operations.ts';
 import {
   C_WHOLE,
   derive,
@@ -47,6 +47,8 @@ export interface WalkedCode {
   inside(address: number): boolean;
   /** A place in the middle, which is called like a function only by hand-written code. */
   isLocal(address: number): boolean;
+  /** Whether it is the PLT's: such calls keep to the psABI. */
+  isForeign(target: number): boolean;
   /** False for a call that is known not to. */
   returns(call: Operation['insn']): boolean;
   /** Where it goes on if this instruction throws. */
@@ -186,7 +188,8 @@ class Walker {
 
   #call({ at, flow, target }: Operation['insn'], state: State): void {
     if (flow === 'call' && this.#code.isLocal(target)) this.#reach(target, state);
-    forget(state, RAX);
+    const lost = flow === 'call' && this.#code.isForeign(target) ? CALLER_SAVED : RESULTS;
+    for (const register of lost) forget(state, register);
     state[FLAGS] = 0;
     this.#throwTo(at, state);
   }
@@ -196,8 +199,7 @@ class Walker {
     const pad = this.#code.padOf(at);
     if (pad === undefined) return;
     const there = state.slice();
-    forget(there, RAX);
-    forget(there, RDX);
+    for (const register of RESULTS) forget(there, register);
     there[FLAGS] = 0;
     this.#reach(pad, there);
   }
@@ -224,13 +226,14 @@ class Walker {
     if ((operation.readsFlags & (state[FLAGS] ?? 0)) !== 0)
       this.#misuse ??= { at: insn.at, reason: MISUSED_FLAGS };
     if (!uses.some(({ register }) => tainted(state, register) !== 0)) {
-      setFlags(state, operation.setsFlags, false);
+      if (!operation.mayKeepFlags) setFlags(state, operation.setsFlags, false);
       return false;
     }
     const isDispatch = this.#jumpsThroughEntry(operation, state);
     const value = isDispatch ? undefined : this.#allowed(operation, state);
     const derived = isDispatch || value !== undefined ? 0 : this.#derived(operation, state);
-    setFlags(state, operation.setsFlags, derived !== 0 || value !== undefined);
+    const isDerived = derived !== 0 || value !== undefined;
+    if (isDerived || !operation.mayKeepFlags) setFlags(state, operation.setsFlags, isDerived);
     for (const { register, writes } of uses) {
       if (writes === 0) continue;
       write(state, register, writes);

@@ -9,8 +9,10 @@ import { iced } from './iced.ts';
 /** A general register by its number in encodings: 0 rax, 1 rcx, 2 rdx, 3 rbx, 4 rsp, ..., 15 r15. */
 export type Gpr = number;
 export const NONE = -1;
-export const RAX = 0;
-export const RDX = 2;
+/** rax and rdx, in which calls return. */
+export const RESULTS: readonly Gpr[] = [0, 2];
+/** What the psABI lets calls overwrite: rax, rcx, rdx, rsi, rdi, r8 to r11. */
+export const CALLER_SAVED: readonly Gpr[] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
 export const GPRS = 16;
 
 /** All parts of a register; a part is a bit: byte 0, byte 1, bytes 2 to 3, bytes 4 to 7. */
@@ -83,6 +85,10 @@ export interface Operation {
   readonly readsFlags: number;
   /** The flags that have another value, or an undefined one, afterwards. */
   readonly setsFlags: number;
+  /** A shift by what may be zero: then the flags stay. */
+  readonly mayKeepFlags: boolean;
+  /** It does nothing, and stands where code is aligned. */
+  readonly isPadding: boolean;
 }
 
 /** Decodes single instructions anywhere in some code. Who makes one frees it. */
@@ -119,7 +125,9 @@ export class OperationReader {
       insn,
       uses,
       readsFlags: raw.rflagsRead,
-      setsFlags: setsFlags(raw),
+      setsFlags: raw.rflagsModified,
+      mayKeepFlags: mayShiftByNothing(raw),
+      isPadding: raw.mnemonic === Mnemonic.Nop || (raw.mnemonic === Mnemonic.Xchg && uses.length === 0),
       stores: STORES.some((name) => Mnemonic[name] === raw.mnemonic),
     };
     const { FS, GS } = Register;
@@ -189,7 +197,6 @@ export class OperationReader {
     const raw = this.#raw;
     const { mnemonic, opCount } = raw;
     if (insn.flow !== 'next' || raw.isStackInstruction || raw.isStringInstruction) return undefined;
-    if (mayShiftByNothing(raw)) return undefined;
     if (opCount === 0) return SIGN_EXTENSIONS.some((name) => Mnemonic[name] === mnemonic) ? 'all' : undefined;
     const isComparison = mnemonic === Mnemonic.Cmp || mnemonic === Mnemonic.Test;
     if (raw.op0Kind !== OpKind.Register && !isComparison) return undefined;
@@ -262,14 +269,12 @@ function ignoredRead(raw: Instruction): Gpr {
   return BigInt.asIntN(64, raw.immediate(1)) === same ? slotOf(register).register : NONE;
 }
 
-const setsFlags = (raw: Instruction): number => (mayShiftByNothing(raw) ? 0 : raw.rflagsModified);
-
-/** By a number that may be zero: then the flags stay. */
 function mayShiftByNothing(raw: Instruction): boolean {
-  const { Mnemonic, OpKind } = iced();
+  const { MemorySize, Mnemonic, OpKind } = iced();
   if (!SHIFTS.some((name) => Mnemonic[name] === raw.mnemonic)) return false;
   const last = raw.opCount - 1;
-  return raw.opKind(last) === OpKind.Register || (Number(raw.immediate(last)) & 31) === 0;
+  const isWide = slotOf(raw.op0Register).parts === WHOLE || raw.memorySize === MemorySize.UInt64;
+  return raw.opKind(last) === OpKind.Register || (Number(raw.immediate(last)) & (isWide ? 63 : 31)) === 0;
 }
 
 const SHIFTS = ['Shl', 'Shr', 'Sar', 'Sal', 'Shld', 'Shrd', 'Rol', 'Ror', 'Rcl', 'Rcr'] as const;
