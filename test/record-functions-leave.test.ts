@@ -96,6 +96,45 @@ describe('a program that is left running', () => {
   });
 });
 
+it('is left while four threads and a child run from one breakpoint into the next', async () => {
+  const functions = 60_000;
+  const program = scene.c(
+    'runs-on',
+    `__asm__(".balign 16\\nfirst: .rept ${functions}\\n.cfi_startproc\\nlea 1(%rdi), %eax\\nret\\n.cfi_endproc\\n.balign 16\\n.endr");
+     extern char first[];
+     static volatile int stop;
+     void enough(int s) { stop = 1; }
+     void *work(void *from) { long sum = 0;
+       for (long i = (long)from; i < ${functions}; i += 5) sum += ((int (*)(int))(first + 16 * i))(0);
+       while (!stop) usleep(1000);
+       return (void *)sum; }
+     int main() {
+       signal(SIGUSR2, enough); setvbuf(stdout, 0, _IONBF, 0);
+       pid_t child = fork();
+       if (child == 0) _exit((long)work((void *)4) != ${functions} / 5);
+       pthread_t t[4]; long sum = 0; int status;
+       for (long i = 0; i < 4; i++) pthread_create(&t[i], 0, work, (void *)i);
+       printf("pid %d child %d ready\\n", getpid(), child);
+       for (long i = 0; i < 4; i++) { void *r; pthread_join(t[i], &r); sum += (long)r; }
+       kill(child, SIGUSR2); waitpid(child, &status, 0);
+       printf("did all %d\\n", sum == ${functions} / 5 * 4 && status == 0);
+       return 0; }`,
+    '-pthread',
+  );
+  const started = scene.startFunctions([program]);
+  const child = Number(await started.saw(/child (\d+) ready/));
+  const id = Number(await started.saw(/pid (\d+) child/));
+  started.child.kill('SIGTERM');
+  expect(await started.ended).toEqual({ code: 0, signal: null });
+  expect(differences(pid(id))).toEqual([]);
+  expect(differences(pid(child))).toEqual([]);
+  // It was in the midst of it.
+  const file = started.run.files.findIndex(({ path }) => path === program);
+  const entered = started.run.entered.find((code) => code.file === file)?.entries.length ?? 0;
+  expect(entered).toBeLessThan(functions);
+  await goesOn(started, id);
+});
+
 it('a recorder that is killed takes the program with it: it could not go on with breakpoints in it', async () => {
   const started = scene.startFunctions([server]);
   const id = Number(await started.saw(/pid (\d+) child/));

@@ -357,17 +357,45 @@ describe('threads and signals', () => {
     expect(enteredNames(run, program, /^f[0-9]+$/)).toEqual(THIRDS.slice(0, 14));
   });
 
+  it('a program that puts an int3 where one of ours was', () => {
+    const program = scene.c(
+      'patches',
+      `${F} int patched(int x) { return x + 1; } ${F} int again(int x) { return x + 2; }
+       static volatile int traps; static unsigned char byte;
+       void on_trap(int s, siginfo_t *i, void *c) { traps++; *(unsigned char *)patched = byte; ((ucontext_t *)c)->uc_mcontext.gregs[REG_RIP]--; }
+       int main() {
+         struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO }; sigaction(SIGTRAP, &action, 0);
+         int sum = patched(1);
+         mprotect((void *)((long)patched & ~4095), 8192, PROT_READ | PROT_WRITE | PROT_EXEC);
+         byte = *(unsigned char *)patched;
+         for (int i = 0; i < 2; i++) { *(unsigned char *)patched = 0xcc; sum += patched(1); }
+         /* In a child it was met before, by its parent. */
+         if (fork() == 0) { sum += again(1) + patched(1); *(unsigned char *)patched = 0xcc; sum += again(1); _exit(sum); }
+         int status; wait(&status);
+         printf("%d %d %d", sum, traps, WEXITSTATUS(status)); return 0; }`,
+    );
+    const run = sameRun([program]);
+    expect(enteredNames(run, program, /^(patched|again|on_trap)$/)).toEqual(['patched', 'on_trap', 'again']);
+  });
+
   it('SIGTRAP that somebody sends right behind the first instruction of a function', () => {
     const program = scene.c(
       'sent',
-      `${F} void inside(void);
+      `__asm__(".globl enters\\n.type enters,@function\\nenters: .cfi_startproc\\n nop\\n lea 1(%rdi), %eax\\n ret\\n.cfi_endproc");
+       int enters(int);
        static volatile int got;
-       void on_trap(int s) { got++; }
-       /* A function of one byte before a call: the signal comes at its second byte. */
-       __asm__(".globl enters\\n.type enters,@function\\nenters: .cfi_startproc\\n nop\\n push %rbx\\n call send\\n pop %rbx\\n ret\\n.cfi_endproc");
-       void enters(void);
-       void send(void) { raise(SIGTRAP); }
-       int main() { signal(SIGTRAP, on_trap); for (int i = 0; i < 3; i++) enters(); return got; }`,
+       void on_trap(int s, siginfo_t *i, void *c) { got += ((ucontext_t *)c)->uc_mcontext.gregs[REG_RIP] == (long)enters + 1; }
+       /* As if the interrupted code had called it, past its first byte, with a SIGTRAP that waits. */
+       void enter_behind(int s, siginfo_t *i, void *c) {
+         greg_t *r = ((ucontext_t *)c)->uc_mcontext.gregs;
+         r[REG_RSP] -= 8; *(long *)r[REG_RSP] = r[REG_RIP]; r[REG_RIP] = (long)enters + 1; raise(SIGTRAP); }
+       int main() {
+         struct sigaction action = { .sa_sigaction = on_trap, .sa_flags = SA_SIGINFO }; sigaction(SIGTRAP, &action, 0);
+         action.sa_sigaction = enter_behind; sigaddset(&action.sa_mask, SIGTRAP); sigaction(SIGUSR1, &action, 0);
+         enters(1);
+         for (int i = 0; i < 3; i++) { long r = SYS_kill; __asm__ volatile("syscall" : "+a"(r) : "D"(getpid()), "S"(SIGUSR1) : "rcx", "r11", "memory"); }
+         return got; }`,
+      '-mno-red-zone',
     );
     expect(sameRun([program]).ended).toEqual({ kind: 'exited', code: 3 });
   });

@@ -221,6 +221,7 @@ const HEADERS = `
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 extern char **environ;
 `;

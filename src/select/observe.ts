@@ -32,7 +32,7 @@ import type { CodeFile } from './code-file.ts';
 import { CodeFiles, type FindEntries } from './code-files.ts';
 import { codeNotes } from './notes.ts';
 import { holdsBreakpoint, plant, putAllBack, putBack } from './plant.ts';
-import { Regions } from './regions.ts';
+import { MET, NOT_MET, Regions } from './regions.ts';
 import { TrapHandlers } from './trap-handler.ts';
 
 const MAP_TYPE = 0x0fn;
@@ -161,9 +161,12 @@ export class Functions implements CodeObserver {
     if (region === undefined || index < 0 || signalCode(thread.tid) !== SI_KERNEL) return;
     const memory = openMemory(thread);
     if (memory === undefined) return;
-    // Once it was met here, another thread may have put the byte back, or the program something else.
-    if (region.hit[index] !== 1 || holdsBreakpoint(memory, at)) putBack(memory, region, index);
-    region.hit[index] = 1;
+    const met = region.hit[index] ?? NOT_MET;
+    // Met before, the byte is back, another thread just came to it in time; or the program has put an int3 there itself.
+    const isThere = met === NOT_MET || holdsBreakpoint(memory, at);
+    if (met === MET && isThere) return;
+    if (isThere) putBack(memory, region, index);
+    region.hit[index] = MET;
     region.code.noteEntered(index);
     setInstructionPointer(thread.tid, userAddress(at));
     event.handled = true;

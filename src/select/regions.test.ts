@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { PAGE_SIZE, userAddress } from '../base/brands.ts';
 import type { AddressRange } from '../sys/pagemap.ts';
 import { CodeFile, INT3 } from './code-file.ts';
-import { type Region, Regions } from './regions.ts';
+import { MET, MET_BEFORE, NOT_MET, type Region, Regions } from './regions.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-regions-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -140,9 +140,13 @@ describe('Regions', () => {
     regions.remove(regions.within(hole), hole);
     const copy = regions.copy();
     const [low, high] = [...copy];
-    if (low !== undefined) low.hit[1] = 1;
+    if (low !== undefined) low.hit[1] = MET;
     expect(high?.hit[1]).toBe(1);
-    expect([...regions][1]?.hit[1]).toBe(0);
+    expect([...regions][1]?.hit[1]).toBe(NOT_MET);
+    expect([...copy.copy()][0]?.hit[1]).toBe(MET_BEFORE);
+    // The parent has ended before its child was heard of.
+    copy.forgetHits();
+    expect([...copy.copy()][0]?.hit).toEqual(new Uint8Array(2));
     // Unmapped and mapped anew before the first call was heard to have ended.
     const gone = regions.within(range(0x10000, 0x18000));
     const later = regionAt(code, 0x10000, PAGES);

@@ -12,9 +12,15 @@ export interface Region extends AddressRange {
   readonly code: CodeFile;
   /** Address of the file's RVA 0 here. */
   readonly bias: number;
-  /** By breakpoint: 1 where it was met here, or in the memory that this one is a copy of. Cut regions share it. */
+  /** By breakpoint: NOT_MET, MET or MET_BEFORE. Pieces of one mapping share it. */
   readonly hit: Uint8Array;
 }
+
+export const NOT_MET = 0;
+/** In this memory. */
+export const MET = 1;
+/** In the memory that this one is a copy of, perhaps since the copy was made. */
+export const MET_BEFORE = 2;
 
 const EVERYWHERE: AddressRange = {
   start: userAddress(0),
@@ -41,12 +47,15 @@ export class Regions {
   /** What a fork's child has. */
   copy(): Regions {
     const hits = new Map<Uint8Array, Uint8Array>();
-    const copyOf = (hit: Uint8Array): Uint8Array => {
-      const copy = hits.get(hit) ?? hit.slice();
+    const copyOf = ({ hit, code }: Region): Uint8Array => {
+      const known = hits.get(hit);
+      if (known !== undefined && hit !== NO_HITS) return known;
+      const copy = new Uint8Array(code.count);
+      copy.set(hit.map((met) => (met === NOT_MET ? NOT_MET : MET_BEFORE)));
       hits.set(hit, copy);
       return copy;
     };
-    return new Regions(this.#list.map((region) => ({ ...region, hit: copyOf(region.hit) })));
+    return new Regions(this.#list.map((region) => ({ ...region, hit: copyOf(region) })));
   }
 
   /** Where they lie is still wanted, as a child may ask for it late; what was met is not. */
@@ -113,7 +122,9 @@ function isEntered({ code, bias, hit }: Region, page: number): boolean {
   let index = code.indexFrom(page - bias);
   // The one before the page reaches into it, unless the page begins with one.
   if (code.placeOf(index) > page - bias && index > 0) index--;
-  for (; code.placeOf(index) < page - bias + PAGE_SIZE; index++) if (hit[index] === 1) return true;
+  for (; code.placeOf(index) < page - bias + PAGE_SIZE; index++) {
+    if (hit[index] === MET || hit[index] === MET_BEFORE) return true;
+  }
   return false;
 }
 
