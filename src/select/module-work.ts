@@ -1,6 +1,7 @@
 /** The work on one module, in this thread or in another one: examine, rewrite, write. */
 import { chmodSync, closeSync, fsyncSync, openSync, statSync, utimesSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
@@ -35,7 +36,18 @@ export interface RewriteTools {
 export const NOTHING_TO_GAIN = 'nothing to gain: its used code lies close together as it is';
 
 /** @throws what writing a file throws. */
-export function workOn({ use, context, file: name, folder }: ModuleJob, tools: RewriteTools): ModuleResult {
+export function workOn(job: ModuleJob, tools: RewriteTools): ModuleResult {
+  try {
+    return workOnSound(job, tools);
+  } catch (error) {
+    if (!(error instanceof WinnowError)) throw error;
+    const reason = `damaged: ${error.code}`;
+    return { kind: 'kept', module: { path: job.use.path, reason, textPages: 0 } };
+  }
+}
+
+/** @throws WinnowError E_ELF_… where a table of the module is damaged. */
+function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: RewriteTools): ModuleResult {
   const examined = examineModule(use, context, tools.analyse);
   if (examined.kind === 'kept') return examined;
   const { module, image, analysis } = examined;

@@ -14,6 +14,7 @@ import { basename, join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { profileOf } from '../../test/launch-scene.ts';
 import { rva } from '../base/brands.ts';
+import { elfError } from '../elf/errors.ts';
 import { readElfFile } from '../elf/read.ts';
 import { identifyFile } from '../profile/identity.ts';
 import { analyseModule } from '../rewrite/analyse.ts';
@@ -152,6 +153,20 @@ describe('workOn', () => {
       expect(one.page * 4096).toBeLessThan(written.bytes.length);
       expect((one.page + one.count) * 4096).toBeGreaterThan(original.bytes.length);
     }
+  });
+
+  it('keeps a module with a damaged table', () => {
+    const damaged = () => {
+      throw elfError('E_ELF_RELOCATION', { path: library, what: 'damaged' });
+    };
+    expect(workOn(job(useOf(library)), { ...tools, rewrite: damaged })).toMatchObject({
+      kind: 'kept',
+      module: { path: library, reason: 'damaged: E_ELF_RELOCATION' },
+    });
+    const bug = () => {
+      throw new RangeError('of ours');
+    };
+    expect(() => workOn(job(useOf(library)), { ...tools, rewrite: bug })).toThrow('of ours');
   });
 
   it('writes nothing where nothing is gained, or only figures are asked for', () => {

@@ -1,0 +1,29 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { fdeFunction, unitOfSymbol, Workshop } from '../../test/support/asm.ts';
+import { analyseModule } from './analyse.ts';
+import { CodeFields, readCodeFields } from './code-fields.ts';
+
+const workshop = new Workshop();
+afterAll(() => workshop.remove());
+
+/** Why the function `f` with this body cannot be copied; undefined where it can. */
+function refusal(body: string): string | undefined {
+  const image = workshop.library(`.data\nplace: .quad 1, 2\n.text\n${fdeFunction('f', body)}`);
+  const analysis = analyseModule(image);
+  if ('kind' in analysis) return analysis.reason;
+  return readCodeFields(image, unitOfSymbol(image, analysis, 'f'), 'copy', new CodeFields());
+}
+
+describe('a function that takes its own address', () => {
+  it('can be copied beside a constant of 64 bits that is no distance', () => {
+    for (const constant of ['0x4ec4ec4ec4ec4ec5', '-2', '0x8000000000000000']) {
+      expect(refusal(`lea f(%rip), %rax\nmovabs $${constant}, %rcx\nret`), constant).toBe(undefined);
+    }
+  });
+
+  it('stays where it adds a distance to something of the module', () => {
+    expect(refusal('lea f(%rip), %rax\nmovabs $place - f, %rcx\nadd %rcx, %rax\nret')).toBe(
+      'computes with its own address',
+    );
+  });
+});
