@@ -12,7 +12,7 @@ import {
   rewriteFile,
   toldBy,
 } from '../../test/support/rewrite-scene.ts';
-import { fileOffset, rva } from '../base/brands.ts';
+import { fileOffset, type Rva, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf, readElfFile } from '../elf/read.ts';
 import * as spec from '../elf/spec.ts';
@@ -159,6 +159,37 @@ describe('rewriteModule', () => {
         .map(({ flags }) => flags);
     expect(flags('file')).toHaveLength(2);
     expect(flags('deny')).toHaveLength(1);
+  });
+
+  it('keeps code of the large model where it is, which counts from its own address to its data', () => {
+    const source = `
+      int number;
+      int read(void) { return number; }
+      // Its own address and a large number: nothing to do with each other.
+      unsigned long mixed(unsigned long n) { return n == (unsigned long)mixed ? n : n * 0x7fffffffffff1234; }
+    `;
+    writeFileSync(scene.path('large.c'), source);
+    const names = (image: ElfImage, places: readonly (Rva | undefined)[]): string[] =>
+      image.symbols.filter(({ name, rva: at }) => name !== '' && places.includes(at)).map(({ name }) => name);
+    for (const [model, kept] of [
+      ['small', []],
+      ['large', ['read']],
+    ] as const) {
+      const path = scene.path(`${model}.so`);
+      scene.compile('gcc', '-O2', '-fPIC', '-shared', `-mcmodel=${model}`, '-o', path, scene.path('large.c'));
+      const module = rewriteFile(path);
+      const stayed = names(
+        readElfFile(path),
+        module.kept.map(({ at }) => at),
+      );
+      expect(stayed).toEqual(expect.arrayContaining([...kept]));
+      expect(
+        names(
+          readElfFile(path),
+          module.map.clones.map(({ unit }) => unit.start),
+        ).includes('mixed'),
+      ).toBe(model === 'small');
+    }
   });
 
   it.each([
