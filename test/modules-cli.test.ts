@@ -34,7 +34,7 @@ afterAll(() => scene.drop());
 const asRoot = process.env.CI !== undefined || isRoot;
 const none = {
   ...{ textPages: 0, touchedPages: 0, usedPages: 0, functions: 0, usedFunctions: 0 },
-  ...{ hot: [], stayed: [], usesOrigin: false, pages: { dropped: [], added: [] } },
+  ...{ hot: [], stayed: [], stayedPages: 0, usesOrigin: false, pages: { dropped: [], added: [] } },
   figures: {
     ...{ textPages: 0, hotPages: 0, addedReadOnlyPages: 0, units: 0, clonedUnits: 0, jumpTables: 0 },
     ...{ clonedJumpTables: 0, patchedReferences: 0, patchedRelocations: 0, patchedSymbols: 0 },

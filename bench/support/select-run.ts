@@ -179,15 +179,9 @@ interface Done {
 /** Runs winnow on the workload. The largest of its processes gives `maxRssKib`. */
 function winnow(place: Place, words: readonly string[]): Done {
   freshScratch();
-  const runs = words[0] === 'record';
-  const all = [
-    ...words,
-    '--store',
-    place.store,
-    '--name',
-    place.workload.name,
-    ...(runs ? ['--', place.run.file, ...place.run.args] : []),
-  ];
+  const named = words[0] === 'report' ? [place.workload.name] : ['--name', place.workload.name];
+  const run = words[0] === 'record' ? ['--', place.run.file, ...place.run.args] : [];
+  const all = [...words, '--store', place.store, ...named, ...run];
   const outputs = { stdout: join(place.folder, 'stdout'), stderr: join(place.folder, 'stderr') };
   const open = (path: string): number => openSync(path, 'w');
   const [stdout, stderr] = [open(outputs.stdout), open(outputs.stderr)];

@@ -56,6 +56,7 @@ export function describeSelect({ cold, modules, kept }: BuiltSelect): SelectMani
       functions: more.functions,
       usedFunctions: more.usedFunctions,
       figures,
+      stayedPages: more.stayedPages,
       stayed: [...stayed],
     })),
     kept: kept.map(({ code, ...module }) => (code === undefined ? module : { ...module, code })),

@@ -197,7 +197,17 @@ describe('buildImageWith', () => {
       figures,
       pages,
     };
-    const module = { path: data, size: 40_960, mtimeNs: 1n, inode: 2n, hot: [], stayed: [], ...use, ...file };
+    const module = {
+      path: data,
+      size: 40_960,
+      mtimeNs: 1n,
+      inode: 2n,
+      hot: [],
+      stayed: [],
+      stayedPages: 0,
+      ...use,
+      ...file,
+    };
     return {
       cold: 'file',
       modules: [module],

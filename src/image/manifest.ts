@@ -59,6 +59,8 @@ const SelectedModule = v.object({
     patchedRelocations: Count,
     patchedSymbols: Count,
   }),
+  /** Pages of the original that used code lies on which was not copied. */
+  stayedPages: Count,
   /** What was used and could not be copied. */
   stayed: Stayed,
 });

@@ -47,7 +47,16 @@ const select = async (modules: string, of: string): Promise<BuiltSelect> => {
     kept: [],
     modules: [
       {
-        ...{ path: '/lib/libx.so', size: 8, mtimeNs: 1n, inode: 1n, hot: [], stayed: [], ...figure },
+        ...{
+          path: '/lib/libx.so',
+          size: 8,
+          mtimeNs: 1n,
+          inode: 1n,
+          hot: [],
+          stayed: [],
+          stayedPages: 0,
+          ...figure,
+        },
         ...{ file: '00-libx.so', fileSize: 21, fileMtimeNs: 0n, fileInode: 0n, usesOrigin: false },
         pages: { dropped: [], added: [] },
         figures: {

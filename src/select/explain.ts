@@ -10,7 +10,7 @@ export interface ModuleRow {
   readonly touchedPages?: number;
   /** Pages of the original layout that used code lies on. */
   readonly usedPages?: number;
-  /** Pages that hold used code now: those of the copies; of a module that stays, `usedPages` or all of them. */
+  /** Pages that hold used code now: those of the copies and of what was not copied; of a module that stays, `usedPages` or all of them. */
   readonly neededPages: number;
   /** Pages that were added and are no code. */
   readonly addedPages: number;
@@ -56,6 +56,7 @@ export interface Selected {
   readonly modules: readonly (CodeUse & {
     readonly path: string;
     readonly figures: RewriteFigures;
+    readonly stayedPages: number;
     readonly stayed: readonly StayedCount[];
   })[];
   readonly kept: readonly KeptModule[];
@@ -63,10 +64,10 @@ export interface Selected {
 
 export function explainSelect({ modules, kept }: Selected): SelectExplanation {
   const rows: ModuleRow[] = [
-    ...modules.map(({ path, figures, stayed, ...use }) => ({
+    ...modules.map(({ path, figures, stayed, stayedPages, ...use }) => ({
       path,
       ...codeOf(use),
-      neededPages: figures.hotPages,
+      neededPages: figures.hotPages + stayedPages,
       addedPages: figures.addedReadOnlyPages,
       stayed,
     })),

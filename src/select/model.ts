@@ -71,6 +71,8 @@ export interface BuiltModule extends PlannedModule {
   /** It asks for other files by its own folder. */
   readonly usesOrigin: boolean;
   readonly figures: RewriteFigures;
+  /** 4 KiB pages of the original that used code lies on which was not copied. */
+  readonly stayedPages: number;
   readonly pages: RewrittenPages;
 }
 

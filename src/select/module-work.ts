@@ -7,6 +7,7 @@ import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
+import { pagesOfUnits } from './code-pages.ts';
 import type { BuiltModule, CodeUse, KeptModule, ModuleUse, StayedCount } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages } from './rewritten-pages.ts';
@@ -57,7 +58,9 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   });
   const rewritten = tools.rewrite(image, analysis, { hot: module.hot, cold: context.cold });
   if (rewritten.kind === 'kept') return keep(rewritten.reason);
-  const gains = rewritten.figures.hotPages < module.usedPages;
+  const cold = coldUnits(examined, rewritten);
+  const stayedPages = pagesOfUnits(cold);
+  const gains = rewritten.figures.hotPages + stayedPages < module.usedPages;
   if (!gains && context.cold === 'file' && context.all !== true) return keep(NOTHING_TO_GAIN);
   const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
@@ -74,7 +77,8 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
       fileInode: file?.ino ?? 0n,
       usesOrigin: mentionsOrigin(image.bytes),
       figures: rewritten.figures,
-      pages: rewrittenPages(image, readElf(rewritten.bytes, use.path), coldUnits(examined, rewritten)),
+      stayedPages,
+      pages: rewrittenPages(image, readElf(rewritten.bytes, use.path), cold),
     },
   };
 }

@@ -29,6 +29,7 @@ import type { FileIdentity, Profile } from '../profile/model.ts';
 import type { Kept, ModuleAnalysis, Unit } from '../rewrite/model.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
 import { codeExtents, pagesOfUnits, textPages } from './code-pages.ts';
+import { settleFixedAddresses } from './fixed-addresses.ts';
 import { chooseHotUnits } from './hot-units.ts';
 import type { Cold, KeptModule, ModuleUse, PlannedModule } from './model.ts';
 
@@ -54,6 +55,9 @@ export const KEPT = {
 } as const;
 
 /** A module that can be rewritten, with what that takes. */
+/** Used code of a module that can be rewritten, and is left alone. */
+const KEPT_IN_PLACE = 'called by an address that must stay, or on one page with such code';
+
 export interface Examined {
   readonly kind: 'planned';
   readonly module: PlannedModule;
@@ -119,9 +123,12 @@ export function examineModule(
   if (file.isPrivileged) return keep(use, KEPT.privileged, image);
   const analysis = analyse(image);
   if ('kind' in analysis) return keep(use, analysis.reason, image);
-  const { units, stayed, cold } = chooseHotUnits(image, analysis, use.entered);
+  const chosen = chooseHotUnits(image, analysis, use.entered);
+  const { moved, inPlace } = settleFixedAddresses(image, chosen.units);
+  const cold = [...chosen.cold, ...inPlace];
+  const stayed = new Map([...chosen.stayed, [KEPT_IN_PLACE, inPlace.length] as const]);
   const movable = analysis.units.filter(({ kept }) => kept === undefined);
-  const hot = context.all === true ? movable : units;
+  const hot = context.all === true ? movable : moved;
   const { size, mtimeNs, inode } = file;
   const module = {
     path: use.path,
@@ -129,12 +136,12 @@ export function examineModule(
     mtimeNs,
     inode,
     hot: hot.map(({ start }) => start),
-    stayed: [...stayed].map(([reason, count]) => ({ reason, count })),
+    stayed: [...stayed].flatMap(([reason, count]) => (count > 0 ? [{ reason, count }] : [])),
     textPages: textPages(image),
     touchedPages: commonPages(codeExtents(image), use.touched),
-    usedPages: pagesOfUnits([...units, ...cold]),
+    usedPages: pagesOfUnits([...moved, ...cold]),
     functions: analysis.units.length,
-    usedFunctions: units.length + cold.length,
+    usedFunctions: moved.length + cold.length,
   };
   return { kind: 'planned', module, image, analysis, cold };
 }

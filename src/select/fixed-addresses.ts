@@ -1,0 +1,65 @@
+/**
+ * Which used units of a program at fixed addresses (ET_EXEC) are better left where they are.
+ *
+ * Problem: in ET_EXEC the address of a function stands as a plain number in code and data, where nobody can
+ * tell it from any other number. So it stays the original's, and whoever calls through a pointer runs the original. A
+ * copy of such a function costs room without saving the original's page.
+ *
+ * Example: Debian's python3.11 has tables of methods. Of 2,100 functions that `import numpy` enters, many are
+ * called through these, and lie on 340 pages.
+ *
+ * Method: a used unit whose start occurs as a number, in 8 aligned bytes of data or in any 4 bytes of code, is
+ * taken to be called through a pointer: the pages it lies on are needed. Used units that lie on such
+ * pages altogether stay; what reaches over to other pages, and all else, is copied.
+ *
+ * Limits: a number that only looks like an address keeps a unit where it is: a page more, never an error. Stubs
+ * of the PLT and start-up code are copied in any case: they are small, and wanted beside their callers.
+ */
+import { PAGE_SIZE } from '../base/brands.ts';
+import type { ElfImage } from '../elf/image.ts';
+import { ET_EXEC, PF_X, PT_LOAD } from '../elf/spec.ts';
+import type { Unit } from '../rewrite/model.ts';
+
+export interface Settled {
+  /** To be copied, in the order given. */
+  readonly moved: readonly Unit[];
+  readonly inPlace: readonly Unit[];
+}
+
+/** Splits the used units; all of them move where addresses are not fixed. */
+export function settleFixedAddresses(image: ElfImage, units: readonly Unit[]): Settled {
+  if (image.header.type !== ET_EXEC) return { moved: units, inPlace: [] };
+  const candidates = new Set(units.filter(({ kind }) => kind === 'function' || kind === 'cluster'));
+  const named = namedAddresses(image, new Set([...candidates].map(({ start }) => start)));
+  const needed = new Set<number>();
+  for (const unit of candidates)
+    if (named.has(unit.start)) for (const page of pagesOf(unit)) needed.add(page);
+  const stays = (unit: Unit): boolean =>
+    candidates.has(unit) && (named.has(unit.start) || pagesOf(unit).every((page) => needed.has(page)));
+  return { moved: units.filter((unit) => !stays(unit)), inPlace: units.filter(stays) };
+}
+
+function pagesOf({ start, end }: Unit): number[] {
+  const first = Math.floor(start / PAGE_SIZE);
+  return Array.from({ length: Math.ceil(end / PAGE_SIZE) - first }, (_, index) => first + index);
+}
+
+/** Those of `starts` that occur as a number in what is loaded. */
+function namedAddresses(image: ElfImage, starts: ReadonlySet<number>): Set<number> {
+  const found = new Set<number>();
+  for (const { type, flags, offset, fileSize } of image.segments) {
+    if (type !== PT_LOAD) continue;
+    const bytes = image.bytes.subarray(offset, offset + fileSize);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const isCode = (flags & PF_X) !== 0;
+    const [step, width] = isCode ? [1, 4] : [8, 8];
+    // Words of data are aligned in memory; a segment starts there as it does in the file, modulo a page.
+    const first = isCode ? 0 : (8 - (offset % 8)) % 8;
+    for (let at = first; at + width <= bytes.length; at += step) {
+      if (!isCode && view.getUint32(at + 4, true) !== 0) continue;
+      const value = view.getUint32(at, true);
+      if (starts.has(value)) found.add(value);
+    }
+  }
+  return found;
+}
