@@ -8,17 +8,19 @@
  * Example: Debian's python3.11 has tables of methods. Of 2,100 functions that `import numpy` enters, many are
  * called through these, and lie on 340 pages.
  *
- * Method: a used unit whose start occurs as a number, in 8 aligned bytes of data or in any 4 bytes of code, is
- * taken to be called through a pointer: the pages it lies on are needed. Used units that lie on such
- * pages altogether stay; what reaches over to other pages, and all else, is copied.
+ * Method: a used unit whose start occurs as a number, in 8 aligned bytes of data or in any 4 bytes of code, and
+ * that no branch of a used unit leads to, must have been called through a pointer: the pages it lies on are
+ * needed. Used units that lie on such pages altogether stay; what reaches over to other pages, and all else, is
+ * copied.
  *
- * Limits: a number that only looks like an address keeps a unit where it is: a page more, never an error. Stubs
- * of the PLT and start-up code are copied in any case: they are small, and wanted beside their callers.
+ * Limits: it is a guess in both directions, and either mistake costs a page and no more: a function that is called
+ * both ways has a copy and goes on running the original too. Stubs of the PLT and start-up code are copied in any
+ * case: they are small, and wanted beside their callers.
  */
 import { PAGE_SIZE } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { ET_EXEC, PF_X, PT_LOAD } from '../elf/spec.ts';
-import type { Unit } from '../rewrite/model.ts';
+import { type CodeReferences, type ModuleAnalysis, REFERENCE_BRANCH, type Unit } from '../rewrite/model.ts';
 
 export interface Settled {
   /** To be copied, in the order given. */
@@ -27,21 +29,39 @@ export interface Settled {
 }
 
 /** Splits the used units; all of them move where addresses are not fixed. */
-export function settleFixedAddresses(image: ElfImage, units: readonly Unit[]): Settled {
+export function settleFixedAddresses(
+  image: ElfImage,
+  { references }: Pick<ModuleAnalysis, 'references'>,
+  units: readonly Unit[],
+): Settled {
   if (image.header.type !== ET_EXEC) return { moved: units, inPlace: [] };
   const candidates = new Set(units.filter(({ kind }) => kind === 'function' || kind === 'cluster'));
   const named = namedAddresses(image, new Set([...candidates].map(({ start }) => start)));
-  const needed = new Set<number>();
-  for (const unit of candidates)
-    if (named.has(unit.start)) for (const page of pagesOf(unit)) needed.add(page);
+  const branchedTo = branchTargets(references, units);
+  const isPinned = ({ start }: Unit): boolean => named.has(start) && !branchedTo.has(start);
+  const needed = new Set([...candidates].filter(isPinned).flatMap(pagesOf));
   const stays = (unit: Unit): boolean =>
-    candidates.has(unit) && (named.has(unit.start) || pagesOf(unit).every((page) => needed.has(page)));
+    candidates.has(unit) && (isPinned(unit) || pagesOf(unit).every((page) => needed.has(page)));
   return { moved: units.filter((unit) => !stays(unit)), inPlace: units.filter(stays) };
 }
 
 function pagesOf({ start, end }: Unit): number[] {
   const first = Math.floor(start / PAGE_SIZE);
   return Array.from({ length: Math.ceil(end / PAGE_SIZE) - first }, (_, index) => first + index);
+}
+
+/** Where branches inside of `units` lead to. */
+function branchTargets({ field, target, kind }: CodeReferences, units: readonly Unit[]): Set<number> {
+  const sorted = units.toSorted((a, b) => a.start - b.start);
+  const found = new Set<number>();
+  let row = 0;
+  for (const { start, end } of sorted) {
+    while (row < field.length && (field[row] ?? 0) < start) row += 1;
+    for (; row < field.length && (field[row] ?? 0) < end; row += 1) {
+      if (kind[row] === REFERENCE_BRANCH) found.add(target[row] ?? 0);
+    }
+  }
+  return found;
 }
 
 /** Those of `starts` that occur as a number in what is loaded. */

@@ -124,7 +124,7 @@ export function examineModule(
   const analysis = analyse(image);
   if ('kind' in analysis) return keep(use, analysis.reason, image);
   const chosen = chooseHotUnits(image, analysis, use.entered);
-  const { moved, inPlace } = settleFixedAddresses(image, chosen.units);
+  const { moved, inPlace } = settleFixedAddresses(image, analysis, chosen.units);
   const cold = [...chosen.cold, ...inPlace];
   const stayed = new Map([...chosen.stayed, [KEPT_IN_PLACE, inPlace.length] as const]);
   const movable = analysis.units.filter(({ kept }) => kept === undefined);

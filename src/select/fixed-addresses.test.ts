@@ -1,0 +1,48 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { readElfFile } from '../elf/read.ts';
+import { analyseModule } from '../rewrite/analyse.ts';
+import type { Unit } from '../rewrite/model.ts';
+import { settleFixedAddresses } from './fixed-addresses.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'winnow-fixed-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Each function on a page of its own, but `neighbour`, which shares that of `pointed`. */
+const SOURCE = `
+#define PAGE __attribute__((noinline, aligned(4096)))
+PAGE int called(int a) { return a + 1; }
+PAGE int pointed(int a) { return a + 2; }
+__attribute__((noinline)) int neighbour(int a) { return a + 3; }
+PAGE int both(int a) { return a + 4; }
+int (*volatile table[])(int) = { pointed, both };
+PAGE int main(void) { return called(1) + neighbour(1) + both(1) + table[0](1) + table[1](1); }
+`;
+
+function settle(...flags: string[]): { moved: string[]; inPlace: string[] } {
+  const path = join(folder, `program${flags.join('')}`);
+  writeFileSync(`${path}.c`, SOURCE);
+  execFileSync('gcc', ['-O1', '-fno-toplevel-reorder', ...flags, '-o', path, `${path}.c`]);
+  const image = readElfFile(path);
+  const analysis = analyseModule(image);
+  if ('kind' in analysis) throw new Error(analysis.reason);
+  const wanted = ['called', 'pointed', 'neighbour', 'both', 'main'];
+  const names = new Map(image.staticSymbols.map(({ name, rva }) => [rva, name]));
+  const nameOf = ({ start }: Unit): string => names.get(start) ?? '';
+  const units = analysis.units.filter((unit) => wanted.includes(nameOf(unit)));
+  expect(units).toHaveLength(wanted.length);
+  const { moved, inPlace } = settleFixedAddresses(image, analysis, units);
+  return { moved: moved.map(nameOf).sort(), inPlace: inPlace.map(nameOf).sort() };
+}
+
+it('leaves alone what is called by its address, and what shares its pages', () => {
+  // main is called by its address too, from the start-up code.
+  expect(settle('-no-pie')).toEqual({ moved: ['both', 'called'], inPlace: ['main', 'neighbour', 'pointed'] });
+});
+
+it('moves everything where addresses are not fixed', () => {
+  expect(settle('-fPIE', '-pie').inPlace).toEqual([]);
+});
