@@ -22,6 +22,7 @@ export const TEST_PACKAGES = {
   make: ['make'],
   mawk: ['awk'],
   mount: ['losetup', 'mount', 'umount'],
+  'musl-tools': ['musl-gcc'],
   openssl: ['openssl'],
   perl: ['perl'],
   python3: ['/usr/bin/python3'],
