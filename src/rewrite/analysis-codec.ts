@@ -3,9 +3,10 @@
  *
  * Numbers are little-endian, as the machine's: columns are read in place, as typed arrays over the bytes.
  *
- *     head   11 words: magic, version, shape (0: kept as a whole, 1: analysis), number of units, entries,
- *            references, kept; bytes of the reasons; textBytes (low, high); bytes of everything
- *     words  unit starts, unit ends, entries of each; entries; reference fields, targets; kept places
+ *     head   12 words: magic, version, shape (0: kept as a whole, 1: analysis), number of units, entries,
+ *            references, breakpoints, kept; bytes of the reasons; textBytes (low, high); bytes of everything
+ *     words  unit starts, unit ends, entries of each; entries; reference fields, targets; breakpoints; kept
+ *            places
  *     bytes  unit kinds, flags, reasons; reference tails, kinds; kept reasons
  *     text   reasons, a JSON array of strings in which the others count from 1
  *
@@ -15,10 +16,10 @@ import { rva } from '../base/brands.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 /** To be raised when analysis finds something else than before, or the layout changes. */
-export const ANALYSIS_VERSION = 1;
+export const ANALYSIS_VERSION = 2;
 
 const MAGIC = 0x61_6e_61_77;
-const HEAD_WORDS = 11;
+const HEAD_WORDS = 12;
 const NO_PLACE = 0xffff_ffff;
 const FALLS_THROUGH = 1;
 const KINDS = ['function', 'cluster', 'plt', 'fragment'] as const satisfies readonly Unit['kind'][];
@@ -36,6 +37,7 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
     kind: new Uint8Array(),
   };
   const references = whole ? none : analysis.references;
+  const breakpoints = whole ? new Uint32Array() : analysis.breakpoints;
   const textBytes = whole ? 0 : analysis.textBytes;
   const words = [
     Uint32Array.from(units, ({ start }) => start),
@@ -44,6 +46,7 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
     Uint32Array.from(units.flatMap(({ entries }) => entries)),
     references.field,
     references.target,
+    breakpoints,
     Uint32Array.from(kept, ({ at }) => at ?? NO_PLACE),
   ];
   const bytes = [
@@ -59,7 +62,14 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
   const size = parts.reduce((sum, part) => sum + part.length, HEAD_WORDS * 4);
   const entryCount = words[3]?.length ?? 0;
   const head = [MAGIC, ANALYSIS_VERSION, whole ? 0 : 1, units.length, entryCount, references.field.length];
-  head.push(kept.length, text.length, textBytes % 2 ** 32, Math.floor(textBytes / 2 ** 32), size);
+  head.push(
+    breakpoints.length,
+    kept.length,
+    text.length,
+    textBytes % 2 ** 32,
+    Math.floor(textBytes / 2 ** 32),
+    size,
+  );
   const encoded = new Uint8Array(size);
   encoded.set(bytesOf(Uint32Array.from(head)), 0);
   let at = HEAD_WORDS * 4;
@@ -100,13 +110,14 @@ export function decodeAnalysis(encoded: Uint8Array): ModuleAnalysis | Kept | und
     units = 0,
     entries = 0,
     references = 0,
+    breakpoints = 0,
     kept = 0,
     text = 0,
     low = 0,
     high = 0,
     size,
   ] = new Uint32Array(bytes.buffer, bytes.byteOffset, HEAD_WORDS);
-  const words = units * 3 + entries + references * 2 + kept;
+  const words = units * 3 + entries + references * 2 + breakpoints + kept;
   const expected = (HEAD_WORDS + words) * 4 + units * 3 + references * 2 + kept + text;
   if (magic !== MAGIC || version !== ANALYSIS_VERSION || size !== bytes.length || expected !== size)
     return undefined;
@@ -117,6 +128,7 @@ export function decodeAnalysis(encoded: Uint8Array): ModuleAnalysis | Kept | und
   const allEntries = columns.words(entries);
   const field = columns.words(references);
   const target = columns.words(references);
+  const allBreakpoints = columns.words(breakpoints);
   const places = columns.words(kept);
   const kinds = columns.bytes(units);
   const flags = columns.bytes(units);
@@ -149,6 +161,7 @@ export function decodeAnalysis(encoded: Uint8Array): ModuleAnalysis | Kept | und
   return {
     units: allUnits,
     references: { field, target, tail, kind },
+    breakpoints: allBreakpoints,
     kept: allKept,
     textBytes: high * 2 ** 32 + low,
   };

@@ -11,6 +11,8 @@ export interface CodeRoots {
   readonly loader: Uint32Array;
   /** Certainly code: those, resolvers of IRELATIVE, function symbols. Ascending, each once. */
   readonly certain: Uint32Array;
+  /** Function symbols that others can name. Ascending, each once. */
+  readonly exported: Uint32Array;
   /** What relocated words and symbols without a type point to: most often functions, but it can be data. Ascending, each once. */
   readonly pointers: Uint32Array;
   /** Data symbols in executable segments. */
@@ -35,6 +37,7 @@ const ARRAY_SECTIONS: readonly number[] = [spec.SHT_INIT_ARRAY, spec.SHT_FINI_AR
 export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
   const loader = new NumberList();
   const certain = new NumberList();
+  const exported = new NumberList();
   const data: AddressRange[] = [];
   const pointers = new NumberList();
   const add = (list: NumberList, at: number | undefined): void => {
@@ -47,8 +50,10 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
   };
   for (const symbols of [image.symbols, image.staticSymbols]) {
     for (const symbol of symbols) {
-      if (isFunction(symbol)) add(certain, symbol.rva);
-      else if (symbol.type === spec.STT_OBJECT) addData(symbol);
+      if (isFunction(symbol)) {
+        add(certain, symbol.rva);
+        if (symbol.binding !== spec.STB_LOCAL) add(exported, symbol.rva);
+      } else if (symbol.type === spec.STT_OBJECT) addData(symbol);
       // Assemblers give symbols no type unless they are told to.
       else if (symbol.type === spec.STT_NOTYPE && symbol.binding !== spec.STB_LOCAL)
         add(pointers, symbol.rva);
@@ -68,6 +73,7 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
   return {
     loader: loader.sorted(),
     certain: certain.sorted(),
+    exported: exported.sorted(),
     pointers: pointers.sorted(),
     data,
   };

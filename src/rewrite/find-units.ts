@@ -18,7 +18,7 @@ import { readEhFrame } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { type Cluster, clusterPieces } from './cluster-pieces.ts';
 import { CodeMap } from './code-map.ts';
-import { findCodeRoots } from './code-roots.ts';
+import { type CodeRoots, findCodeRoots } from './code-roots.ts';
 import { findEntries } from './find-entries.ts';
 import { findFragments } from './find-fragments.ts';
 import { findFunctions } from './find-functions.ts';
@@ -36,6 +36,7 @@ export interface FoundUnits {
   /** The pieces that the units were made of. */
   readonly pieces: RangeIndex<Piece>;
   readonly kept: readonly Kept[];
+  readonly roots: CodeRoots;
   readonly code: CodeMap;
 }
 
@@ -66,7 +67,7 @@ export function findUnits(image: ElfImage): FoundUnits {
   const kept = [...functions.refused, ...fragments.refused].map(
     ({ at, reason }): Kept => ({ kind: 'kept', reason, at: rva(at) }),
   );
-  return { units, links, pieces, kept, code };
+  return { units, links, pieces, kept, roots, code };
 }
 
 function unitOf(cluster: Cluster, entries: Unit['entries']): Unit {

@@ -62,6 +62,8 @@ export interface ModuleAnalysis {
   /** Ascending, not overlapping. */
   readonly units: readonly Unit[];
   readonly references: CodeReferences;
+  /** The entries that tell a recorder which units were entered. Ascending. */
+  readonly breakpoints: Uint32Array;
   /** What could not be made a unit: FUNC symbols in the middle of nowhere, ranges that do not decode. */
   readonly kept: readonly Kept[];
   /** Bytes of the segments that are executable. */

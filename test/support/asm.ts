@@ -45,7 +45,7 @@ export function addressOf(image: ElfImage, name: string): number {
   return found.rva;
 }
 
-/** The unit that holds a symbol, in words that tests compare. */
+/** The unit that holds a symbol. */
 export function unitOfSymbol(image: ElfImage, analysis: ModuleAnalysis, name: string): Unit {
   const at = addressOf(image, name);
   const found = analysis.units.find(({ start, end }) => at >= start && at < end);
