@@ -10,7 +10,10 @@ export interface ModuleRow {
   readonly touchedPages?: number;
   /** Pages of the original layout that used code lies on. */
   readonly usedPages?: number;
-  /** Pages that hold used code now: those of the copies and of what was not copied; of a module that stays, `usedPages` or all of them. */
+  /**
+   * Pages that hold used code now: those of the copies, and those of the original that go on being used; of a
+   * module that stays, `usedPages`, or all of them.
+   */
   readonly neededPages: number;
   /** Pages that were added and are no code. */
   readonly addedPages: number;

@@ -32,7 +32,7 @@ export interface CodeUse {
   readonly touchedPages: number;
   /** Pages that used code lies on, in the original layout. */
   readonly usedPages: number;
-  /** Units of the module (functions, PLT stubs, fragments), and those that are copied. */
+  /** Functions and other pieces of code, PLT stubs aside; and how many of them are used. */
   readonly functions: number;
   readonly usedFunctions: number;
 }

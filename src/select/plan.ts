@@ -54,10 +54,10 @@ export const KEPT = {
   notElf: 'no ELF file that can be read',
 } as const;
 
-/** A module that can be rewritten, with what that takes. */
-/** Used code of a module that can be rewritten, and is left alone. */
+/** Why used code of a module that can be rewritten is left alone. */
 const KEPT_IN_PLACE = 'called by an address that must stay, or on one page with such code';
 
+/** A module that can be rewritten, with what that takes. */
 export interface Examined {
   readonly kind: 'planned';
   readonly module: PlannedModule;
@@ -140,11 +140,14 @@ export function examineModule(
     textPages: textPages(image),
     touchedPages: commonPages(codeExtents(image), use.touched),
     usedPages: pagesOfUnits([...moved, ...cold]),
-    functions: analysis.units.length,
-    usedFunctions: moved.length + cold.length,
+    functions: analysis.units.filter(isFunction).length,
+    usedFunctions: [...moved, ...cold].filter(isFunction).length,
   };
   return { kind: 'planned', module, image, analysis, cold };
 }
+
+/** Stubs of a PLT are part of no count: they belong to their callers. */
+const isFunction = ({ kind }: Unit): boolean => kind !== 'plt';
 
 function keep({ path }: ModuleUse, reason: string, image?: ElfImage): NotExamined {
   return {
