@@ -1,9 +1,9 @@
 /** `winnow record --functions`: what is entered, in which order, and that the program runs as it does alone. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { enteredNames, F, FunctionsScene } from './functions-scene.ts';
-import { noteCodes, pagesOf } from './record-scene.ts';
+import { AS_NOBODY, noteCodes, pagesOf } from './record-scene.ts';
 
 const scene = new FunctionsScene();
 afterAll(() => scene.close());
@@ -89,6 +89,25 @@ describe('the order of first use', () => {
     const program = scene.c(`linked-${name.replaceAll(' ', '-')}`, source, flag);
     const run = sameRun([program]);
     expect(enteredNames(run, program, /^(_start|main|a|b)$/)).toEqual(['_start', 'main', 'b', 'a']);
+  });
+});
+
+describe('an ordinary user', () => {
+  it('needs neither root nor a cache that can be written', () => {
+    const program = scene.c('ordinary', `${F} int a(int x) { return x + 1; } int main() { return a(4); }`);
+    const { run, status } = scene.functions([program], { through: AS_NOBODY });
+    expect(status).toBe(5);
+    expect(enteredNames(run, program, /^(main|a)$/)).toEqual(['main', 'a']);
+  });
+
+  it('is told where the filter, which tells of modules, is not for a program', () => {
+    const program = scene.c('other-rights', 'int main() { return 3; }');
+    chmodSync(program, 0o4755);
+    const { run, status } = scene.functions([program], { through: AS_NOBODY });
+    expect(status).toBe(3);
+    expect(run.method.functions).toBe('unseen');
+    expect(run.entered).toEqual([]);
+    expect(noteCodes(run)).toContain('N_NO_FUNCTIONS');
   });
 });
 

@@ -15,7 +15,7 @@
 import { rva } from '../base/brands.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
-/** To be raised when analysis finds something else than before, or the layout changes. */
+/** To be raised when analysis or `breakpointsOf` finds something else than before, or the layout changes. */
 export const ANALYSIS_VERSION = 2;
 
 const MAGIC = 0x61_6e_61_77;
