@@ -140,7 +140,7 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
         : [{ name: gapName(setting), options: { gapPages: String(setting.gapPages) } }],
     ),
   ];
-  const ready = readyPrograms(runner, recorded, variants, unmeasured, talk);
+  const ready = await readyPrograms(runner, recorded, variants, unmeasured, talk);
   const machine = describeMachine([work]);
   const report: SuiteReport = {
     date: new Date().toISOString(),

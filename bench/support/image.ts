@@ -1,8 +1,11 @@
 /** Builds a program's image inside the mounted disk. */
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
-import { buildImage } from '../../src/image/build.ts';
+import { buildImage, buildImageWith } from '../../src/image/build.ts';
 import type { PrefetchOptions } from '../../src/prefetch/plan.ts';
+import { buildSelect } from '../../src/select/build.ts';
+import { contextOf } from '../../src/select/plan.ts';
+import { modulesUsed } from '../../src/select/uses.ts';
 import type { Variant } from '../options.ts';
 import type { Recorded } from './winnow.ts';
 
@@ -16,6 +19,20 @@ export function buildInRoot(root: string, one: Recorded, variant: Variant | unde
   const suffix = variant === undefined ? '' : `-${variant.name.replace(/[^A-Za-z0-9]+/g, '-')}`;
   const name = `${one.program.name}${suffix}`;
   buildImage(one.profile, { ...optionsOf(variant), root, name, imagesDir: join(root, 'image') });
+  return `/image/${name}/launch`;
+}
+
+/** The same with modules rewritten so that only used functions are loaded. @throws what `buildImageWith` throws */
+export async function buildSelectedInRoot(root: string, one: Recorded, cache: string): Promise<string> {
+  const name = `${one.program.name}-select`;
+  const options = { root, name, imagesDir: join(root, 'image') };
+  await buildImageWith(one.profile, options, (folder, inside) =>
+    buildSelect(
+      modulesUsed(one.profile),
+      contextOf(one.profile, { cold: 'file', ...(inside === undefined ? {} : { root: inside }) }),
+      { folder, cache },
+    ),
+  );
   return `/image/${name}/launch`;
 }
 

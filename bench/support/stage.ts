@@ -13,7 +13,7 @@ import type { Variant } from '../options.ts';
 import { PROBE, type Ready } from '../prefetch.ts';
 import type { Cleanup } from './cleanup.ts';
 import { type Disk, makeDisk } from './disk.ts';
-import { buildInRoot } from './image.ts';
+import { buildInRoot, buildSelectedInRoot } from './image.ts';
 import { bytesOf, closureOf, everythingUnder, populate } from './populate.ts';
 import { freshScratch, type RootRunner, runInRoot } from './root-run.ts';
 import { tool } from './sh.ts';
@@ -21,7 +21,9 @@ import type { Recorded } from './winnow.ts';
 
 const VMTOUCH = '/usr/bin/vmtouch';
 
-/** Room for the images, the file system's own tables and what the first runs write. */
+/** Modules are there twice: as they are, and rewritten with unwind tables that are twice as large. */
+const WITH_COPIES = 2.5;
+/** Room for the plans, the file system's own tables and what the first runs write. */
 const SPARE_BYTES = 256 << 20;
 
 export interface MeasuredProgram extends Ready {
@@ -41,7 +43,11 @@ export function fillDisk(work: string, recorded: readonly Recorded[], cleanup: C
   for (const file of [VMTOUCH, PROBE]) paths.push(file, ...librariesOf(file));
   paths.push(...paths.flatMap(interpreterOf));
   const closure = closureOf(paths.filter((path) => path.startsWith('/')));
-  const disk = makeDisk(work, Math.ceil((bytesOf(closure) * 1.1 + SPARE_BYTES) / 4096) * 4096, cleanup);
+  const disk = makeDisk(
+    work,
+    Math.ceil((bytesOf(closure) * WITH_COPIES + SPARE_BYTES) / 4096) * 4096,
+    cleanup,
+  );
   disk.mount('rw');
   populate(disk.root, closure, work);
   return disk;
@@ -63,22 +69,22 @@ function librariesOf(file: string): string[] {
  * Runs each program once in every mode, writable, so that caches which programs keep are there, and
  * checks that the modes print the same. A mode that fails is left out and told in `unmeasured`.
  */
-export function readyPrograms(
+export async function readyPrograms(
   runner: RootRunner,
   recorded: readonly Recorded[],
   variants: readonly Variant[],
   unmeasured: string[],
   talk: (text: string) => void,
-): MeasuredProgram[] {
+): Promise<MeasuredProgram[]> {
   const ready: MeasuredProgram[] = [];
   runner.disk.mount('rw');
   for (const one of recorded) {
     talk(`preparing ${one.program.title}`);
     const modes: Mode[] = [];
     const outputs: string[] = [];
-    for (const { name, steps } of modesOf(runner.disk.root, one, variants)) {
+    for (const { name, steps } of modesOf(runner, one, variants)) {
       try {
-        const mode = { name, steps: steps() };
+        const mode = { name, steps: await steps() };
         outputs.push(tryOnce(runner, mode, one));
         if (outputs.at(-1) !== outputs[0]) throw differs(one, mode);
         modes.push(mode);
@@ -97,10 +103,11 @@ export function readyPrograms(
 }
 
 function modesOf(
-  root: string,
+  { disk: { root }, folder }: RootRunner,
   one: Recorded,
   variants: readonly Variant[],
-): { name: string; steps: () => Step[] }[] {
+): { name: string; steps: () => Step[] | Promise<Step[]> }[] {
+  const cache = join(folder, 'analyses');
   const plain: Step = { file: one.file, argv: one.argv };
   const image = (variant: Variant | undefined): Step[] => [
     { file: buildInRoot(root, one, variant), argv: one.argv },
@@ -111,6 +118,10 @@ function modesOf(
   return [
     { name: 'plain', steps: () => [plain] },
     { name: 'winnow', steps: () => image(undefined) },
+    {
+      name: 'winnow select',
+      steps: async () => [{ file: await buildSelectedInRoot(root, one, cache), argv: one.argv }],
+    },
     { name: 'vmtouch', steps: () => [...vmtouchSteps(VMTOUCH, mapped), plain] },
     ...variants.map((variant) => ({ name: `winnow ${variant.name}`, steps: () => image(variant) })),
   ];
