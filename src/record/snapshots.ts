@@ -105,9 +105,7 @@ function isExecutableFile(path: string): boolean {
 }
 
 const filesIn = (maps: string, within: AddressRange | undefined): Mapping[] =>
-  parseMaps(maps)
-    .filter(ofRegularFile)
-    .filter(({ start, end }) => within === undefined || (start < within.end && end > within.start));
+  parseMaps(maps, within).filter(ofRegularFile);
 
 /** Both ascending. */
 function addPages(files: readonly Mapping[], backed: readonly AddressRange[], into: FilePages): void {

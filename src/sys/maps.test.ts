@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { pid } from '../base/brands.ts';
+import { pid, userAddress } from '../base/brands.ts';
 import { parseMaps, readMaps } from './maps.ts';
 
 describe('parseMaps', () => {
@@ -35,6 +36,18 @@ describe('parseMaps', () => {
 
   it('leaves out the kernel’s half', () => {
     expect(parseMaps('ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]')).toEqual([]);
+  });
+
+  it('reads only what shares addresses with a range', () => {
+    const text = readFileSync('/proc/self/maps', 'utf8');
+    const all = parseMaps(text);
+    const [low, high] = [all[2], all[5]];
+    if (low === undefined || high === undefined) throw new Error('few mappings');
+    expect(parseMaps(text, { start: low.start, end: high.end })).toEqual(all.slice(2, 6));
+    const inside = { start: userAddress(low.end - 1), end: userAddress(high.start + 1) };
+    expect(parseMaps(text, inside)).toEqual(all.slice(2, 6));
+    expect(parseMaps(text, { start: low.end, end: high.start })).toEqual(all.slice(3, 5));
+    expect(parseMaps(text, { start: userAddress(0), end: userAddress(4096) })).toEqual([]);
   });
 
   it('ascends, for this process', () => {

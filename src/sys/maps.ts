@@ -25,9 +25,18 @@ const LINE = /^([0-9a-f]+)-([0-9a-f]+) (.)(.)(.)(.) ([0-9a-f]+) ([0-9a-f:]+) (\d
 /** The kernel writes a newline in a path as `\012`; nothing else is escaped. */
 const unescapePath = (path: string): string => path.replaceAll('\\012', '\n');
 
-export function parseMaps(text: string): Mapping[] {
+/** @param within addresses to look at: a mapping that has none of them is left out. */
+export function parseMaps(
+  text: string,
+  within?: { readonly start: UserAddress; readonly end: UserAddress },
+): Mapping[] {
   const mappings: Mapping[] = [];
   for (const line of text.split('\n')) {
+    if (within !== undefined) {
+      // Lines ascend; parseInt ends at the dash, and at the blank.
+      if (Number.parseInt(line, 16) >= within.end) break;
+      if (Number.parseInt(line.slice(line.indexOf('-') + 1), 16) <= within.start) continue;
+    }
     const m = LINE.exec(line);
     if (m === null) continue;
     const end = Number.parseInt(m[2] ?? '', 16);
