@@ -16,7 +16,11 @@ export interface How {
   readonly build?: readonly string[];
 }
 
-function setUp(program: RealProgram, folder: string): void {
+/** The libraries of numpy are 60 MB of code. */
+const ANALYSED_WITHIN_MS = 50_000;
+
+/** Makes the program's folder with its files. */
+export function setUp(program: RealProgram, folder: string): void {
   mkdirSync(folder);
   for (const [name, text] of Object.entries(program.files ?? {})) writeFileSync(join(folder, name), text);
   if (program.setup === undefined) return;
@@ -38,10 +42,14 @@ export function expectSameFromImage(program: RealProgram, { root, name, ...optio
   const record = winnow('record', [...(options.record ?? []), '--name', name, '--', ...program.argv], {
     cwd: original,
     input: stdin,
+    timeout: ANALYSED_WITHIN_MS,
   });
   expect(endOf(record), record.stderr).toEqual(program.ends ?? { code: 0 });
 
-  const build = winnow('build', [...(options.build ?? []), '--name', name], { cwd: original });
+  const build = winnow('build', [...(options.build ?? []), '--name', name], {
+    cwd: original,
+    timeout: ANALYSED_WITHIN_MS,
+  });
   expect(build.status, build.stderr).toBe(0);
 
   const input = program.stdin === undefined ? [] : ['--stdin', join(pristine, program.stdin)];
@@ -57,7 +65,7 @@ export function expectSameFromImage(program: RealProgram, { root, name, ...optio
 }
 
 /** A signal shows as itself, or as 128 + its number where a shell stands between. */
-function endOf(done: {
+export function endOf(done: {
   status: number | null;
   signal: string | null;
 }): { code: number } | { signal: number } {

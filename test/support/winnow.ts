@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** What stands on stdin; /dev/null where it is not given. */
   readonly input?: string | undefined;
+  /** Where more is done than most commands do. */
+  readonly timeout?: number;
 }
 
 /** A hang fails the test that it is in, and leaves the others their turn. */
