@@ -37,6 +37,7 @@ import {
   sum,
   T_WHOLE,
   tainted,
+  upFrom,
   write,
   zeroParts,
 } from './table-values.ts';
@@ -259,6 +260,7 @@ class Walker {
       return 0;
     }
     if (mixing === 'all') return WHOLE;
+    if (mixing === 'up') return upFrom(parts);
     return kind === 'and' && immediate !== undefined ? parts & ~zeroParts(immediate) : parts;
   }
 

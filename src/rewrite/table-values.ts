@@ -30,6 +30,9 @@ export function partsIn(state: State, register: number): number {
   return (value | (value >>> E_SHIFT) | (value >>> C_SHIFT) | (value >>> D_SHIFT)) & WHOLE;
 }
 
+/** The lowest of the parts and all above it. */
+export const upFrom = (parts: number): number => WHOLE & ~((parts & -parts) - 1);
+
 /** The parts that are zero in a mask. */
 export function zeroParts(mask: number): number {
   const low = mask | 0;

@@ -58,10 +58,11 @@ export type OperationKind =
   | 'other';
 
 /**
- * How registers and flags come from those that were read, if the instruction does nothing else: `parts`: each part
- * from the same part (or, and, xor, not, move32), `all`: each from all that was read.
+ * How registers and flags come from those that were read, if the instruction does nothing else. `parts`: each part
+ * from the same part (or, and, xor, not, move32), `up`: each from this part and those below (add, lea), `all`: each
+ * from all that was read. Flags always come from all.
  */
-export type Mixing = 'parts' | 'all';
+export type Mixing = 'parts' | 'up' | 'all';
 
 export interface Operation {
   readonly insn: Readonly<Insn>;
@@ -206,7 +207,10 @@ export class OperationReader {
       if (!isPlain && (operand < OpKind.Immediate8 || operand > OpKind.Immediate32to64)) return undefined;
     }
     const isBitwise = kind === 'move32' || BITWISE.some((name) => Mnemonic[name] === mnemonic);
-    return isBitwise || isConditionalMove(raw) ? 'parts' : 'all';
+    if (isBitwise || isConditionalMove(raw)) return 'parts';
+    // The form of imul with one operand writes the upper half to rdx.
+    const isCarrying = CARRYING.some((name) => Mnemonic[name] === mnemonic);
+    return isCarrying && (opCount > 1 || mnemonic !== Mnemonic.Imul) ? 'up' : 'all';
   }
 
   #uses(): { uses: RegisterUse[]; mayMix: boolean } {
@@ -253,6 +257,7 @@ const STORES = [
   'Vpinsrq',
 ] as const;
 const BITWISE = ['Or', 'And', 'Xor', 'Not'] as const;
+const CARRYING = ['Add', 'Sub', 'Lea', 'Neg', 'Inc', 'Dec', 'Imul'] as const;
 const SIGN_EXTENSIONS = ['Cwd', 'Cwde', 'Cdq', 'Cdqe', 'Cqo'] as const;
 
 /** The register whose value makes no difference although it is read: `sbb r, r`, `or $-1, r`, `and $0, r`. */
