@@ -5,13 +5,13 @@
  * unit that keeps using it leaves the copy at every switch.
  * Example: `cmp $6, %edi; ja default; lea T, %rdx; movslq (%rdx,%rdi,4), %rax; add %rdx, %rax; jmp *%rax`. The copy's
  * lea shall lead to a copy of T whose seven entries lead to the copy's labels.
- * Method: every instruction whose operand is an address where a table of this unit may stand (its first entry leads
+ * Method: every instruction whose operand is an address where a table of this unit may stand (an early entry leads
  * to the unit) is a candidate. table-flow.ts follows what it makes through the code. It is a table's address if it
  * comes to a jump through an entry, and may be changed if it is used for nothing else. Each candidate stands for
  * itself: what leads to the original table goes on doing so, and the jump is right with either. table-entries.ts
  * says how long the copy must be; table-bounds.ts shortens it where the code proves how many entries are used.
- * Limits: tables whose address is made from another's, or comes from memory, stay, and so do those whose
- * first entry is never used and leads elsewhere. Where the jump's target is computed from a label's address (printf's
+ * Limits: tables whose address is made from another's, or comes from memory, stay, and so do those that begin
+ * with many entries for code elsewhere. Where the jump's target is computed from a label's address (printf's
  * tables) nothing needs to be changed; tables in relocated data follow their relocations.
  */
 import { type Rva, rva } from '../base/brands.ts';

@@ -46,21 +46,28 @@ export class TableEntries {
 
 /** Where the entries lead that may be true ones. Empty: no table of this unit. */
 export function readTargets(code: TableCode, at: number, kind: TableKind): number[] {
-  const entries = new TableEntries(code.image, at, kind);
-  const targets: number[] = [];
-  for (;;) {
-    const target = entries.target(targets.length);
-    if (target === undefined || !isCode(code.image, target) || !code.mayBegin(target)) break;
-    if (targets.length === 0 && !code.inside(target)) break;
-    targets.push(target);
-  }
-  return targets;
+  return isTableOf(code, at, kind) ? [...possibleTargets(code, at, kind)] : [];
 }
 
-/** Whether the first entry leads to the unit. */
+/** Whether one of the first entries leads to the unit; some may lead to unlikely code that has no other link to it. */
 export function isTableOf(code: TableCode, at: number, kind: TableKind): boolean {
-  const first = new TableEntries(code.image, at, kind).target(0);
-  return first !== undefined && code.inside(first) && code.mayBegin(first);
+  let index = 0;
+  for (const target of possibleTargets(code, at, kind)) {
+    if (code.inside(target)) return true;
+    if (++index === FIRST_ENTRIES) return false;
+  }
+  return false;
+}
+
+const FIRST_ENTRIES = 32;
+
+function* possibleTargets(code: TableCode, at: number, kind: TableKind): Generator<number> {
+  const entries = new TableEntries(code.image, at, kind);
+  for (let index = 0; ; index++) {
+    const target = entries.target(index);
+    if (target === undefined || !isCode(code.image, target) || !code.mayBegin(target)) return;
+    yield target;
+  }
 }
 
 function isCode(image: ElfImage, at: number): boolean {
