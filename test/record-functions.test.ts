@@ -124,6 +124,22 @@ describe('the options', () => {
   });
 });
 
+it('a program that cannot be analysed runs without breakpoints, and the person is told', () => {
+  const program = scene.c(
+    'high',
+    `__asm__(".globl _start\\n_start: mov $60, %eax\\nmov $9, %edi\\nsyscall");`,
+    '-nostdlib',
+    '-static',
+    '-Wl,-Ttext-segment=0x200000000',
+  );
+  const run = sameRun([program]);
+  expect(run.ended).toEqual({ kind: 'exited', code: 9 });
+  expect(run.entered).toEqual([]);
+  expect(run.notes).toMatchObject([
+    { code: 'N_CODE_KEPT', text: expect.stringMatching(/: high \(addresses above 4 GiB\)$/) },
+  ]);
+});
+
 describe('modules that come and go', () => {
   it('dlopen, dlclose and dlopen again', () => {
     const plugin = (name: string) =>
