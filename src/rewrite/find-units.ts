@@ -21,7 +21,7 @@ import { CodeMap } from './code-map.ts';
 import { type CodeRoots, findCodeRoots } from './code-roots.ts';
 import { findEntries } from './find-entries.ts';
 import { findFragments } from './find-fragments.ts';
-import { findFunctions } from './find-functions.ts';
+import { findFunctions, TRAMPOLINE } from './find-functions.ts';
 import { StubReader } from './find-plt.ts';
 import { judgePieces } from './judge-pieces.ts';
 import { Links } from './links.ts';
@@ -48,7 +48,8 @@ export function findUnits(image: ElfImage): FoundUnits {
   const functions = findFunctions(readEhFrame(image), code, stubs);
   const functionLinks = new Links();
   const sweeper = new Sweeper(code, functionLinks);
-  for (const piece of functions.pieces) sweeper.sweep(piece);
+  // A trampoline's first byte belongs to whatever stands in front of it.
+  for (const piece of functions.pieces) if (piece.kept !== TRAMPOLINE) sweeper.sweep(piece);
   const fragments = findFragments({
     image,
     code,

@@ -58,7 +58,8 @@ export class Sweeper {
     this.#inner.cut(0);
     this.#innerCalls.cut(0);
     const decoded = decodeRange(this.#code.bytes(piece.start, piece.end), piece.start, this.#visit);
-    piece.fallsThrough = fallsThrough(this.#flow);
+    // A stub ends with a jump; nops behind it are never reached.
+    piece.fallsThrough = piece.kind !== 'plt' && fallsThrough(this.#flow);
     piece.calls = this.#calls;
     const distrust = this.#whyDistrusted(decoded);
     piece.kept ??= distrust ?? this.#kept ?? this.#whyOwnAddress();
