@@ -114,6 +114,8 @@ describe('clusters', () => {
   it('stay where data is between their parts, or one part must stay', () => {
     const apart = scene(`${fdeFunction('a', '.byte 0xeb, 1')}.byte 0x06\n${fdeFunction('b', 'ret')}`);
     expect(apart.unit('a')).toMatchObject({ kind: 'cluster', kept: 'no code between its parts' });
+    const used = `${fdeFunction('a', 'jmp b\nmov gap(%rip), %eax')}gap: nop\n${fdeFunction('b', 'ret')}`;
+    expect(scene(used).kept('a')).toBe('no code between its parts');
     const one = scene(fdeFunction('a', 'jmp b') + fdeFunction('b', '1: lea 1b(%rip), %rax\nret'));
     expect(one.unit('a')).toMatchObject({ kind: 'cluster', kept: 'computes with its own address' });
     expect(one.unit('b')).toBe(one.unit('a'));

@@ -6,13 +6,14 @@
  * unit, with what lies between.
  * Method: pieces are in the order of addresses, so a branch joins all from the lower one to the higher
  * one; ranges that overlap become one. A unit is copied and decoded from start to end, so what lies
- * between its pieces has to decode too, and end where the next piece starts; padding does.
+ * between its pieces has to be padding that decodes, and ends where the next piece starts.
  * Limits: one piece that must stay keeps its whole cluster.
  */
 import { decodeRange } from '../x86/decode.ts';
 import type { CodeMap } from './code-map.ts';
 import { LINK_SHORT, type Links } from './links.ts';
-import type { Piece, RangeIndex } from './pieces.ts';
+import { isFiller } from './padding.ts';
+import { keep, type Piece, RangeIndex } from './pieces.ts';
 
 export const GAP_IN_CLUSTER = 'no code between its parts';
 
@@ -30,7 +31,24 @@ export function clusterPieces(code: CodeMap, pieces: RangeIndex<Piece>, links: L
     clusters.push(cluster);
     first = last + 1;
   }
+  keepUsedGaps(pieces, links, clusters);
   return clusters;
+}
+
+/** What somebody reads or branches to is no padding, and was not proved to be code. */
+function keepUsedGaps(pieces: RangeIndex<Piece>, links: Links, clusters: readonly Cluster[]): void {
+  const joined = new RangeIndex(
+    clusters
+      .filter(({ length }) => length > 1)
+      .map((cluster) => ({ start: cluster[0]?.start ?? 0, end: cluster.at(-1)?.end ?? 0, cluster })),
+  );
+  if (joined.ranges.length === 0) return;
+  for (let i = 0; i < links.length; i++) {
+    const target = links.target.at(i);
+    const found = joined.find(target);
+    if (found === undefined || pieces.indexOf(target) >= 0) continue;
+    for (const piece of found.cluster) keep(piece, GAP_IN_CLUSTER);
+  }
 }
 
 /** For each piece the index of the last one that it is joined with. */
@@ -51,14 +69,15 @@ function reachOfShortBranches(pieces: RangeIndex<Piece>, links: Links): Uint32Ar
 function keepTogether(code: CodeMap, cluster: Cluster): void {
   const reason = cluster.find(({ kept }) => kept !== undefined)?.kept ?? gapProblem(code, cluster);
   if (reason === undefined) return;
-  for (const piece of cluster) piece.kept ??= reason;
+  for (const piece of cluster) keep(piece, reason);
 }
 
 function gapProblem(code: CodeMap, cluster: Cluster): string | undefined {
+  // Zeros are padding too, and read as instructions of two bytes.
   const isWhole = cluster.every(({ end }, index) => {
     const next = cluster[index + 1]?.start ?? end;
     const between = code.bytes(end, next);
-    return between.length === next - end && decodeRange(between, end, () => {});
+    return between.length === next - end && isFiller(between) && decodeRange(between, end, () => {});
   });
   return isWhole ? undefined : GAP_IN_CLUSTER;
 }
