@@ -78,7 +78,7 @@ one: mov (%rsp), %rax\njmp again\ntwo: nop\njmp again\nthree: pop %rbx\nret\n`;
     expect(search(main(bounded) + tables).words).toEqual(CLONED);
     const longer = ['relative T to one two three other from after'];
     // Somebody comes in behind the comparison; it looks at a byte of the index; at another value of the register.
-    const entered = bounded.replace('lea', 'inner: lea') + 'jmp inner\n';
+    const entered = `${bounded.replace('lea', 'inner: lea')}jmp inner\n`;
     expect(search(main(entered) + tables).words).toEqual(longer);
     expect(search(main(bounded.replace('movzbl %dil, %edi', 'mov %edi, %edi')) + tables).words).toEqual(
       longer,

@@ -3,7 +3,8 @@
  *
  * Only a check on what else is known of a table: jumps from elsewhere to between the two are not looked for.
  */
-import { HALF, NONE, type Operation } from '../x86/operations.ts';
+import type { Operation } from '../x86/operations.ts';
+import { HALF, NONE } from '../x86/registers.ts';
 import type { TableCode } from './table-code.ts';
 
 const MOST_STEPS = 40;

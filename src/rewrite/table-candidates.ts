@@ -1,6 +1,7 @@
 /** Which instructions of a unit may make or name the address of one of its jump tables. */
 import { ET_EXEC } from '../elf/spec.ts';
-import { NONE, type Operation } from '../x86/operations.ts';
+import type { Operation } from '../x86/operations.ts';
+import { NONE } from '../x86/registers.ts';
 import type { TableCode } from './table-code.ts';
 import { isTableOf, readTargets, type TableKind } from './table-entries.ts';
 import type { TableAddress, Walk } from './table-flow.ts';

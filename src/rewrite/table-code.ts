@@ -35,7 +35,6 @@ export class TableCode {
   /** Where control may come to other than from the instruction above, as far as branches tell. Ascending. */
   readonly joins: readonly number[];
   readonly #bytes: Uint8Array;
-  readonly #places: ReadonlyMap<number, number>;
   readonly #operations = new Map<number, Operation | undefined>();
   #unit: OperationReader | undefined;
   #elsewhere: OperationReader | undefined;
@@ -63,7 +62,6 @@ export class TableCode {
     this.jumps = jumps;
     this.addressOperands = addressOperands;
     this.joins = [...joins].toSorted((a, b) => a - b);
-    this.#places = new Map(starts.map((at, i) => [at, i]));
   }
 
   /** Undefined where nothing decodes. */
@@ -75,9 +73,16 @@ export class TableCode {
     return operation;
   }
 
-  /** Which of the unit's instructions it is. */
+  /** Which of the unit's instructions it is; -1: none. */
   indexOf(address: number): number {
-    return this.#places.get(address) ?? -1;
+    let low = 0;
+    let high = this.starts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.starts[middle] ?? 0) < address) low = middle + 1;
+      else high = middle;
+    }
+    return this.starts[low] === address ? low : -1;
   }
 
   /** The four bits of a conditional branch of the unit that name its condition. */
@@ -87,7 +92,7 @@ export class TableCode {
 
   /** False for the middle of one of the unit's instructions: nothing leads there. */
   mayBegin(address: number): boolean {
-    return address < this.start || address >= this.end || this.#places.has(address);
+    return address < this.start || address >= this.end || this.indexOf(address) >= 0;
   }
 
   /** The first instruction from there on that is no padding. */

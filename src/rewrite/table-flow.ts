@@ -21,7 +21,8 @@
  * was, as GCC keeps values in any register that a local function is known not to touch; what a call reads
  * itself is taken to be arguments, of which a table's address is none.
  */
-import { CALLER_SAVED, NONE, type Operation, RESULTS, WHOLE } from '../x86/operations.ts';
+import type { Operation } from '../x86/operations.ts';
+import { CALLER_SAVED, NONE, RESULTS, WHOLE } from '../x86/registers.ts';
 import {
   C_WHOLE,
   derive,

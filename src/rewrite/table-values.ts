@@ -4,7 +4,7 @@
  * T, E, C: which bytes of it may come from the table's address, from an entry, from their sum; D: from anything
  * computed from those. One element each for the registers and one for the flags.
  */
-import { GPRS, WHOLE } from '../x86/operations.ts';
+import { GPRS, WHOLE } from '../x86/registers.ts';
 
 /** Of a register: four bits of T, four of E, four of C, four of D, then the register that E was read through, and one. */
 export type State = Uint32Array;
