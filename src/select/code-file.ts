@@ -5,6 +5,7 @@
  * Pages are written whole, as one write of many pages costs little more than one of a byte; pages without
  * breakpoints are left alone, so that page tables go on telling who touched them.
  */
+import { readSync } from 'node:fs';
 import { PAGE_SIZE, type Rva, rva } from '../base/brands.ts';
 import { type PrefixSegment, prefixSegments, readBytes } from '../elf/prefix.ts';
 import { EHDR_SIZE, PF_X, PT_LOAD } from '../elf/spec.ts';
@@ -13,12 +14,19 @@ import type { Fd } from '../sys/fds.ts';
 /** The instruction of a breakpoint, one byte. */
 export const INT3 = 0xcc;
 
-/** Pages that follow each other and have breakpoints, as they are to be written. */
+/** Pages that follow each other and have breakpoints; at most MOST_PAGES. */
 export interface PageRun {
   /** RVA of the first byte, a multiple of the page size. */
   readonly start: number;
-  readonly bytes: Uint8Array;
+  /** RVA behind the last byte. */
+  readonly end: number;
+  /** Where the first byte stands in the file. */
+  readonly offset: number;
 }
+
+/** As much as stays in the processor's cache between a read and a write. */
+const MOST_PAGES = 64;
+const scratch = Buffer.alloc(MOST_PAGES * PAGE_SIZE);
 
 /** The executable segments of an ELF64 file; empty where it is none, or of another machine's page size. */
 export function codeSegments(fd: Fd, size: number): readonly PrefixSegment[] {
@@ -44,27 +52,40 @@ export class CodeFile {
   constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], places: Uint32Array) {
     this.path = path;
     this.segments = segments;
-    const at: number[] = [];
-    const original: number[] = [];
-    const runs: PageRun[] = [];
-    for (const segment of segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress)) {
-      for (const run of pagesWith(places, segment)) {
-        const bytes = readPages(fd, run.start - segment.virtualAddress + segment.offset, run.end - run.start);
-        for (const place of run.places) {
-          const before = bytes[place - run.start] ?? INT3;
-          // A breakpoint of the program's own stays its own.
-          if (before === INT3) continue;
-          at.push(place);
-          original.push(before);
-          bytes[place - run.start] = INT3;
-        }
-        runs.push({ start: run.start, bytes });
+    const ascending = segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress);
+    this.runs = ascending.flatMap((segment) => runsIn(places, segment));
+    const at = new Uint32Array(places.length);
+    const original = new Uint8Array(places.length);
+    let count = 0;
+    let next = 0;
+    for (const run of this.runs) {
+      const bytes = readRun(fd, run.offset, run.end - run.start);
+      while ((places[next] ?? run.end) < run.start) next++;
+      for (; (places[next] ?? run.end) < run.end; next++) {
+        const place = places[next] ?? 0;
+        const before = bytes[place - run.start] ?? INT3;
+        // A breakpoint of the program's own stays its own. One behind the segment is not the segment's.
+        if (before === INT3 || !ascending.some((segment) => holds(segment, place))) continue;
+        at[count] = place;
+        original[count] = before;
+        count++;
       }
     }
-    this.runs = runs;
-    this.#at = Uint32Array.from(at);
-    this.#original = Uint8Array.from(original);
-    this.#seen = new Uint8Array(at.length);
+    this.#at = at.slice(0, count);
+    this.#original = original.slice(0, count);
+    this.#seen = new Uint8Array(count);
+  }
+
+  /**
+   * The bytes to write into the pages from `start` to `end` (RVAs in `run`): the file's, with its breakpoints. They are
+   * overwritten by the next call.
+   */
+  bytesFor(fd: Fd, run: PageRun, start: number, end: number): Uint8Array {
+    const bytes = readRun(fd, run.offset + start - run.start, end - start);
+    for (let index = this.indexFrom(start); this.placeOf(index) < end; index++) {
+      bytes[this.placeOf(index) - start] = INT3;
+    }
+    return bytes;
   }
 
   get count(): number {
@@ -114,36 +135,33 @@ export class CodeFile {
   }
 }
 
-/** The last page of a file may end before its end: memory has zeros there. */
-function readPages(fd: Fd, offset: number, length: number): Uint8Array {
-  const bytes = readBytes(fd, offset, length);
-  if (bytes.length === length) return bytes;
-  const padded = new Uint8Array(length);
-  padded.set(bytes);
-  return padded;
+/** Pages of the file, in the scratch buffer; the last page may end before its end: memory has zeros there. */
+function readRun(fd: Fd, offset: number, length: number): Uint8Array {
+  let done = 0;
+  while (done < length) {
+    const got = readSync(fd, scratch, done, length - done, offset + done);
+    if (got === 0) break;
+    done += got;
+  }
+  return scratch.fill(0, done, length).subarray(0, length);
 }
 
-interface WantedRun {
-  readonly start: number;
-  end: number;
-  readonly places: number[];
-}
+const holds = ({ virtualAddress, fileSize }: PrefixSegment, place: number): boolean =>
+  place >= virtualAddress && place < virtualAddress + fileSize;
 
 /** The pages of a segment that hold one of `places` (ascending), neighbours joined. */
-function pagesWith(places: Uint32Array, { virtualAddress, fileSize }: PrefixSegment): WantedRun[] {
-  const runs: WantedRun[] = [];
-  let previous = -1;
+function runsIn(places: Uint32Array, segment: PrefixSegment): PageRun[] {
+  const { virtualAddress, offset } = segment;
+  const runs: { start: number; end: number; offset: number }[] = [];
   for (const place of places) {
-    if (place < virtualAddress || place === previous) continue;
-    if (place >= virtualAddress + fileSize) break;
-    previous = place;
+    if (!holds(segment, place)) continue;
     const page = place - (place % PAGE_SIZE);
     const last = runs.at(-1);
-    if (last === undefined || last.end < page)
-      runs.push({ start: page, end: page + PAGE_SIZE, places: [place] });
-    else {
+    if (last !== undefined && page < last.end) continue;
+    if (last !== undefined && page === last.end && last.end - last.start < scratch.length) {
       last.end = page + PAGE_SIZE;
-      last.places.push(place);
+    } else {
+      runs.push({ start: page, end: page + PAGE_SIZE, offset: page - virtualAddress + offset });
     }
   }
   return runs;

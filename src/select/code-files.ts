@@ -9,7 +9,7 @@ import type { Entries } from './entries.ts';
 export type FindEntries = (path: string, fd: Fd) => Entries;
 
 export class CodeFiles {
-  /** By device, inode, size and time; undefined where there is nothing to break in. */
+  /** By device, inode, size and times; undefined where there is nothing to break in. */
   readonly #known = new Map<string, CodeFile | undefined>();
   readonly #findEntries: FindEntries;
   /** Files of code that cannot be broken in, by reason. */
@@ -24,31 +24,38 @@ export class CodeFiles {
   }
 
   /**
+   * Nothing happens where there is nothing to break in.
+   *
    * @param place what to open: a link of /proc that leads to the very file that is mapped.
    * @param path the file's name; one that leads to another file by now is nothing to break in.
    */
-  at(place: string, path: string): CodeFile | undefined {
+  use(place: string, path: string, work: (code: CodeFile, fd: Fd) => void): void {
     let fd: Fd;
     try {
       // O_NONBLOCK: a pipe would wait for its writer.
       fd = openSync(place, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
     } catch (error) {
       if (errnoOf(error) === undefined) throw error;
-      return undefined;
+      return;
     }
     try {
-      const stat = fstatSync(fd, { bigint: true });
-      if (!stat.isFile()) return undefined;
-      const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}`;
-      if (this.#known.has(key)) return this.#known.get(key);
-      const named = statSync(path, { bigint: true, throwIfNoEntry: false });
-      const isNamed = named?.ino === stat.ino && named.dev === stat.dev;
-      const file = isNamed ? this.#read(path, fd, Number(stat.size)) : undefined;
-      this.#known.set(key, file);
-      return file;
+      const code = this.#of(path, fd);
+      if (code !== undefined) work(code, fd);
     } finally {
       closeSync(fd);
     }
+  }
+
+  #of(path: string, fd: Fd): CodeFile | undefined {
+    const stat = fstatSync(fd, { bigint: true });
+    if (!stat.isFile()) return undefined;
+    const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+    if (this.#known.has(key)) return this.#known.get(key);
+    const named = statSync(path, { bigint: true, throwIfNoEntry: false });
+    const isNamed = named?.ino === stat.ino && named.dev === stat.dev;
+    const code = isNamed ? this.#read(path, fd, Number(stat.size)) : undefined;
+    this.#known.set(key, code);
+    return code;
   }
 
   #read(path: string, fd: Fd, size: number): CodeFile | undefined {

@@ -23,6 +23,7 @@ import type { CodeObserver, Control, TraceEvent } from '../record/events.ts';
 import { SYS } from '../record/filter.ts';
 import { readFdLink } from '../record/proc.ts';
 import { type Image, openMemory, type Process, type Thread } from '../record/tracees.ts';
+import type { Fd } from '../sys/fds.ts';
 import { shareMemory } from '../sys/kcmp.ts';
 import { readMaps } from '../sys/maps.ts';
 import type { AddressRange } from '../sys/pagemap.ts';
@@ -107,7 +108,9 @@ export class Functions implements CodeObserver {
       if (!executable || shared || deleted || inode === 0n) continue;
       // The mapping has no link to open; a path that leads to another file is recognised by its inode.
       if (statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== inode) continue;
-      this.#plant(regions, thread, this.#files.at(path, path), { start, end }, offset);
+      this.#files.use(path, path, (code, fd) =>
+        this.#plant(regions, thread, code, fd, { start, end }, offset),
+      );
     }
   }
 
@@ -118,21 +121,23 @@ export class Functions implements CodeObserver {
     regions.remove(regions.within(range), range);
     if ((flags & MAP_TYPE) !== MAP_PRIVATE) return;
     const number = Number(BigInt.asIntN(32, fd));
-    const file = this.#files.at(`/proc/${thread.tid}/fd/${number}`, readFdLink(thread.tid, number));
-    this.#plant(regions, thread, file, range, Number(offset));
+    this.#files.use(`/proc/${thread.tid}/fd/${number}`, readFdLink(thread.tid, number), (code, file) =>
+      this.#plant(regions, thread, code, file, range, Number(offset)),
+    );
   }
 
   #plant(
     regions: Regions,
     thread: Thread,
-    code: CodeFile | undefined,
+    code: CodeFile,
+    fd: Fd,
     range: AddressRange,
     offset: number,
   ): void {
-    const bias = code?.biasOf(range.start, offset);
+    const bias = code.biasOf(range.start, offset);
     const memory = openMemory(thread);
-    if (code === undefined || bias === undefined || memory === undefined || code.count === 0) return;
-    const end = plant(memory, code, bias, range);
+    if (bias === undefined || memory === undefined || code.count === 0) return;
+    const end = plant(memory, code, fd, bias, range);
     if (end < range.end) this.#refused++;
     if (end > range.start) {
       regions.add({ start: range.start, end: userAddress(end), code, bias, hit: new Uint8Array(code.count) });

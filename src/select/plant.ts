@@ -17,15 +17,15 @@ const one = Buffer.alloc(1);
 /**
  * Writes all breakpoints of a file that lie in `range`, which has just been mapped.
  *
+ * @param fd the file, open.
  * @returns the address up to which that went well: the range's end, unless the kernel refused.
  */
-export function plant(memory: Fd, code: CodeFile, bias: number, range: AddressRange): number {
-  for (const { start, bytes } of code.runs) {
-    const from = Math.max(range.start, bias + start);
-    const to = Math.min(range.end, bias + start + bytes.length);
+export function plant(memory: Fd, code: CodeFile, fd: Fd, bias: number, range: AddressRange): number {
+  for (const run of code.runs) {
+    const from = Math.max(range.start, bias + run.start);
+    const to = Math.min(range.end, bias + run.end);
     if (from >= to) continue;
-    const first = from - bias - start;
-    const done = writeAll(memory, bytes.subarray(first, first + to - from), from);
+    const done = writeAll(memory, code.bytesFor(fd, run, from - bias, to - bias), from);
     if (done < to - from) return from + done;
   }
   return range.end;
@@ -54,9 +54,9 @@ export function putBack(memory: Fd, { bias, code }: Region, index: number): void
 /** Takes out every breakpoint that is still there; the threads may run meanwhile. */
 export function putAllBack(memory: Fd, region: Region): void {
   const { bias, code } = region;
-  for (const { start, bytes } of code.runs) {
+  for (const { start, end } of code.runs) {
     const from = Math.max(region.start, bias + start);
-    const to = Math.min(region.end, bias + start + bytes.length);
+    const to = Math.min(region.end, bias + end);
     if (from >= to) continue;
     const now = Buffer.alloc(to - from);
     // A page that cannot be read has been unmapped.

@@ -11,6 +11,7 @@ import { MET, MET_BEFORE, NOT_MET, type Region, Regions } from './regions.ts';
 const folder = mkdtempSync(join(tmpdir(), 'winnow-regions-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+let fd = 0;
 const PAGES = 8;
 /** The file's code begins in its page 1, at RVA 0x401000. */
 const OFFSET = PAGE_SIZE;
@@ -28,7 +29,8 @@ function codeFile(places: readonly number[], bytes = Buffer.alloc((PAGES + 1) * 
     fileSize: bytes.length - OFFSET,
     align: PAGE_SIZE,
   };
-  return new CodeFile(path, openSync(path, 'r'), [segment], Uint32Array.from(places));
+  fd = openSync(path, 'r');
+  return new CodeFile(path, fd, [segment], Uint32Array.from(places));
 }
 
 const range = (start: number, end: number): AddressRange => ({
@@ -59,18 +61,19 @@ describe('CodeFile', () => {
     const code = codeFile(places, bytes);
     // Before the segment, behind it, and an int3 of the file's own: none of ours.
     expect(code.count).toBe(4);
-    expect(code.runs.map(({ start, bytes }) => [start, bytes.length / PAGE_SIZE])).toEqual([
+    expect(code.runs.map(({ start, end }) => [start, (end - start) / PAGE_SIZE])).toEqual([
       [RVA, 2],
       [RVA + 5 * PAGE_SIZE, 2],
     ]);
-    const [first, second] = code.runs;
-    expect([first?.bytes[0], first?.bytes[1], first?.bytes[10], first?.bytes[4096]]).toEqual([
-      INT3,
-      NOP,
-      INT3,
-      INT3,
-    ]);
-    expect([second?.bytes[0], second?.bytes[8191]]).toEqual([INT3, INT3]);
+    // What is written is the file with int3 at these four places, and nothing else changed.
+    for (const run of code.runs) {
+      const wanted = Buffer.from(bytes.subarray(run.offset, run.offset + run.end - run.start));
+      for (const place of places.slice(1, 6))
+        if (place >= run.start && place < run.end) wanted[place - run.start] = INT3;
+      expect(Buffer.from(code.bytesFor(fd, run, run.start, run.end)).equals(wanted)).toBe(true);
+      const page = code.bytesFor(fd, run, run.start + PAGE_SIZE, run.end);
+      expect(Buffer.from(page).equals(wanted.subarray(PAGE_SIZE))).toBe(true);
+    }
     expect(code.indexOf(RVA + 10)).toBe(1);
     expect(code.indexOf(RVA + 11)).toBe(-1);
     expect(code.indexOf(RVA + 5 * PAGE_SIZE)).toBe(-1);
@@ -93,8 +96,26 @@ describe('CodeFile', () => {
 
   it('ends with zeros where its file ends within a page', () => {
     const code = codeFile([RVA], Buffer.alloc(OFFSET + 100, NOP));
-    expect(code.runs[0]?.bytes.length).toBe(PAGE_SIZE);
-    expect(code.runs[0]?.bytes.subarray(99, 102)).toEqual(Uint8Array.of(NOP, 0, 0));
+    const [run] = code.runs;
+    if (run === undefined) throw new Error('no pages');
+    const bytes = code.bytesFor(fd, run, run.start, run.end);
+    expect(bytes.length).toBe(PAGE_SIZE);
+    expect([...bytes.subarray(99, 102)]).toEqual([NOP, 0, 0]);
+  });
+
+  it('reads and writes long runs in pieces', () => {
+    const pages = 150;
+    const places = Array.from({ length: pages }, (_, page) => RVA + page * PAGE_SIZE + page);
+    const code = codeFile(places, Buffer.alloc(OFFSET + pages * PAGE_SIZE, NOP));
+    expect(code.runs.map(({ start, end, offset }) => [(end - start) / PAGE_SIZE, offset - start])).toEqual([
+      [64, OFFSET - RVA],
+      [64, OFFSET - RVA],
+      [22, OFFSET - RVA],
+    ]);
+    expect(code.count).toBe(pages);
+    expect(
+      places.every((place, index) => code.indexOf(place) === index && code.originalOf(index) === NOP),
+    ).toBe(true);
   });
 });
 

@@ -105,9 +105,9 @@ export class Regions {
   writtenPages(range: AddressRange = EVERYWHERE): AddressRange[] {
     const found: AddressRange[] = [];
     for (const region of this.within(range)) {
-      for (const { start, bytes } of region.code.runs) {
+      for (const { start, end } of region.code.runs) {
         const from = Math.max(range.start, region.start, region.bias + start);
-        const to = Math.min(range.end, region.end, region.bias + start + bytes.length);
+        const to = Math.min(range.end, region.end, region.bias + end);
         for (let page = from; page < to; page += PAGE_SIZE) {
           if (!isEntered(region, page)) append(found, page, page + PAGE_SIZE);
         }
