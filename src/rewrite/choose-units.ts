@@ -43,6 +43,8 @@ export interface ChosenUnits {
   /** Their fields, and of each unit the first row and the row behind the last. */
   readonly fields: CodeFields;
   readonly rows: ReadonlyMap<Unit, readonly [number, number]>;
+  /** Of each unit: what its copy's address has in common with its own, modulo that. */
+  readonly phases: ReadonlyMap<Unit, number>;
   readonly kept: readonly Kept[];
 }
 
@@ -56,6 +58,7 @@ export function chooseUnits(
   const kept: Kept[] = [];
   const fields = new CodeFields();
   const rows = new Map<Unit, readonly [number, number]>();
+  const phases = new Map<Unit, number>();
   const seen = new Set<Unit>();
   const tied = canonical === 'copy' ? unitsTiedBySymbols(image, analysis) : new Set<Unit>();
   for (const at of hot) {
@@ -67,14 +70,18 @@ export function chooseUnits(
     if (seen.has(unit)) continue;
     seen.add(unit);
     const first = fields.length;
-    const reason =
-      unit.kept ??
-      (tied.has(unit) ? 'a relocation counts from its symbol to somewhere else' : undefined) ??
-      readCodeFields(image, unit, canonical, fields);
-    if (reason === undefined) rows.set(unit, [first, fields.length]);
-    else kept.push({ kind: 'kept', reason, at: unit.start });
+    const known =
+      unit.kept ?? (tied.has(unit) ? 'a relocation counts from its symbol to somewhere else' : undefined);
+    const { refused, phase } =
+      known === undefined ? readCodeFields(image, unit, canonical, fields) : { refused: known, phase: 0 };
+    if (refused !== undefined) {
+      kept.push({ kind: 'kept', reason: refused, at: unit.start });
+      continue;
+    }
+    rows.set(unit, [first, fields.length]);
+    phases.set(unit, phase);
   }
-  return { units: [...rows.keys()], fields, rows, kept };
+  return { units: [...rows.keys()], fields, rows, phases, kept };
 }
 
 /**

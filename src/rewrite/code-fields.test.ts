@@ -11,7 +11,7 @@ function refusal(body: string): string | undefined {
   const image = workshop.library(`.data\nplace: .quad 1, 2\n.text\n${fdeFunction('f', body)}`);
   const analysis = analyseModule(image);
   if ('kind' in analysis) return analysis.reason;
-  return readCodeFields(image, unitOfSymbol(image, analysis, 'f'), 'copy', new CodeFields());
+  return readCodeFields(image, unitOfSymbol(image, analysis, 'f'), 'copy', new CodeFields()).refused;
 }
 
 describe('a function that takes its own address', () => {
@@ -25,5 +25,21 @@ describe('a function that takes its own address', () => {
     expect(refusal('lea f(%rip), %rax\nmovabs $place - f, %rcx\nadd %rcx, %rax\nret')).toBe(
       'computes with its own address',
     );
+  });
+});
+
+describe('the phase of code', () => {
+  const phase = (body: string): number => {
+    const image = workshop.library(`.text\n.p2align 6\n.skip 48\n${fdeFunction('f', `${body}\nret`)}`);
+    const analysis = analyseModule(image);
+    if ('kind' in analysis) throw new Error(analysis.reason);
+    return readCodeFields(image, unitOfSymbol(image, analysis, 'f'), 'copy', new CodeFields()).phase;
+  };
+
+  it('is that of its loops, if they are aligned', () => {
+    expect(phase('nop')).toBe(16);
+    expect(phase('jz 1f\n.p2align 6\n1: nop')).toBe(16);
+    expect(phase('.p2align 6\n.skip 32, 0x90\n1: dec %eax\njnz 1b')).toBe(32);
+    expect(phase('.p2align 6\n1: dec %eax\njnz 1b\n2: dec %ecx\njnz 2b')).toBe(64);
   });
 });

@@ -5,21 +5,20 @@
  * ascending order. Copies should be packed, and hot loops should not lose their alignment.
  * Example: a library whose last segment ends in .bss at 0x5123 gets its copies from 0x6000 on.
  * Method: what is added follows .bss, from the next page on. A copy keeps its address modulo 16, as compilers
- * align functions and loops to that; so between two copies 15 bytes are lost at most. PLT stubs lie together.
+ * align functions and loops to that; modulo 32 or 64 where a loop has such an address. PLT stubs lie together.
  * In the file it stands at the distance from its addresses that the first segment has, if that costs no more
  * than a small gap. Then the program header table is where readers in memory look for it, at the ELF header
  * plus e_phoff (the dynamic loader for itself, kernels before 5.18 for AT_PHDR, crash reporters).
- * Limits: files whose .bss is larger than 1 MiB do without that. Loops aligned to 32 or 64 may come to lie
- * otherwise.
+ * Limits: files whose .bss is larger than 1 MiB do without that.
  */
 import { type FileOffset, fileOffset, PAGE_SIZE, type Rva, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { PT_LOAD } from '../elf/spec.ts';
+import { LEAST_PHASE } from './code-fields.ts';
 import type { Clone, CloneMap, Unit } from './model.ts';
 
 /** `jmp rel32` */
 export const JUMP_SIZE = 5;
-const PHASE = 16;
 /** The short stubs of .plt.got. */
 const SHORT_STUB = 8;
 const MOST_GAP_IN_FILE = 1 << 20;
@@ -45,12 +44,23 @@ export function findRoom(image: ElfImage): Room {
   return { at: rva(alignUp(endInMemory, PAGE_SIZE)), offset: fileOffset(alignUp(endInFile, PAGE_SIZE)) };
 }
 
-/** The units with their places, from `at` on, in the order of the units but for PLT stubs: see above. */
-export function placeClones(units: readonly Unit[], at: Rva, canonical: CloneMap['canonical']): PlacedClones {
+/**
+ * The units with their places, from `at` on, in the order of the units but for PLT stubs: see above.
+ *
+ * @param at a page's start.
+ * @param phases of each unit: the power of two modulo which its copy keeps its address; 16 where there is none.
+ */
+export function placeClones(
+  units: readonly Unit[],
+  at: Rva,
+  canonical: CloneMap['canonical'],
+  phases: ReadonlyMap<Unit, number>,
+): PlacedClones {
   let next: number = at;
   const clones = withStubsTogether(units).map((unit) => {
     const length = unit.end - unit.start;
-    const phase = unit.kind === 'plt' && length <= SHORT_STUB ? SHORT_STUB : PHASE;
+    const isShort = unit.kind === 'plt' && length <= SHORT_STUB;
+    const phase = isShort ? SHORT_STUB : (phases.get(unit) ?? LEAST_PHASE);
     next += (((unit.start - next) % phase) + phase) % phase;
     const clone: Clone = { unit, at: rva(next), size: length + (unit.fallsThrough ? JUMP_SIZE : 0) };
     next += clone.size;

@@ -141,7 +141,7 @@ function placeWithFrames(
   let units = chosen.units;
   const kept: Kept[] = [];
   for (;;) {
-    const clones = placeClones(units, room.at, canonical);
+    const clones = placeClones(units, room.at, canonical, chosen.phases);
     const unwind = planUnwind(image, clones.clones);
     if (unwind.kind === 'unwind') return { kind: 'placed', clones, unwind, kept };
     const { at } = unwind;
@@ -196,7 +196,7 @@ function layOut(
 }
 
 const addedSections = (layout: Layout, room: Room): readonly AddedPart[] => [
-  ...addedPart(room, HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 16),
+  ...addedPart(room, HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 64),
   ...addedPart(room, TABLES_SECTION, layout.tableSpan, SHF_ALLOC, 8),
 ];
 
