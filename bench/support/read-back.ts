@@ -54,7 +54,8 @@ class Judge {
 
   /** Where an address of the original leads to now. */
   #moved(at: number): number {
-    return this.#map.copyOf(rva(at)) ?? at;
+    // Data that decodes as code leads anywhere.
+    return at < 0 ? at : (this.#map.copyOf(rva(at)) ?? at);
   }
 
   header(): void {

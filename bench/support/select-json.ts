@@ -33,3 +33,11 @@ const Misses = v.object({ pages: Count, functions: Count });
 
 /** What `winnow record --from-misses --json` counted. @throws Error where the report has another shape */
 export const readMisses = (text: string): v.InferOutput<typeof Misses> => v.parse(Misses, JSON.parse(text));
+
+const NamedMisses = v.object({
+  misses: v.array(v.object({ module: v.string(), at: Count, name: v.optional(v.string()), times: Count })),
+});
+
+/** The places of the same. @throws Error where the report has another shape */
+export const readNamedMisses = (text: string): v.InferOutput<typeof NamedMisses>['misses'] =>
+  v.parse(NamedMisses, JSON.parse(text)).misses;

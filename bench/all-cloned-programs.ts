@@ -1,0 +1,119 @@
+/**
+ * Real programs with every function of every module copied: they behave as before; and where the originals cannot be
+ * executed, which places they come to all the same, each with its reason.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { describeError, WinnowError } from '../src/base/errors.ts';
+import { type Behaviour, CopiedImage } from './support/copied-image.ts';
+import { COPIED_PROGRAMS, type CopiedProgram } from './support/copied-programs.ts';
+import { Leaks } from './support/leaks.ts';
+import { installMissing } from './support/programs.ts';
+import { writeJson } from './support/report-files.ts';
+import { readNamedMisses } from './support/select-json.ts';
+import { REPOSITORY } from './support/winnow.ts';
+
+const USAGE = `usage: npm run bench:all-cloned-programs -- [options]      (as root)
+  --programs a,b   of ${COPIED_PROGRAMS.map(({ name }) => name).join(', ')} (default: all)
+  --json FOLDER    where the figures go (default bench/results for a whole run)
+  --no-install     do not install missing Debian packages
+`;
+
+interface ProgramResult {
+  readonly name: string;
+  readonly kind: string;
+  readonly modules: number;
+  readonly copiedFunctions: number;
+  /** Empty: as before. */
+  readonly differences: readonly string[];
+  readonly leaks: number;
+}
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: readonly string[]): Promise<number> {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        programs: { type: 'string' },
+        json: { type: 'string' },
+        'no-install': { type: 'boolean', default: false },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    if (values.help) {
+      process.stdout.write(USAGE);
+      return 0;
+    }
+    const names = values.programs?.split(',');
+    const programs = COPIED_PROGRAMS.filter(({ name }) => names?.includes(name) ?? true);
+    if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
+    const leaks = new Leaks();
+    const results: ProgramResult[] = [];
+    for (const program of programs) {
+      const result = tryProgram(program, leaks);
+      results.push(result);
+      process.stdout.write(describe(result));
+    }
+    for (const { module, at, name, reason } of leaks.all.filter(({ explained }) => !explained)) {
+      process.stdout.write(`not explained: ${module} ${at} ${name}: ${reason}\n`);
+    }
+    const folder = values.json ?? (names === undefined ? join(REPOSITORY, 'bench', 'results') : undefined);
+    if (folder !== undefined) {
+      writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', {
+        programs: results,
+      });
+      writeJson(resolve(folder, 'leaks.json'), 'bench-leaks', { leaks: leaks.all });
+    }
+    const isGood = results.every(({ differences }) => differences.length === 0);
+    return isGood && leaks.all.every(({ explained }) => explained) ? 0 : 1;
+  } catch (error) {
+    if (!(error instanceof WinnowError)) throw error;
+    process.stderr.write(describeError(error));
+    return 1;
+  }
+}
+
+function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks): ProgramResult {
+  // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
+  const folder = mkdtempSync(join(REPOSITORY, 'dist', 'all-cloned-'));
+  try {
+    const image = new CopiedImage(name, folder, ['/bin/bash', '-c', script]);
+    if (setup !== undefined) image.setUp(setup);
+    image.record();
+    const { modules } = image.build('file');
+    const differences = compare(image.runOriginal(), image.runImage());
+    image.build('deny');
+    const missed = image.misses();
+    const found = missed === undefined ? [] : readNamedMisses(missed);
+    for (const one of found) leaks.add(name, folder, one);
+    return {
+      name,
+      kind,
+      modules: modules.length,
+      copiedFunctions: modules.reduce((sum, { figures }) => sum + figures.clonedUnits, 0),
+      differences,
+      leaks: found.length,
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function compare(before: Behaviour, after: Behaviour): string[] {
+  const texts = (['stdout', 'stderr'] as const).flatMap((stream) => {
+    const old = before[stream].split('\n');
+    const now = after[stream].split('\n');
+    const line = old.findIndex((text, i) => text !== now[i]);
+    if (line < 0 && old.length === now.length) return [];
+    return [`${stream}, line ${line + 1}: ${old[line] ?? 'none'} became ${now[line] ?? 'none'}`];
+  });
+  return before.end === after.end ? texts : [`it ended with ${after.end}, not ${before.end}`, ...texts];
+}
+
+function describe({ name, kind, modules, copiedFunctions, differences, leaks }: ProgramResult): string {
+  const verdict = differences.length === 0 ? 'same' : `DIFFERS: ${differences.join('; ')}`;
+  return `${name} (${kind}): ${modules} modules, ${copiedFunctions} functions copied, ${leaks} leaks: ${verdict}\n`;
+}

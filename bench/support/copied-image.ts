@@ -1,0 +1,136 @@
+/** Images of real programs in which every function of every module is copied, and what these do. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { WinnowError } from '../../src/base/errors.ts';
+import { readImage } from '../../src/image/images.ts';
+import type { SelectManifest } from '../../src/image/manifest.ts';
+import { ENVIRONMENT } from './programs.ts';
+import { REPOSITORY } from './winnow.ts';
+
+/** What a program did, as far as another run of it can be compared. */
+export interface Behaviour {
+  /** Exit code, or the signal's name. */
+  readonly end: number | string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const LONGEST_MS = 900_000;
+
+export class CopiedImage {
+  readonly #name: string;
+  readonly #folder: string;
+  readonly #argv: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
+
+  /** @param folder for all that is made; not under /tmp, as files there are left out of a profile. */
+  constructor(
+    name: string,
+    folder: string,
+    argv: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ) {
+    this.#name = name;
+    this.#folder = folder;
+    this.#argv = argv;
+    const home = join(folder, 'home');
+    mkdirSync(home, { recursive: true });
+    this.#env = {
+      ...ENVIRONMENT,
+      BIN: join(folder, 'bin'),
+      XDG_CACHE_HOME: join(folder, 'cache'),
+      HOME: home,
+      ...env,
+    };
+  }
+
+  /** Runs a shell script in `$BIN`. */
+  setUp(script: string): void {
+    const bin = join(this.#folder, 'bin');
+    mkdirSync(bin, { recursive: true });
+    this.#expect('bash', ['-ec', script], bin);
+  }
+
+  record(): void {
+    this.#winnow('record', ['--functions'], this.#argv);
+  }
+
+  /** @returns the modules of the image. */
+  build(cold: 'file' | 'deny'): SelectManifest {
+    this.#winnow('build', ['--only', 'select', '--all', '--cold', cold], []);
+    const { select } = readImage([join(this.#folder, 'store', 'images')], this.#name).manifest;
+    if (select === undefined) throw failed(this.#name, 'the image has no modules');
+    return select;
+  }
+
+  /** The program itself. */
+  runOriginal(argv: readonly string[] = this.#argv): Behaviour {
+    const [file = '', ...args] = argv;
+    return this.#run(file, args);
+  }
+
+  runImage(argv: readonly string[] = this.#argv): Behaviour {
+    return this.#run(join(this.#folder, 'store', 'images', this.#name, 'launch'), argv.slice(1), argv[0]);
+  }
+
+  /** Of an image that denies what is not copied: the places that a run came to, as JSON; undefined: to none. */
+  misses(): string | undefined {
+    const json = join(this.#folder, 'misses.json');
+    rmSync(json, { force: true });
+    this.#winnow('record', ['--from-misses', '--json', json], this.#argv);
+    return existsSync(json) ? readFileSync(json, 'utf8') : undefined;
+  }
+
+  #work(): string {
+    const work = join(this.#folder, 'work');
+    rmSync(work, { recursive: true, force: true });
+    mkdirSync(work);
+    return work;
+  }
+
+  #run(file: string, args: readonly string[], argv0?: string): Behaviour {
+    const done = this.#spawn(file, args, this.#work(), argv0);
+    return { end: done.signal ?? done.status, stdout: done.stdout, stderr: done.stderr };
+  }
+
+  #winnow(command: string, options: readonly string[], argv: readonly string[]): void {
+    const store = join(this.#folder, 'store');
+    const words = [command, ...options, '--store', store, '--name', this.#name];
+    const program = argv.length > 0 ? ['--', ...argv] : [];
+    const done = this.#spawn(join(REPOSITORY, 'bin', 'winnow'), [...words, ...program], this.#work());
+    // A recorded program's own end becomes winnow's.
+    if (!/^(winnow: (recorded|nothing was missed|\d+ place)|built )/m.test(`${done.stderr}\n${done.stdout}`))
+      throw failed(
+        this.#name,
+        `winnow ${command}: ${done.signal ?? done.status} ${done.stderr.slice(-1000)}`,
+      );
+  }
+
+  #expect(file: string, args: readonly string[], cwd: string): void {
+    const done = this.#spawn(file, args, cwd);
+    if (done.status !== 0) throw failed(this.#name, `${file}: ${done.stderr.slice(-1000)}`);
+  }
+
+  #spawn(file: string, args: readonly string[], cwd: string, argv0?: string) {
+    return spawnSync(file, args, {
+      cwd,
+      env: this.#env,
+      encoding: 'latin1',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      maxBuffer: 2 ** 28,
+      timeout: LONGEST_MS,
+      killSignal: 'SIGKILL',
+      ...(argv0 === undefined ? {} : { argv0 }),
+    });
+  }
+}
+
+const failed = (where: string, what: string): WinnowError =>
+  new WinnowError({
+    code: 'E_BENCH_WINNOW',
+    kind: 'environment',
+    what: what.trim().split('\n').slice(-6).join(' | '),
+    where,
+    next: 'run the same by hand, or leave the program out with --programs',
+  });

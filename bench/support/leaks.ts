@@ -1,0 +1,108 @@
+/**
+ * Why a program with copies of all its functions came to original code all the same.
+ *
+ * Each place is one of: in a unit that the rewriting refuses, with its reason; the start or another entry of a copied
+ * unit of a program with fixed addresses, where addresses of functions stay the originals'; in a copied unit whose
+ * jump table or landing pads stay. Whatever else there is, is not explained, and counts as a fault.
+ */
+import { rva } from '../../src/base/brands.ts';
+import { readElfFile } from '../../src/elf/read.ts';
+import { ET_EXEC } from '../../src/elf/spec.ts';
+import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
+import type { Kept, ModuleAnalysis, Unit } from '../../src/rewrite/model.ts';
+import { rewriteModule } from '../../src/rewrite/rewrite.ts';
+
+export interface Leak {
+  readonly module: string;
+  readonly at: string;
+  readonly name: string;
+  /** The programs that came to it. */
+  readonly programs: string[];
+  readonly reason: string;
+  readonly explained: boolean;
+}
+
+export interface Explanation {
+  readonly reason: string;
+  readonly explained: boolean;
+}
+
+export const FIXED_ADDRESS = 'its address is a plain number in a program with fixed addresses';
+
+/** Explains places of one module. */
+export class LeakExplainer {
+  readonly #analysis: ModuleAnalysis;
+  readonly #isFixed: boolean;
+  readonly #cloned: ReadonlySet<number>;
+  readonly #kept: readonly Kept[];
+  readonly #partsOf: (unit: Unit) => readonly Unit[];
+
+  constructor(path: string) {
+    const image = readElfFile(path);
+    const analysis = analyseModule(image);
+    if ('kind' in analysis) throw new Error(`${path}: ${analysis.reason}`);
+    const hot = analysis.units.map(({ start }) => start);
+    const result = rewriteModule(image, analysis, { hot, cold: 'deny' });
+    if (result.kind === 'kept') throw new Error(`${path}: ${result.reason}`);
+    this.#analysis = analysis;
+    this.#isFixed = image.header.type === ET_EXEC;
+    this.#cloned = new Set(result.map.clones.map(({ unit }) => unit.start));
+    this.#kept = result.kept;
+    this.#partsOf = findUnitParts(image, analysis).partsOf;
+  }
+
+  explain(at: number): Explanation {
+    const unit = unitAt(this.#analysis, at);
+    if (unit === undefined) return { reason: 'code that is in no unit', explained: false };
+    const keptIn = ({ start, end }: Unit): Kept[] =>
+      this.#kept.filter((one) => one.at !== undefined && one.at >= start && one.at < end);
+    const [own] = keptIn(unit);
+    if (!this.#cloned.has(unit.start)) {
+      const reason = own?.reason ?? unit.kept;
+      return { reason: reason ?? 'not copied, nobody knows why', explained: reason !== undefined };
+    }
+    if (own !== undefined) return { reason: own.reason, explained: true };
+    // A kept table of `f` leads to `f.cold` too.
+    const [part] = this.#partsOf(unit).flatMap(keptIn);
+    if (part !== undefined) return { reason: part.reason, explained: true };
+    if (this.#isFixed && unit.entries.includes(rva(at))) return { reason: FIXED_ADDRESS, explained: true };
+    return { reason: 'copied, and nobody knows the way here', explained: false };
+  }
+}
+
+/** The places of all programs, each once. */
+export class Leaks {
+  readonly #found = new Map<string, Leak>();
+  readonly #explainers = new Map<string, LeakExplainer>();
+
+  get all(): readonly Leak[] {
+    return [...this.#found.values()].toSorted((a, b) =>
+      `${a.module} ${a.at}` < `${b.module} ${b.at}` ? -1 : 1,
+    );
+  }
+
+  /** @param folder of the program's own modules, left out of their names. */
+  add(
+    program: string,
+    folder: string,
+    { module, at, name }: { module: string; at: number; name?: string | undefined },
+  ): void {
+    const shown = module.replace(`${folder}/`, '');
+    const key = `${shown} ${at}`;
+    const known = this.#found.get(key);
+    if (known !== undefined) {
+      if (!known.programs.includes(program)) known.programs.push(program);
+      return;
+    }
+    const explainer = this.#explainers.get(module) ?? new LeakExplainer(module);
+    this.#explainers.set(module, explainer);
+    const place = `0x${at.toString(16)}`;
+    this.#found.set(key, {
+      module: shown,
+      at: place,
+      name: name ?? '',
+      programs: [program],
+      ...explainer.explain(at),
+    });
+  }
+}
