@@ -13,8 +13,10 @@ export interface CodeRoots {
   readonly certain: Uint32Array;
   /** Function symbols that others can name. Ascending, each once. */
   readonly exported: Uint32Array;
-  /** What relocated words and symbols without a type point to: most often functions, but it can be data. Ascending, each once. */
+  /** What relocated words point to: functions, labels; but code can hold data too. Ascending, each once. */
   readonly pointers: Uint32Array;
+  /** Symbols that others can name, of which nothing tells what they are: assemblers have to be told. */
+  readonly untyped: Uint32Array;
   /** Data symbols in executable segments. */
   readonly data: readonly AddressRange[];
 }
@@ -40,6 +42,7 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
   const exported = new NumberList();
   const data: AddressRange[] = [];
   const pointers = new NumberList();
+  const untyped = new NumberList();
   const add = (list: NumberList, at: number | undefined): void => {
     if (at !== undefined && code.has(at)) list.push(at);
   };
@@ -54,9 +57,9 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
         add(certain, symbol.rva);
         if (symbol.binding !== spec.STB_LOCAL) add(exported, symbol.rva);
       } else if (symbol.type === spec.STT_OBJECT) addData(symbol);
-      // Assemblers give symbols no type unless they are told to.
-      else if (symbol.type === spec.STT_NOTYPE && symbol.binding !== spec.STB_LOCAL)
-        add(pointers, symbol.rva);
+      else if (symbol.type === spec.STT_NOTYPE && symbol.binding !== spec.STB_LOCAL) {
+        add(untyped, symbol.rva);
+      }
     }
   }
   const arrays = arraysOf(image);
@@ -75,6 +78,7 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
     certain: certain.sorted(),
     exported: exported.sorted(),
     pointers: pointers.sorted(),
+    untyped: untyped.sorted(),
     data,
   };
 }

@@ -104,6 +104,10 @@ function judgeByTables({ image, code, roots, pieces }: Evidence): void {
     const piece = pieces.find(at);
     if (piece !== undefined && !code.isStart(at)) distrust(piece, DATA_INSIDE);
   }
+  for (const at of roots.untyped) {
+    const piece = pieces.find(at);
+    if (piece !== undefined && at !== piece.start) judgeMiddle(code, piece, at);
+  }
   for (const at of relocatedCode(image, code)) {
     // The relocated word may begin before the piece.
     for (const byte of [at, at + 7]) {

@@ -1,0 +1,61 @@
+/** Analysing in threads, which only built sources can do. Needs dist/ (npm run build). */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { readElfFile } from '../src/elf/read.ts';
+import { analyseModule } from '../src/rewrite/analyse.ts';
+
+const FOLDER = '/usr/lib/x86_64-linux-gnu';
+const PATHS = ['libz.so.1', 'libm.so.6', 'libdl.so.2', 'libc.so.6'].map((name) => join(FOLDER, name));
+
+const folder = mkdtempSync(join(tmpdir(), 'winnow-analyses-'));
+const cache = join(folder, 'cache');
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Paths, with the number of units and references of each, from a Node that runs built sources. */
+function analysed(paths: readonly string[], options: object): unknown {
+  const built = join(import.meta.dirname, '..', 'dist', 'src', 'rewrite', 'analyse-all.js');
+  if (!existsSync(built)) throw new Error('dist/ is missing: npm run build');
+  const program = `
+    import { analyseAll } from ${JSON.stringify(pathToFileURL(built).href)};
+    const steps = [];
+    const onProgress = (done, all) => steps.push(done + '/' + all);
+    const found = await analyseAll(${JSON.stringify(paths)}, { ...${JSON.stringify(options)}, onProgress });
+    const modules = [...found].map(([path, analysis]) => [
+      path, analysis.reason ?? [analysis.units.length, analysis.references.field.length, analysis.breakpoints.length],
+    ]);
+    console.log(JSON.stringify({ modules: modules.sort(), steps }));
+  `;
+  const script = join(folder, 'analyse.mjs');
+  writeFileSync(script, program);
+  return JSON.parse(execFileSync(process.execPath, [script], { encoding: 'utf8' }));
+}
+
+function expected(path: string): unknown {
+  const analysis = analyseModule(readElfFile(path));
+  if ('kind' in analysis) return [path, analysis.reason];
+  const { units, references, breakpoints } = analysis;
+  return [path, [units.length, references.field.length, breakpoints.length]];
+}
+
+describe('analyseAll with threads', () => {
+  it('finds what one thread finds, keeps it, and finds it again', { timeout: 60_000 }, () => {
+    const modules = PATHS.map(expected).sort();
+    const steps = PATHS.map((_, i) => `${i + 1}/${PATHS.length}`);
+    expect(analysed(PATHS, { workers: 2, cache })).toEqual({ modules, steps });
+    expect(readdirSync(cache)).toHaveLength(PATHS.length);
+    expect(analysed(PATHS, { workers: 2, cache })).toEqual({ modules, steps: [] });
+    expect(analysed(PATHS, { workers: 0 })).toEqual({ modules, steps });
+  });
+
+  it('answers for what cannot be read, in a thread too', { timeout: 60_000 }, () => {
+    const missing = join(folder, 'missing');
+    expect(analysed([missing], { workers: 1 })).toEqual({
+      modules: [[missing, 'unreadable: E_FILE_NOT_READABLE']],
+      steps: ['1/1'],
+    });
+  });
+});
