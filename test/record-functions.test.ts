@@ -174,6 +174,25 @@ describe('modules that come and go', () => {
     expect(enteredNames(run, second, /^second_/)).toEqual(['second_begin', 'second_end', 'second_two']);
   });
 
+  it('a library that is replaced meanwhile: nothing is said of the new one', () => {
+    const library = (name: string, source: string) => scene.c(name, source, '-shared', '-fPIC');
+    const old = library('libreplaced.so', `${F} int f(void) { return 1; }`);
+    const next = library(
+      'libnext.so',
+      `${F} int padding(int x) { return x * 3; } ${F} int f(void) { return 2; }`,
+    );
+    const program = scene.c(
+      'replaces',
+      `int main() { int (*f)(void) = dlsym(dlopen("${old}", RTLD_NOW), "f"); rename("${next}", "${old}"); return f(); }`,
+      '-ldl',
+    );
+    const { run, status } = scene.functions([program]);
+    expect(status).toBe(1);
+    expect(enteredNames(run, program, /^main$/)).toEqual(['main']);
+    const modules = run.entered.map(({ file }) => run.files[file]?.path);
+    expect(modules).not.toContain(old);
+  });
+
   it('code that is mapped over, at the same address, by another file', () => {
     // Raw code at offset 0 of an executable segment: what is mapped is what is called.
     const flat = (name: string, value: number) =>

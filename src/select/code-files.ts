@@ -1,5 +1,5 @@
 /** The files whose code is mapped, each looked at once, however often and wherever it is mapped. */
-import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { Fd } from '../sys/fds.ts';
 import { CodeFile, codeSegments } from './code-file.ts';
@@ -9,8 +9,8 @@ import type { Entries } from './entries.ts';
 export type FindEntries = (path: string, fd: Fd) => Entries;
 
 export class CodeFiles {
-  /** By device, inode, size and times; undefined where there is nothing to break in. */
-  readonly #known = new Map<string, CodeFile | undefined>();
+  /** By identity and time of change; without code where there is nothing to break in. */
+  readonly #known = new Map<string, { readonly code: CodeFile | undefined; readonly identity: string }>();
   readonly #findEntries: FindEntries;
   /** Files of code that cannot be broken in, by reason. */
   readonly kept = new Map<string, string[]>();
@@ -19,8 +19,15 @@ export class CodeFiles {
     this.#findEntries = findEntries;
   }
 
-  get all(): readonly CodeFile[] {
-    return [...this.#known.values()].filter((file) => file !== undefined);
+  /** Those that their names still lead to: what was entered in a file that was replaced says nothing of the new one. */
+  inPlace(): readonly CodeFile[] {
+    const found: CodeFile[] = [];
+    for (const { code, identity } of this.#known.values()) {
+      if (code === undefined) continue;
+      const stat = statSync(code.path, { bigint: true, throwIfNoEntry: false });
+      if (stat !== undefined && identityOf(stat) === identity) found.push(code);
+    }
+    return found;
   }
 
   /**
@@ -49,12 +56,14 @@ export class CodeFiles {
   #of(path: string, fd: Fd): CodeFile | undefined {
     const stat = fstatSync(fd, { bigint: true });
     if (!stat.isFile()) return undefined;
-    const key = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
-    if (this.#known.has(key)) return this.#known.get(key);
+    const identity = identityOf(stat);
+    const key = `${identity}:${stat.ctimeNs}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known.code;
     const named = statSync(path, { bigint: true, throwIfNoEntry: false });
     const isNamed = named?.ino === stat.ino && named.dev === stat.dev;
     const code = isNamed ? this.#read(path, fd, Number(stat.size)) : undefined;
-    this.#known.set(key, code);
+    this.#known.set(key, { code, identity });
     return code;
   }
 
@@ -79,3 +88,5 @@ export class CodeFiles {
     }
   }
 }
+
+const identityOf = ({ dev, ino, size, mtimeNs }: BigIntStats): string => `${dev}:${ino}:${size}:${mtimeNs}`;

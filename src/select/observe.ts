@@ -74,7 +74,7 @@ export class Functions implements CodeObserver {
   }
 
   entered(): ReadonlyMap<string, readonly Rva[]> {
-    const files = this.#files.all.filter(({ entered }) => entered.length > 0);
+    const files = this.#files.inPlace().filter(({ entered }) => entered.length > 0);
     return new Map(files.map(({ path, entered }) => [path, entered]));
   }
 
@@ -106,9 +106,10 @@ export class Functions implements CodeObserver {
     const regions = this.#regionsOf(image, thread.process);
     for (const { start, end, offset, inode, path, executable, shared, deleted } of readMaps(image.pid)) {
       if (!executable || shared || deleted || inode === 0n) continue;
-      // The mapping has no link to open; a path that leads to another file is recognised by its inode.
-      if (statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== inode) continue;
-      this.#files.use(path, path, (code, fd) =>
+      // Of the mappings only the program's has a link to open; the loader is recognised by its inode.
+      const isProgram = path === image.program;
+      if (!isProgram && statSync(path, { bigint: true, throwIfNoEntry: false })?.ino !== inode) continue;
+      this.#files.use(isProgram ? `/proc/${image.pid}/exe` : path, path, (code, fd) =>
         this.#plant(regions, thread, code, fd, { start, end }, offset),
       );
     }
