@@ -32,9 +32,13 @@ const SEVERAL = -2;
 export function findBreakpoints(sources: BreakpointSources): Uint32Array {
   const parts = unneededMiddles(sources);
   const found = new NumberList();
+  const isUnseen = (at: number): boolean => sources.pieces.find(at)?.kind === 'fragment';
   for (const { kind, kept, start, entries } of sources.units) {
-    if (kind === 'plt' || (kind === 'fragment' && kept !== undefined)) continue;
-    for (const at of entries) if (at === start || !parts.has(at)) found.push(at);
+    if (kind === 'plt') continue;
+    for (const at of entries) {
+      if (at !== start && parts.has(at)) continue;
+      if (kept === undefined || !isUnseen(at)) found.push(at);
+    }
   }
   return found.sorted();
 }

@@ -50,13 +50,11 @@ function middleEntries(
     if (piece?.trusted === true && at !== piece.start && code.isStart(at)) found.push(at);
   };
   for (const list of [roots.certain, roots.pointers, lazyTargets]) for (const at of list) add(at);
+  // Of code that is not believed too: control may come from there, and an instruction is an instruction.
   for (let i = 0; i < links.length; i++) {
-    const field = links.field.at(i);
     const target = links.target.at(i);
-    const source = pieces.find(field);
-    const kind = links.kindAt(i);
-    if (source?.trusted !== true || kind === LINK_READ) continue;
-    if (units.indexOf(field) !== units.indexOf(target)) add(target);
+    const isInside = units.indexOf(links.field.at(i)) === units.indexOf(target);
+    if (links.kindAt(i) !== LINK_READ && !isInside) add(target);
   }
   return found.sorted();
 }

@@ -98,6 +98,19 @@ describe('other code without an FDE', () => {
     expect(made.references('f')).toHaveLength(2);
   });
 
+  it('leads into functions, and gets no breakpoints where it is one unit with a function either', () => {
+    const made = scene(
+      `${fdeFunction('f', 'inc %eax\nmiddle: jmp near\nret')}
+       near: test %edi, %edi\njne.d32 inner\nret
+       ${fdeFunction('g', 'nop\ninner: inc %eax\nret')}`,
+    );
+    expect(made.unit('f')).toMatchObject({ kind: 'cluster', kept: NO_FDE });
+    expect(made.unit('near')).toBe(made.unit('f'));
+    expect(made.unit('g')).toMatchObject({ entries: [made.at('g'), made.at('inner')] });
+    expect(made.kept('g')).toBeUndefined();
+    expect(made.breakpoints()).toEqual([made.at('f'), made.at('g'), made.at('inner')]);
+  });
+
   it('goes on behind a function that runs past the end of its FDE', () => {
     const made = scene(`${fdeFunction('f', 'nop')}after: inc %eax\nret`);
     expect(made.unit('after')).toMatchObject({ kind: 'fragment', start: made.at('after'), kept: NO_FDE });
