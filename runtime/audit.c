@@ -26,6 +26,10 @@
 
 #include "modules.h"
 
+#ifdef WINNOW_DEMAND
+#include "demand.h"
+#endif
+
 #define LAV_NEEDED 2 /* LAV_CURRENT of glibc 2.35 */
 #define LA_SER_ORIG 1
 #define LM_ID_BASE 0
@@ -151,7 +155,11 @@ static int is_good_copy(const char *path, const struct modules_entry *entry) {
 EXPORTED unsigned la_version(unsigned version) {
   char **envp = find_environment(__builtin_frame_address(0));
   if (envp == NULL || !take_variable(envp)) return 0;
-  return version >= LAV_NEEDED && open_table() ? LAV_NEEDED : 0;
+  if (version < LAV_NEEDED || !open_table()) return 0;
+#ifdef WINNOW_DEMAND
+  demand_start(folder, user);
+#endif
+  return LAV_NEEDED;
 }
 
 EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned flag) {
@@ -159,6 +167,9 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   struct sys_stat stat;
   int by_path = flag == LA_SER_ORIG;
   audit_names_expect(name, NULL);
+#ifdef WINNOW_DEMAND
+  demand_expect_nothing();
+#endif
   /* A bare name: its paths follow. */
   if (by_path && !contains(name, '/')) return (char *)name;
   if (sys_fstatat(AT_FDCWD, name, &stat, 0) < 0) return (char *)name;
@@ -169,6 +180,9 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   if (path == NULL || !is_good_copy(path, entry)) return (char *)name;
   /* A name with a slash is expanded after us. */
   if (by_path && contains(path, '$')) return (char *)name;
+#ifdef WINNOW_DEMAND
+  if (!demand_expect(modules_text(&table, entry->replacement), entry->replacement_size)) return (char *)name;
+#endif
   if (by_path) audit_names_expect(name, path);
   return (char *)path;
 }
@@ -176,7 +190,23 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
 EXPORTED unsigned la_objopen(struct link_map *map, long namespace, unsigned long *cookie) {
   (void)cookie;
   audit_names_meet(map);
-  if (namespace == LM_ID_BASE) audit_exec_meet(map);
+#ifdef WINNOW_DEMAND
+  demand_meet(map, &table);
+#endif
+  if (audit_is_libc(map)) {
+#ifdef WINNOW_DEMAND
+    signals_meet(map);
+#endif
+    if (namespace == LM_ID_BASE) audit_exec_meet(map);
+  }
   /* No interest in bindings. */
   return 0;
 }
+
+#ifdef WINNOW_DEMAND
+EXPORTED unsigned la_objclose(unsigned long *cookie) {
+  /* The loader's own value: the module. */
+  demand_forget((const struct link_map *)*cookie);
+  return 0;
+}
+#endif

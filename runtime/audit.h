@@ -15,8 +15,24 @@ struct link_map {
 /* Notes the variable (`LD_AUDIT=…`) that children are to get; 0 where it is too long. */
 int audit_exec_keep(const char *variable);
 
-/* Looks at a module that was loaded: in libc, execve gives children the variable from now on. */
-void audit_exec_meet(const struct link_map *map);
+/* In libc, execve gives children the variable from now on. */
+void audit_exec_meet(const struct link_map *libc);
+
+/* audit-symbols.c */
+
+struct audit_symbol {
+  const char *name;
+  unsigned long start; /* in memory */
+  unsigned long size;
+};
+
+int audit_is_libc(const struct link_map *map);
+/* A symbol that the module defines for others. */
+int audit_find_symbol(const struct link_map *map, const char *name, struct audit_symbol *found);
+/* The function symbol that an address lies in. */
+int audit_symbol_at(const struct link_map *map, unsigned long at, struct audit_symbol *found);
+/* Writes over code; 0 where the kernel refuses. */
+int audit_patch(unsigned char *at, const unsigned char *bytes, unsigned long size);
 
 /* The length that an answer to `name` needs, so that what the loader should have noted fits in its place. */
 unsigned long audit_names_room(const char *name);

@@ -17,11 +17,16 @@ const PROGRAMS = {
   watcher: ['watcher.c'],
 };
 
+const AUDIT = ['audit.c', 'audit-exec.c', 'audit-names.c', 'audit-symbols.c', 'target.c'];
+
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
 const LIBRARIES = {
   'wake.so': ['wake.c', 'look-ups.c'],
-  'audit.so': ['audit.c', 'audit-exec.c', 'audit-names.c', 'target.c'],
+  'audit.so': AUDIT,
 };
+
+/** The audit object of images whose unused code is denied or stored. */
+const DEMAND = [...AUDIT, 'demand.c', 'demand-load.c', 'demand-report.c', 'demand-signals.c'];
 
 const LIBRARY_FLAGS = [
   '-std=c11',
@@ -45,6 +50,10 @@ const LIBRARY_FLAGS = [
   '-Wl,-z,noseparate-code',
   '-s',
 ];
+
+/** Debian's static decoder, whose functions stay inside. */
+const DEMAND_FLAGS = ['-DWINNOW_DEMAND', '-mno-red-zone', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections'];
+const DEMAND_LIBRARIES = ['-l:libbrotlidec.a', '-l:libbrotlicommon.a'];
 
 const CC_FLAGS = [
   '-std=c11',
@@ -74,8 +83,8 @@ const CC_FLAGS = [
 
 function run(command, args) {
   const done = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-  if (done.error?.code === 'ENOENT') fail(`${command} is not installed`, 'apt-get install gcc libc6-dev');
-  if (done.status !== 0) fail(`${command} failed`, 'read its messages above');
+  if (done.error?.code === 'ENOENT') fail(`${command} is not installed`, 'apt-get install gcc libc6-dev libbrotli-dev');
+  if (done.status !== 0) fail(`${command} failed`, 'read its messages above; it needs the packages gcc, libc6-dev and libbrotli-dev');
 }
 
 function fail(what, next) {
@@ -89,12 +98,14 @@ function buildRuntime() {
   const all = [
     ...Object.entries(PROGRAMS).map((entry) => [...entry, CC_FLAGS]),
     ...Object.entries(LIBRARIES).map((entry) => [...entry, LIBRARY_FLAGS]),
+    ['demand.so', DEMAND, [...LIBRARY_FLAGS, ...DEMAND_FLAGS], DEMAND_LIBRARIES],
   ];
-  for (const [name, sources, flags] of all) {
+  for (const [name, sources, flags, libraries = []] of all) {
     const target = join(out, name);
     const temporary = `${target}.${process.pid}`;
     try {
-      run(process.env.CC ?? 'gcc', [...flags, '-o', temporary, ...sources.map((s) => join('runtime', s))]);
+      const files = sources.map((source) => join('runtime', source));
+      run(process.env.CC ?? 'gcc', [...flags, '-o', temporary, ...files, ...libraries]);
       renameSync(temporary, target);
     } finally {
       rmSync(temporary, { force: true });

@@ -5,6 +5,7 @@
 export const BUILD_PACKAGES = {
   gcc: ['gcc'],
   'libc6-dev': ['/usr/include/stdio.h'],
+  'libbrotli-dev': ['/usr/include/brotli/decode.h'],
   binutils: ['ld', 'as', 'readelf', 'objdump'],
 };
 
