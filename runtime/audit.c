@@ -181,7 +181,7 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   /* A name with a slash is expanded after us. */
   if (by_path && contains(path, '$')) return (char *)name;
 #ifdef WINNOW_DEMAND
-  if (!demand_expect(modules_text(&table, entry->replacement), entry->replacement_size)) return (char *)name;
+  if (!demand_expect(&table, entry)) return (char *)name;
 #endif
   if (by_path) audit_names_expect(name, path);
   return (char *)path;

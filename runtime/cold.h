@@ -5,7 +5,7 @@
  * Little-endian, x86-64. The TypeScript side is src/select/cold-layout.ts; a test compares both, field by field.
  * It shares the envelope of plan.bin; `head_size` are header, ranges and chunks, which the checksum is of.
  *
- *     cold_header, ranges (ascending), chunks, compressed code (Brotli)
+ *     cold_header, ranges (ascending), chunks, compressed code (branches by target, then Brotli)
  *
  * A chunk is COLD_CHUNK bytes of a range, the last one of a range may be shorter.
  */
@@ -16,7 +16,8 @@
 
 #define COLD_MAGIC 0x4f43776f6e6e6977ull /* the bytes "winnowCO" */
 #define COLD_VERSION 1u
-#define COLD_CHUNK 16384u
+#define COLD_CHUNK 32768u
+#define COLD_REACH (1 << 26) /* of branches that are stored by their target (demand-load.c) */
 #define COLD_RANGES_MAX 16u
 #define COLD_SIZE_MAX (1ull << 30)
 

@@ -64,14 +64,36 @@ static int decode(const u8 *from, unsigned long size, u8 *to, unsigned long want
          room == 0 && size == 0;
 }
 
+/*
+ * Calls of one function differ in their distance to it, so before they were compressed, distances became addresses.
+ * Whether four bytes were changed can be told from either: both intervals are the same.
+ */
+static void restore_branches(u8 *code, unsigned long size, unsigned long rva) {
+  for (unsigned long i = 0; i + 6 <= size;) {
+    unsigned long opcode = code[i] == 0xe8 || code[i] == 0xe9 ? 1 : code[i] == 0x0f && (code[i + 1] & 0xf0) == 0x80 ? 2 : 0;
+    if (opcode == 0) {
+      i++;
+      continue;
+    }
+    u8 *at = code + i + opcode;
+    i += opcode + 4; /* changed or not: what is looked at must not depend on what was changed behind it */
+    unsigned long end = rva + i;
+    int value = (int)((u32)at[0] | (u32)at[1] << 8 | (u32)at[2] << 16 | (u32)at[3] << 24);
+    if (end >= COLD_REACH || value < -(int)end || value >= COLD_REACH) continue;
+    value = value >= 0 ? value - (int)end : value + COLD_REACH;
+    for (unsigned j = 0; j < 4; j++) at[j] = (u8)((u32)value >> (8 * j));
+  }
+}
+
 const char *demand_load(const struct cold_header *cold, const struct cold_range *range, unsigned long base, u32 index) {
   const struct cold_chunk *chunk = &cold_chunks(cold)[range->first_chunk + index];
   unsigned long start = range->start + (unsigned long)index * COLD_CHUNK;
   unsigned long size = range->end - start < COLD_CHUNK ? range->end - start : COLD_CHUNK;
   long at = (long)sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at < 0 && at > -4096) return "there is no memory for the code that the program came to";
-  if (!decode((const u8 *)cold + chunk->offset, chunk->size, (u8 *)at, size) ||
-      plan_checksum((const void *)at, size) != chunk->checksum)
+  int decoded = decode((const u8 *)cold + chunk->offset, chunk->size, (u8 *)at, size);
+  if (decoded) restore_branches((u8 *)at, size, start);
+  if (!decoded || plan_checksum((const void *)at, size) != chunk->checksum)
     return "the store of unused code is damaged: the code that the program came to cannot be had";
   if (sys_mprotect((void *)at, size, PROT_READ | PROT_EXEC) < 0)
     return "the kernel refuses to make the code that the program came to executable";

@@ -35,9 +35,10 @@ static void add_hex(unsigned long value) {
   add(digits + at);
 }
 
-static const char *name_of(const struct link_map *map) {
-  if (map == NULL) return "?";
-  return map->name[0] ? map->name : "the program";
+static const char *name_of(const struct demand_place *place) {
+  if (place->path != NULL) return place->path;
+  if (place->map == NULL) return "?";
+  return place->map->name[0] ? place->map->name : "the program";
 }
 
 /* `function` or `function+0x12`, of those that the module's dynamic symbols name. */
@@ -50,7 +51,7 @@ static int add_function(const struct demand_place *place) {
 }
 
 static void add_place(const struct demand_place *place) {
-  add_name(name_of(place->map));
+  add_name(name_of(place));
   add("+");
   add_hex(place->at - (place->map == NULL ? 0 : place->map->base));
   unsigned long before = line.length;
@@ -103,7 +104,7 @@ void demand_log(const char *folder, const struct demand_place *called, const str
   int fd = (int)sys_call4(257, AT_FDCWD, (long)path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
   if (fd < 0) return;
   line.length = 0;
-  add_name(name_of(called->map));
+  add_name(name_of(called));
   add("\t");
   add_hex(called->at - called->map->base);
   add("\t");

@@ -34,7 +34,7 @@ struct open_module {
   const struct link_map *map;
   const struct cold_header *cold;
   unsigned long base, low, high; /* high is 0 where the place is free */
-  char replacement[NAME_SIZE];
+  const char *replacement, *path; /* of the table: its file's name, and the original's path */
 };
 
 static struct open_module modules[MODULES_OPEN_MAX];
@@ -43,7 +43,7 @@ static const char *folder;
 static u32 user;
 
 static const struct cold_header *expected;
-static char expected_name[NAME_SIZE];
+static const char *expected_name, *expected_path;
 
 static u8 own_stack[STACK_SIZE] __attribute__((aligned(64)));
 static int *lock, *wiped;
@@ -92,9 +92,10 @@ void demand_expect_nothing(void) {
   expected = NULL;
 }
 
-int demand_expect(const char *replacement, u64 size) {
-  if (!copy_name(expected_name, replacement)) return 0;
-  expected = open_cold(replacement, size);
+int demand_expect(const struct modules_table *table, const struct modules_entry *entry) {
+  expected_name = modules_text(table, entry->replacement);
+  expected_path = modules_text(table, entry->path);
+  expected = open_cold(expected_name, entry->replacement_size);
   return expected != NULL;
 }
 
@@ -115,7 +116,7 @@ static void expect_mounted(const struct link_map *map, const struct modules_tabl
     for (const char *from = folder; *from && at < AUDIT_PATH_SIZE; from++) path[at++] = *from;
     if (!copy_name(path + at, replacement)) continue;
     if (sys_fstatat(AT_FDCWD, path, &copy, 0) < 0 || copy.ino != now.ino || copy.dev != now.dev) continue;
-    demand_expect(replacement, entry->replacement_size);
+    demand_expect(table, entry);
     return;
   }
 }
@@ -136,7 +137,8 @@ void demand_meet(const struct link_map *map, const struct modules_table *table) 
   module->map = map;
   module->cold = cold;
   module->base = map->base;
-  copy_name(module->replacement, expected_name);
+  module->replacement = expected_name;
+  module->path = expected_path;
   module->low = map->base + ranges[0].start;
   __atomic_store_n(&module->high, map->base + ranges[cold->range_count - 1].end, __ATOMIC_RELEASE);
   if (module == &modules[module_count]) __atomic_store_n(&module_count, module_count + 1, __ATOMIC_RELEASE);
@@ -181,11 +183,14 @@ static int is_mapped(unsigned long at) {
 
 /* The loader's list of all modules begins before any of them. */
 static struct demand_place place_of(const struct open_module *near, unsigned long at) {
-  struct demand_place place = {NULL, at};
+  struct demand_place place = {NULL, NULL, at};
   const struct link_map *map = near->map;
   while (map->previous != NULL) map = map->previous;
   for (; map != NULL; map = map->next)
     if (map->base <= at && (place.map == NULL || map->base > place.map->base)) place.map = map;
+  u32 count = __atomic_load_n(&module_count, __ATOMIC_ACQUIRE);
+  for (u32 i = 0; i < count; i++)
+    if (modules[i].high != 0 && modules[i].map == place.map) place.path = modules[i].path;
   return place;
 }
 
@@ -207,8 +212,8 @@ static void bring(const struct miss *miss) {
     return;
   }
   unsigned long stack = miss->context->registers[REG_RSP];
-  struct demand_place called = {module->map, miss->at};
-  struct demand_place caller = {NULL, 0};
+  struct demand_place called = {module->map, module->path, miss->at};
+  struct demand_place caller = {NULL, NULL, 0};
   /* At a function's start the return address is on top; elsewhere nobody can tell. */
   if (is_mapped(stack) && stack % 8 == 0) caller = place_of(module, *(const unsigned long *)stack);
   if (!(cold->flags & COLD_LOG)) demand_denied(&called, &caller);

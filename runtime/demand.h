@@ -47,7 +47,7 @@ typedef void demand_handler(int signal, struct sys_siginfo *info, struct sys_uco
 void demand_start(const char *folder, u32 user);
 
 /* Whether the file that goes with a module of the image is whole; the next module that is opened may be this one. */
-int demand_expect(const char *replacement, u64 size);
+int demand_expect(const struct modules_table *table, const struct modules_entry *entry);
 void demand_expect_nothing(void);
 
 /* Looks at a module that was loaded, before its code runs; `program`: it is the program itself. */
@@ -65,6 +65,7 @@ const char *demand_load(const struct cold_header *cold, const struct cold_range 
 
 struct demand_place {
   const struct link_map *map; /* NULL: in no module that is known here */
+  const char *path;           /* of the original; NULL: the map's name */
   unsigned long at;
 };
 

@@ -28,6 +28,14 @@
 #define MODULES_SHOW_PLAIN 4u       /* not at all */
 #define MODULES_SHOW_LAST MODULES_SHOW_PLAIN
 
+/*
+ * Whether the replacements' unused code can be executed. Where it cannot, a file (cold.h) stands beside each of them, and
+ * audit.so is demand.so.
+ */
+#define MODULES_COLD_FILE 0u
+#define MODULES_COLD_DENY 1u
+#define MODULES_COLD_STORE 2u /* never mounted: who met one without audit.so could not run it */
+
 #define MODULE_LIBRARY 0u
 #define MODULE_PROGRAM 1u     /* is executed */
 #define MODULE_INTERPRETER 2u /* is the dynamic loader */
@@ -40,7 +48,7 @@ struct modules_header {
   u32 show;         /* MODULES_SHOW_…, where the caller asks for none */
   u32 count;        /* of entries, at most MODULES_MAX */
   u32 strings_size; /* bytes, a multiple of 8, the last byte 0 */
-  u32 reserved;     /* 0 */
+  u32 cold;         /* MODULES_COLD_… */
 };
 
 struct modules_entry {

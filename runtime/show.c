@@ -202,7 +202,7 @@ static int has_libraries(const struct modules_table *table) {
 
 /* The environment with LD_AUDIT at its end; NULL where the program would not take it. */
 static char **environment_with_audit(const struct show_request *request, const struct modules_table *table) {
-  if (!has_libraries(table)) return NULL;
+  if (!has_libraries(table) && table->header->cold == MODULES_COLD_FILE) return NULL;
   unsigned long count = 0;
   for (; request->envp[count]; count++)
     if (begins_with(request->envp[count], AUDIT_VARIABLE)) return NULL;
@@ -254,12 +254,18 @@ char **show_modules(struct show_request *request) {
   struct sys_statfs mount;
   if (way == MODULES_SHOW_PLAIN) return request->envp;
   if (sys_statfs(request->folder, &mount) < 0 || mount.flags & ST_NOEXEC) return request->envp;
+  int stored = table.header->cold == MODULES_COLD_STORE;
+  if (stored && (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS)) return request->envp;
   int automatic = way == MODULES_SHOW_AUTO;
   if (automatic && selinux_confines()) return request->envp;
   /* A filter may kill whoever asks, so under one nobody asks without being told to. */
-  if (automatic && sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0) way = MODULES_SHOW_MOUNTS;
+  if (automatic && !stored && sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0) way = MODULES_SHOW_MOUNTS;
   if (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS) {
-    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS)) return request->envp;
+    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS)) {
+      if (table.header->cold == MODULES_COLD_FILE) return request->envp;
+      /* Says what was called; a program that does not take it dies all the same. */
+      way = MODULES_SHOW_AUDIT;
+    }
   }
   if (!automatic && way != MODULES_SHOW_AUDIT) return request->envp;
   char **envp = environment_with_audit(request, &table);

@@ -83,8 +83,13 @@ const CC_FLAGS = [
 
 function run(command, args) {
   const done = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
-  if (done.error?.code === 'ENOENT') fail(`${command} is not installed`, 'apt-get install gcc libc6-dev libbrotli-dev');
-  if (done.status !== 0) fail(`${command} failed`, 'read its messages above; it needs the packages gcc, libc6-dev and libbrotli-dev');
+  if (done.error?.code === 'ENOENT')
+    fail(`${command} is not installed`, 'apt-get install gcc libc6-dev libbrotli-dev');
+  if (done.status !== 0)
+    fail(
+      `${command} failed`,
+      'read its messages above; it needs the packages gcc, libc6-dev and libbrotli-dev',
+    );
 }
 
 function fail(what, next) {

@@ -201,7 +201,9 @@ describe('winnow build --cold deny', () => {
   it('lets the program execute what was recorded, and nothing else; misses can be learnt', () => {
     build('--cold', 'deny');
     expect(run('2', '30').stdout).toBe(plain('2', '30').stdout);
-    expect(run('7').signal).toBe('SIGSEGV');
+    const denied = run('7');
+    expect([denied.signal, codeOf(denied)]).toEqual(['SIGABRT', 'E_COLD_CODE']);
+    expect(denied.stderr).toMatch(new RegExp(`where: ${library}.0x[0-9a-f]+ .f7., from ${program}.0x`));
     const missed = join(folder, 'missed.json');
     const learning = winnow('record', '--from-misses', '--json', missed, '--name', 'own', '--', program, '7');
     expect([learning.status, learning.stdout]).toEqual([5, plain('7').stdout]);

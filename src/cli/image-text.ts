@@ -15,7 +15,11 @@ import { printable } from '../term/text.ts';
 const PAGE = 4096;
 const right = (title: string): Column => ({ title, align: 'right' });
 
-const COLD = { file: 'is paged when it is touched', deny: 'cannot be executed' } as const;
+const COLD = {
+  file: 'is paged when it is touched',
+  deny: 'cannot be executed',
+  store: 'is compressed, and brought when it is executed',
+} as const;
 
 const bytesOf = (pages: number): string => formatBytes(pages * PAGE);
 
@@ -101,6 +105,22 @@ function renderShown({ show, modules }: CheckedModules): string[] {
   ];
 }
 
+function renderCold({ cold, onMiss, modules }: NonNullable<Image['manifest']['select']>): string[] {
+  const line = `cold code  ${onMiss === 'log' ? 'is noted in misses.log and let through' : COLD[cold]}`;
+  const stored = modules.filter((module) => module.stored !== undefined);
+  if (stored.length === 0) return [line];
+  const sum = (of: (module: (typeof stored)[number]) => number): number =>
+    stored.reduce((total, module) => total + of(module), 0);
+  const originals = sum(({ size }) => size);
+  const disk = sum((module) => module.stored?.diskBytes ?? 0);
+  const stores = sum((module) => module.stored?.storeBytes ?? 0);
+  return [
+    line,
+    `           ${formatPlural(stored.length, 'module')} of ${formatBytes(originals)} take ${formatBytes(disk)}, ` +
+      `their stores ${formatBytes(stores)}: ${formatShare(disk + stores, originals)}`,
+  ];
+}
+
 /** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine. */
 export function renderImage(
   image: Image,
@@ -122,7 +142,7 @@ export function renderImage(
           `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
         ]
       : []),
-    ...(select === undefined ? [] : [`cold code  ${COLD[select.cold]}`]),
+    ...(select === undefined ? [] : renderCold(select)),
     ...(modules === undefined ? [] : renderShown(modules)),
     '',
   ].join('\n');

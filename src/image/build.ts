@@ -33,7 +33,7 @@ import { type Image, removeOldVersions, switchTo, withImagesLock } from './image
 import { type Launcher, readAuditObject, readLauncher, sha256 } from './launcher.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
-import type { ShowMode, ShownModule } from './modules-model.ts';
+import type { ColdMode, ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
 
@@ -46,6 +46,8 @@ export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   readonly prefetch?: boolean;
   /** How the program is shown rewritten modules, where whoever starts it does not say. Default: auto. */
   readonly show?: ShowMode;
+  /** What `select` does with unused code. Default: file. */
+  readonly cold?: ColdMode;
 }
 
 export interface BuiltImage extends Image {
@@ -75,7 +77,7 @@ export async function buildImageWith(
 ): Promise<BuiltImage> {
   // Before an hour's work: all that can be wrong with the command line.
   const checked = check(profile, options);
-  const audit = readAuditObject();
+  const audit = readAuditObject(options.cold ?? 'file');
   const { imagesDir } = makeFolders(options.imagesDir);
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
@@ -225,7 +227,7 @@ function install(imagesDir: string, contents: Contents): void {
       mkdirSync(temporary, { mode: 0o700 });
     } else {
       renameSync(staged.stage.modules, temporary);
-      const table = writeModulesTable(shownModules(staged.built, programs), contents.show);
+      const table = writeModulesTable(shownModules(staged.built, programs), contents.show, staged.built.cold);
       writeSynced(join(temporary, 'modules.bin'), table, file);
       writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
     }

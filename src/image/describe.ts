@@ -3,7 +3,12 @@ import type { PlannedPrefetch } from '../prefetch/model.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import type { Launcher } from './launcher.ts';
-import { type ImageManifest, MANIFEST_VERSION, type SelectManifest } from './manifest.ts';
+import {
+  type ImageManifest,
+  MANIFEST_VERSION,
+  MANIFEST_VERSION_PLAIN,
+  type SelectManifest,
+} from './manifest.ts';
 import { PLAN_VERSION } from './plan-layout.ts';
 
 export interface ImageParts {
@@ -21,7 +26,7 @@ export function describe(parts: ImageParts): ImageManifest {
   const { name, profile, command, launcher, prefetch, root, select } = parts;
   return {
     winnow: 'image',
-    version: MANIFEST_VERSION,
+    version: needsNewest(select) ? MANIFEST_VERSION : MANIFEST_VERSION_PLAIN,
     name,
     builtAt: Date.now(),
     command: { program: command.program, argv: [...command.argv], cwd: command.cwd },
@@ -40,9 +45,13 @@ export function describe(parts: ImageParts): ImageManifest {
   };
 }
 
-export function describeSelect({ cold, modules, kept }: BuiltSelect): SelectManifest {
+const needsNewest = (select: BuiltSelect | undefined): boolean =>
+  select !== undefined && (select.cold === 'store' || select.onMiss === 'log');
+
+export function describeSelect({ cold, onMiss, modules, kept }: BuiltSelect): SelectManifest {
   return {
     cold,
+    ...(onMiss === undefined || onMiss === 'abort' ? {} : { onMiss }),
     modules: modules.map(({ path, size, mtimeNs, inode, file, fileSize, figures, stayed, ...more }) => ({
       path,
       size,
@@ -57,6 +66,7 @@ export function describeSelect({ cold, modules, kept }: BuiltSelect): SelectMani
       usedFunctions: more.usedFunctions,
       figures,
       stayedPages: more.stayedPages,
+      ...(more.stored === undefined ? {} : { stored: more.stored }),
       stayed: [...stayed],
     })),
     kept: kept.map(({ code, ...module }) => (code === undefined ? module : { ...module, code })),

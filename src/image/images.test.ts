@@ -284,7 +284,7 @@ describe('finding images', () => {
     build('broken');
     writeFileSync(join(imagesDir, 'broken', 'manifest.json'), '{"winnow":"image","version":1}');
     build('newer');
-    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":3}');
+    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":4}');
     const listed = listImages(dirs).map(({ name, manifest }) => [
       name,
       manifest instanceof WinnowError ? manifest.code : 'good',

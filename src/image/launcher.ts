@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { runtimeFile } from '../sys/runtime.ts';
 import { runtimeMissing } from './image-errors.ts';
+import type { ColdMode } from './modules-model.ts';
 
 const Checksums = v.record(
   v.string(),
@@ -30,8 +31,9 @@ function read(name: string): Uint8Array {
 /** @throws WinnowError E_RUNTIME_MISSING where it is absent or not the one that was built. */
 export const readLauncher = (): Launcher => readBuilt('launch', 'the launcher');
 
-/** The object by which the dynamic loader is shown modules. @throws WinnowError E_RUNTIME_MISSING */
-export const readAuditObject = (): Launcher => readBuilt('audit.so', 'the audit object');
+/** The object by which the dynamic loader is shown modules with such unused code. @throws WinnowError E_RUNTIME_MISSING */
+export const readAuditObject = (cold: ColdMode): Launcher =>
+  readBuilt(cold === 'file' ? 'audit.so' : 'demand.so', 'the audit object');
 
 function readBuilt(name: string, what: string): Launcher {
   const path = runtimeFile(name);

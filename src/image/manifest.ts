@@ -3,7 +3,9 @@ import * as v from 'valibot';
 import { readTrusted } from '../profile/store-files.ts';
 import { imageDamaged, imageNewer } from './image-errors.ts';
 
-export const MANIFEST_VERSION = 2;
+export const MANIFEST_VERSION = 3;
+/** What is written where nothing needs the newest one. */
+export const MANIFEST_VERSION_PLAIN = 2;
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const Decimal = v.pipe(v.string(), v.regex(/^-?\d+$/));
@@ -61,12 +63,16 @@ const SelectedModule = v.object({
   }),
   /** Pages of the original that used code lies on which was not copied. */
   stayedPages: Count,
+  /** Where unused code was cut out. */
+  stored: v.exactOptional(v.object({ storeBytes: Count, cutBytes: Count, diskBytes: Count })),
   /** What was used and could not be copied. */
   stayed: Stayed,
 });
 
 const Select = v.object({
-  cold: v.picklist(['file', 'deny']),
+  cold: v.picklist(['file', 'deny', 'store']),
+  /** Of denied code; absent: abort. */
+  onMiss: v.exactOptional(v.picklist(['abort', 'log'])),
   modules: v.array(SelectedModule),
   kept: v.array(
     v.object({
@@ -80,8 +86,8 @@ const Select = v.object({
 
 const Manifest = v.object({
   winnow: v.literal('image'),
-  /** 1 knew no `select`. */
-  version: v.picklist([1, MANIFEST_VERSION]),
+  /** 1 knew no `select`, 2 no stored code and no `onMiss`. */
+  version: v.picklist([1, MANIFEST_VERSION_PLAIN, MANIFEST_VERSION]),
   name: v.string(),
   /** Milliseconds since the epoch. */
   builtAt: Count,

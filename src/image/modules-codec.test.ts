@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { WinnowError } from '../base/errors.ts';
 import { decodeModules } from './modules-decode.ts';
 import { encodeModules, writeModulesTable } from './modules-encode.ts';
-import { MODULE_ROLES, MODULES_HEADER, MODULES_MAX, SHOW_MODES } from './modules-layout.ts';
+import { COLD_MODES, MODULE_ROLES, MODULES_HEADER, MODULES_MAX, SHOW_MODES } from './modules-layout.ts';
 import type { ModulesTable, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
 
@@ -28,6 +28,7 @@ const module: fc.Arbitrary<ShownModule> = fc.record({
 
 const table: fc.Arbitrary<ModulesTable> = fc.record({
   show: fc.constantFrom(...SHOW_MODES),
+  cold: fc.constantFrom(...COLD_MODES),
   modules: fc.uniqueArray(module, { maxLength: 12, selector: ({ path }) => path }),
 });
 
@@ -75,7 +76,11 @@ describe('modules.bin', () => {
   });
 
   it('may be empty', () => {
-    expect(decodeModules(writeModulesTable([]), 'modules.bin')).toEqual({ show: 'auto', modules: [] });
+    expect(decodeModules(writeModulesTable([]), 'modules.bin')).toEqual({
+      show: 'auto',
+      cold: 'file',
+      modules: [],
+    });
   });
 
   it.each([

@@ -1,6 +1,7 @@
 /** Reads modules.bin back, for `image show`. The launcher and audit.so read the same bytes in place. */
 import { modulesDamaged, modulesNewer, modulesTruncated } from './modules-errors.ts';
 import {
+  COLD_MODES,
   MODULE_ROLE,
   MODULE_ROLES,
   MODULE_USES_ORIGIN,
@@ -12,7 +13,7 @@ import {
   MODULES_VERSION,
   SHOW_MODES,
 } from './modules-layout.ts';
-import type { ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
+import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
 import { readTime } from './records.ts';
 
@@ -21,6 +22,7 @@ interface Parts {
   /** Names the file in errors. */
   readonly path: string;
   readonly show: ShowMode;
+  readonly cold: ColdMode;
   readonly count: number;
   /** Where the strings begin. */
   readonly strings: number;
@@ -42,12 +44,13 @@ function openParts(bytes: Buffer, path: string): Parts {
   if (planChecksum(bytes.subarray(ENVELOPE.size)) !== bytes.readBigUInt64LE(ENVELOPE.head_checksum))
     throw modulesDamaged(path, 'its checksum is wrong');
   const show = SHOW_MODES[bytes.readUInt32LE(MODULES_HEADER.show)];
+  const cold = COLD_MODES[bytes.readUInt32LE(MODULES_HEADER.cold)];
   const count = bytes.readUInt32LE(MODULES_HEADER.count);
   const strings = MODULES_HEADER.size + count * MODULES_ENTRY.size;
   const isFull = strings + bytes.readUInt32LE(MODULES_HEADER.strings_size) === bytes.length;
-  if (show === undefined || count > MODULES_MAX || !isFull)
+  if (show === undefined || cold === undefined || count > MODULES_MAX || !isFull)
     throw modulesDamaged(path, 'its tables do not fill it');
-  return { bytes, path, show, count, strings };
+  return { bytes, path, show, cold, count, strings };
 }
 
 function text({ bytes, path, strings }: Parts, offset: number): string {
@@ -86,5 +89,5 @@ function readModule(parts: Parts, index: number): ShownModule {
 export function decodeModules(bytes: Uint8Array, path: string): ModulesTable {
   const parts = openParts(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), path);
   const modules = Array.from({ length: parts.count }, (_, index) => readModule(parts, index));
-  return { show: parts.show, modules };
+  return { show: parts.show, cold: parts.cold, modules };
 }

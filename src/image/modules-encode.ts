@@ -1,5 +1,6 @@
 /** Writes modules.bin (runtime/modules.h). */
 import {
+  COLD_MODES,
   MODULE_ROLES,
   MODULE_USES_ORIGIN,
   MODULES_ENTRY,
@@ -10,7 +11,7 @@ import {
   MODULES_VERSION,
   SHOW_MODES,
 } from './modules-layout.ts';
-import type { ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
+import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
 import { Strings, writeTime } from './records.ts';
 
@@ -30,7 +31,7 @@ function checkModules(modules: readonly ShownModule[]): void {
  * The bytes of modules.bin.
  * @throws RangeError where the modules break a limit of the format.
  */
-export function encodeModules({ show, modules }: ModulesTable): Uint8Array {
+export function encodeModules({ show, cold, modules }: ModulesTable): Uint8Array {
   checkModules(modules);
   const strings = new Strings();
   const entries = Buffer.alloc(modules.length * MODULES_ENTRY.size);
@@ -49,6 +50,7 @@ export function encodeModules({ show, modules }: ModulesTable): Uint8Array {
   header.writeUInt32LE(SHOW_MODES.indexOf(show), MODULES_HEADER.show);
   header.writeUInt32LE(modules.length, MODULES_HEADER.count);
   header.writeUInt32LE(texts.length, MODULES_HEADER.strings_size);
+  header.writeUInt32LE(COLD_MODES.indexOf(cold), MODULES_HEADER.cold);
   const bytes = Buffer.concat([header, entries, texts]);
   bytes.writeBigUInt64LE(planChecksum(bytes.subarray(ENVELOPE.size)), ENVELOPE.head_checksum);
   return bytes;
@@ -67,7 +69,10 @@ function writeEntry(entry: Buffer, module: ShownModule, strings: Strings): void 
 }
 
 /** `encodeModules` of the modules; the program is shown them in the way `show`. */
-export const writeModulesTable = (modules: readonly ShownModule[], show: ShowMode = 'auto'): Uint8Array =>
-  encodeModules({ show, modules });
+export const writeModulesTable = (
+  modules: readonly ShownModule[],
+  show: ShowMode = 'auto',
+  cold: ColdMode = 'file',
+): Uint8Array => encodeModules({ show, cold, modules });
 
 const compare = (a: bigint, b: bigint): number => (a < b ? -1 : a > b ? 1 : 0);

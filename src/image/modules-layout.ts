@@ -10,12 +10,14 @@ export const MODULES_SIZE_MAX = 2 ** 22;
 
 /** By their numbers in the file. */
 export const SHOW_MODES = ['auto', 'mounts', 'user-mounts', 'audit', 'plain'] as const;
+/** By their numbers: what becomes of unused code. */
+export const COLD_MODES = ['file', 'deny', 'store'] as const;
 export const MODULE_ROLES = ['library', 'program', 'interpreter'] as const;
 export const MODULE_ROLE = 3;
 export const MODULE_USES_ORIGIN = 4;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
-export const MODULES_HEADER = { size: 48, show: 32, count: 36, strings_size: 40, reserved: 44 } as const;
+export const MODULES_HEADER = { size: 48, show: 32, count: 36, strings_size: 40, cold: 44 } as const;
 
 export const MODULES_ENTRY = {
   size: 48,

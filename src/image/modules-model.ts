@@ -1,11 +1,13 @@
 /** The modules that an image shows in place of others, as modules.bin holds them. */
-import type { MODULE_ROLES, SHOW_MODES } from './modules-layout.ts';
+import type { COLD_MODES, MODULE_ROLES, SHOW_MODES } from './modules-layout.ts';
 
 /**
  * How a program is shown them. `auto`: `mounts`, else `audit`, else `plain`, which is the program with its
  * originals. The others: that way, else `plain`.
  */
 export type ShowMode = (typeof SHOW_MODES)[number];
+
+export type ColdMode = (typeof COLD_MODES)[number];
 
 export interface ShownModule {
   /** The original: absolute, links resolved, as the program sees it. */
@@ -22,5 +24,7 @@ export interface ShownModule {
 
 export interface ModulesTable {
   readonly show: ShowMode;
+  /** What becomes of the modules' unused code. */
+  readonly cold: ColdMode;
   readonly modules: readonly ShownModule[];
 }

@@ -61,7 +61,7 @@ function prepare(folder: string, library: string, launcher: Launcher): Scratch {
   const copy = join(folder, 'copy');
   writeFileSync(launch, launcher.bytes);
   chmodSync(launch, 0o755);
-  writeFileSync(join(folder, 'audit.so'), readAuditObject().bytes, { mode: 0o644 });
+  writeFileSync(join(folder, 'audit.so'), readAuditObject('file').bytes, { mode: 0o644 });
   copyFileSync(library, copy);
   const { size, mtimeNs, ino, mode } = statSync(library, { bigint: true });
   chmodSync(copy, 0o600 | (Number(mode) & 0o555));

@@ -34,5 +34,6 @@ export async function buildSelect(
     if (result.kind === 'built') modules.push(result.module);
     else kept.push(result.module);
   }
-  return { cold: context.cold, modules, kept };
+  const { cold, onMiss } = context;
+  return { cold, ...(onMiss === undefined ? {} : { onMiss }), modules, kept };
 }

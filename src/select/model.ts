@@ -3,8 +3,24 @@ import type { Rva } from '../base/brands.ts';
 import type { Extent, FileIdentity } from '../profile/model.ts';
 import type { RewriteFigures } from '../rewrite/model.ts';
 
-/** `file`: unused code stays where it is and is paged when touched. `deny`: it cannot be executed. */
-export type Cold = 'file' | 'deny';
+/**
+ * `file`: unused code stays where it is and is paged when touched. `deny`: it cannot be executed. `store`: it
+ * stands compressed in a file of its own and is brought when it is executed.
+ */
+export type Cold = 'file' | 'deny' | 'store';
+
+/** What happens where denied code is come to: the program ends with a report, or it is noted and let through. */
+export type OnMiss = 'abort' | 'log';
+
+/** What became of the unused code of a module that it was cut out of. */
+export interface StoredCode {
+  /** Size of the file with the compressed code. */
+  readonly storeBytes: number;
+  /** Bytes of the rewritten file that are zeros now. */
+  readonly cutBytes: number;
+  /** Size of the rewritten file on disk, without its holes. */
+  readonly diskBytes: number;
+}
 
 /** What the recordings saw of one module's code. */
 export interface ModuleUse {
@@ -74,6 +90,7 @@ export interface BuiltModule extends PlannedModule {
   /** 4 KiB pages of the original that used code lies on which was not copied. */
   readonly stayedPages: number;
   readonly pages: RewrittenPages;
+  readonly stored?: StoredCode;
 }
 
 /** Pages of a rewritten file, for whoever fetches them: `page` counts from the start of the file. */
@@ -86,6 +103,8 @@ export interface RewrittenPages {
 
 export interface BuiltSelect {
   readonly cold: Cold;
+  /** Of denied code; absent: abort. */
+  readonly onMiss?: OnMiss;
   readonly modules: readonly BuiltModule[];
   readonly kept: readonly KeptModule[];
 }

@@ -1,14 +1,24 @@
 /** The work on one module, in this thread or in another one: examine, rewrite, write. */
-import { chmodSync, closeSync, fsyncSync, openSync, statSync, utimesSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
+import { PAGE_SIZE } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
-import { writeAll } from '../profile/store-files.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
 import { pagesOfUnits } from './code-pages.ts';
-import type { BuiltModule, CodeUse, KeptModule, ModuleUse, StayedCount } from './model.ts';
+import { bytesOnDisk, coldOf, cutCode, cutRest, writeColdFile } from './cold-code.ts';
+import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages } from './rewritten-pages.ts';
 
@@ -36,6 +46,9 @@ export interface RewriteTools {
 
 export const NOTHING_TO_GAIN = 'nothing to gain: its used code lies close together as it is';
 
+/** A module that cannot be packed is copied for its size only if that is below this part of the original's. */
+const ENOUGH_SAVED = 0.9;
+
 /** @throws what writing a file throws. */
 export function workOn(job: ModuleJob, tools: RewriteTools): ModuleResult {
   try {
@@ -56,15 +69,30 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
     kind: 'kept',
     module: { path: module.path, reason, textPages: module.textPages, code: codeUse(module) },
   });
-  const rewritten = tools.rewrite(image, analysis, { hot: module.hot, cold: context.cold });
+  const treated = coldOf(image, context);
+  const rewritten = tools.rewrite(image, analysis, {
+    hot: module.hot,
+    cold: treated === 'file' ? 'file' : 'deny',
+  });
   if (rewritten.kind === 'kept') return keep(rewritten.reason);
   const cold = coldUnits(examined, rewritten);
   const stayedPages = pagesOfUnits(cold);
   const gains = rewritten.figures.hotPages + stayedPages < module.usedPages;
-  if (!gains && context.cold === 'file' && context.all !== true) return keep(NOTHING_TO_GAIN);
+  if (!gains && treated === 'file' && context.all !== true) return keep(NOTHING_TO_GAIN);
   const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
-  if (into !== undefined) writeModule(into, rewritten.bytes, original);
+  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), cold);
+  const { coldFile, stored } = separate(examined, rewritten, { context, treated });
+  if (
+    !gains &&
+    stored !== undefined &&
+    stored.diskBytes + stored.storeBytes > ENOUGH_SAVED * image.bytes.length
+  )
+    return keep(NOTHING_TO_GAIN);
+  if (into !== undefined) {
+    writeFile(into, rewritten.bytes, original);
+    if (coldFile !== undefined) writeFile(`${into}${COLD_ENDING}`, coldFile, original);
+  }
   const file = into === undefined ? undefined : statSync(into, { bigint: true });
   return {
     kind: 'built',
@@ -78,9 +106,30 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
       usesOrigin: mentionsOrigin(image.bytes),
       figures: rewritten.figures,
       stayedPages,
-      pages: rewrittenPages(image, readElf(rewritten.bytes, use.path), cold),
+      pages,
+      ...(stored === undefined ? {} : { stored }),
     },
   };
+}
+
+interface Separated {
+  readonly coldFile?: Uint8Array;
+  readonly stored?: StoredCode;
+}
+
+/** Cuts unused code out of the rewritten bytes, and makes the file that goes with them where not all can be executed. */
+function separate(
+  { image, analysis }: Examined,
+  { bytes }: RewrittenModule,
+  { context, treated }: { readonly context: SelectContext; readonly treated: Cold },
+): Separated {
+  if (context.cold === 'file') return {};
+  const coldFile = writeColdFile({ image, bytes, cold: treated, onMiss: context.onMiss ?? 'abort' });
+  if (treated !== 'store') return { coldFile };
+  const rewritten = readElf(bytes, image.path);
+  const cutBytes = cutCode(image, analysis, bytes);
+  cutRest(image, rewritten, bytes);
+  return { coldFile, stored: { storeBytes: coldFile.length, cutBytes, diskBytes: bytesOnDisk(bytes) } };
 }
 
 const codeUse = (module: CodeUse): CodeUse => ({
@@ -109,14 +158,10 @@ function joined(counts: readonly StayedCount[], more: readonly Kept[]): StayedCo
  * The copy can be read and executed by whoever could the original: a program that changes its user still
  * opens its libraries. Who may find it is up to the image's folder.
  */
-function writeModule(
-  path: string,
-  bytes: Uint8Array,
-  original: { mode: number; atime: Date; mtime: Date },
-): void {
+function writeFile(path: string, bytes: Uint8Array, original: Attributes): void {
   const fd = openSync(path, 'wx', 0o600);
   try {
-    writeAll(fd, bytes);
+    writeSparsely(fd, bytes);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
@@ -125,8 +170,38 @@ function writeModule(
   utimesSync(path, original.atime, original.mtime);
 }
 
-/** Bytes that a file name may have. */
-const MOST_NAME = 255;
+interface Attributes {
+  readonly mode: number;
+  readonly atime: Date;
+  readonly mtime: Date;
+}
+
+/** Pages of zeros become holes. */
+function writeSparsely(fd: number, bytes: Uint8Array): void {
+  const zeros = Buffer.alloc(PAGE_SIZE);
+  const isHole = (page: number): boolean =>
+    zeros
+      .subarray(0, Math.min(PAGE_SIZE, bytes.length - page))
+      .equals(bytes.subarray(page, page + PAGE_SIZE));
+  ftruncateSync(fd, bytes.length);
+  for (let page = 0; page < bytes.length; ) {
+    if (isHole(page)) {
+      page += PAGE_SIZE;
+      continue;
+    }
+    let end = page + PAGE_SIZE;
+    while (end < bytes.length && !isHole(end)) end += PAGE_SIZE;
+    for (let at = page; at < Math.min(end, bytes.length); )
+      at += writeSync(fd, bytes, at, Math.min(end, bytes.length) - at, at);
+    page = end;
+  }
+}
+
+/** Behind a module's name: the file with its unused code, or what is to be done where that is come to. */
+export const COLD_ENDING = '.cold';
+
+/** Bytes that a file name may have, with that behind it. */
+const MOST_NAME = 250;
 
 /** `03-libfoo.so.1`: unique in the folder, and readable in a process's memory map. */
 export function moduleFile(index: number, path: string): string {

@@ -31,10 +31,12 @@ import { hasFileCapabilities } from '../sys/capabilities.ts';
 import { codeExtents, pagesOfUnits, textPages } from './code-pages.ts';
 import { settleFixedAddresses } from './fixed-addresses.ts';
 import { chooseHotUnits } from './hot-units.ts';
-import type { Cold, KeptModule, ModuleUse, PlannedModule } from './model.ts';
+import type { Cold, KeptModule, ModuleUse, OnMiss, PlannedModule } from './model.ts';
 
 export interface SelectOptions {
   readonly cold: Cold;
+  /** Of denied code. Default: abort. */
+  readonly onMiss?: OnMiss;
   /** Copy every unit, used or not. */
   readonly all?: boolean;
   /** Folder of a copied root file system in which the modules are looked up, as `rootFolder` gives it. */
@@ -52,6 +54,7 @@ export const KEPT = {
   loader: 'the dynamic loader: the kernel maps it before anything can stand in its place',
   privileged: 'gets rights from its file, which a copy would not have',
   notElf: 'no ELF file that can be read',
+  unshown: 'a program: it would have to be mounted, and stored code is shown by the audit object alone',
 } as const;
 
 /** Why used code of a module that can be rewritten is left alone. */
@@ -76,23 +79,26 @@ export interface NotExamined {
 export interface SelectContext extends SelectOptions {
   /** Paths of dynamic loaders. */
   readonly loaders: readonly string[];
+  /** Paths of files that were executed. */
+  readonly programs: readonly string[];
 }
 
 export const contextOf = (profile: Profile, options: SelectOptions): SelectContext => ({
   ...options,
   loaders: loadersOf(profile, options.root),
+  programs: programsOf(profile),
 });
+
+const programsOf = ({ runs }: Profile): string[] => [
+  ...new Set(
+    runs.flatMap(({ command, processes }) => [command.program, ...processes.map(({ program }) => program)]),
+  ),
+];
 
 /** The loaders that the programs of a profile name. */
 function loadersOf(profile: Profile, root: string | undefined): string[] {
-  const programs = new Set(
-    profile.runs.flatMap(({ command, processes }) => [
-      command.program,
-      ...processes.map(({ program }) => program),
-    ]),
-  );
   const found = new Set<string>();
-  for (const program of programs) {
+  for (const program of programsOf(profile)) {
     try {
       const probed = probeProgram(hostPath(program, root));
       if (probed.kind !== 'elf' || probed.interp === undefined) continue;
@@ -121,6 +127,7 @@ export function examineModule(
   if (image === undefined) return keep(use, KEPT.notElf);
   if (context.loaders.includes(here) || isLoader(image)) return keep(use, KEPT.loader, image);
   if (file.isPrivileged) return keep(use, KEPT.privileged, image);
+  if (context.cold === 'store' && context.programs.includes(use.path)) return keep(use, KEPT.unshown, image);
   const analysis = analyse(image);
   if ('kind' in analysis) return keep(use, analysis.reason, image);
   const chosen = chooseHotUnits(image, analysis, use.entered);

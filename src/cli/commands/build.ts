@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { BuildOptions, BuiltImage } from '../../image/build.ts';
 import type { Profile } from '../../profile/model.ts';
-import type { Cold } from '../../select/model.ts';
+import type { Cold, OnMiss } from '../../select/model.ts';
 import {
   addExample,
   addJsonOption,
@@ -21,6 +21,7 @@ interface Options extends JsonOption, ShowOption, StoreOption {
   readonly gap?: string;
   readonly only?: string;
   readonly cold?: string;
+  readonly onMiss?: string;
   readonly all?: boolean;
   readonly rootfs?: string;
   readonly out?: string;
@@ -39,7 +40,8 @@ export function registerBuild(program: Command): void {
     .option('--name <name>', 'the profile, and the name of the image')
     .option('--root <dir>', 'build for the copied root file system in this folder')
     .option('--only <techniques>', 'prefetch, select or both (default: all that the profile has figures for)')
-    .option('--cold <how>', 'code that no run used: file (default: paged when touched) or deny (cannot run)')
+    .option('--cold <how>', 'code that no run used: file (default: paged when touched), deny or store')
+    .option('--on-miss <how>', 'where denied code is come to: abort (default: with a report) or log')
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
@@ -68,20 +70,27 @@ async function build(operands: string[], options: Options): Promise<void> {
   if (options.rootfs !== undefined || options.out !== undefined) {
     const { buildRootCopy } = await import('../root-copy.ts');
     const cold = coldOf(options, new Set(['select']));
+    if (cold === 'store' || options.onMiss !== undefined)
+      throw usage('a copied root file system has no audit object', 'leave out --cold store and --on-miss');
     return await buildRootCopy(profile, { ...options, cold, cache: analysesDir() });
   }
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
+  const onMiss = onMissOf(options, cold);
+  if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
+    throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
   const buildOptions = {
     imagesDir: store.imagesDir,
     prefetch: techniques.has('prefetch'),
     ...(options.root === undefined ? {} : { root: options.root }),
     ...(gapPages === undefined ? {} : { gapPages }),
     ...(show === undefined ? {} : { show }),
+    cold,
   };
   const image = techniques.has('select')
     ? await buildSelected(profile, buildOptions, {
         cold,
+        onMiss,
         all: options.all === true,
         cache: analysesDir(),
       })
@@ -109,7 +118,12 @@ async function build(operands: string[], options: Options): Promise<void> {
 async function buildSelected(
   profile: Profile,
   options: BuildOptions,
-  { cold, all, cache }: { readonly cold: Cold; readonly all: boolean; readonly cache: string },
+  {
+    cold,
+    onMiss,
+    all,
+    cache,
+  }: { readonly cold: Cold; readonly onMiss: OnMiss; readonly all: boolean; readonly cache: string },
 ): Promise<BuiltImage> {
   const { buildImageWith } = await import('../../image/build.ts');
   const { buildSelect } = await import('../../select/build.ts');
@@ -121,7 +135,7 @@ async function buildSelected(
   try {
     const uses = modulesUsed(profile);
     return await buildImageWith(profile, options, (folder, root) =>
-      buildSelect(uses, contextOf(profile, { cold, all, ...(root === undefined ? {} : { root }) }), {
+      buildSelect(uses, contextOf(profile, { cold, onMiss, all, ...(root === undefined ? {} : { root }) }), {
         folder,
         cache,
         onProgress,
@@ -149,11 +163,22 @@ function techniquesOf(only: string | undefined, hasFunctions: boolean): Readonly
 
 function coldOf({ cold }: Options, techniques: ReadonlySet<Technique>): Cold {
   if (cold === undefined) return 'file';
-  if (cold !== 'file' && cold !== 'deny')
-    throw usage(`'${cold}' is no way to treat unused code`, 'give --cold file or --cold deny');
+  if (cold !== 'file' && cold !== 'deny' && cold !== 'store')
+    throw usage(`'${cold}' is no way to treat unused code`, 'give --cold file, --cold deny or --cold store');
   if (!techniques.has('select'))
     throw usage('--cold is about the technique select, which is not used', 'add it: --only select');
   return cold;
+}
+
+function onMissOf({ onMiss }: Options, cold: Cold): OnMiss {
+  if (onMiss === undefined) return 'abort';
+  if (onMiss !== 'abort' && onMiss !== 'log')
+    throw usage(
+      `'${onMiss}' is nothing that can be done with denied code`,
+      'give --on-miss abort or --on-miss log',
+    );
+  if (cold !== 'deny') throw usage('--on-miss is about code that is denied', 'add it: --cold deny');
+  return onMiss;
 }
 
 function parseGap(text: string): number {
