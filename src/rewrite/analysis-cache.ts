@@ -1,13 +1,13 @@
 /**
  * Analyses are kept in a folder, a file for each module.
  *
- * A file is named after the SHA-256 of the module's whole content: a build-id would be quicker to ask for, but outlives
- * tools that change a file in place, and a field patched in other code than was analysed would break the program.
- * Nothing in the folder is needed: what is damaged, old or written by somebody else is found out
- * anew, and where nothing can be written nothing is kept.
+ * A file is named after the SHA-256 of the module's whole content. A build-id would be quicker to ask for,
+ * but outlives tools that change a file in place, and a field patched in other code than was analysed would
+ * break the program. Nothing in the folder is needed: what is damaged, old or written by somebody else is
+ * found out anew, and where nothing can be written nothing is kept.
  *
- *     winnow-analysis 1 <sha256 of what follows the line>\n, padded with spaces to 128 bytes
- *     the analysis (analysis-codec.ts)
+ *     winnow-analysis VERSION <sha256 of what follows the line>\n, padded with spaces to 128 bytes
+ *     the analysis (analysis-codec.ts, with the version)
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';

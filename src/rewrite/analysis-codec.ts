@@ -16,7 +16,7 @@ import { rva } from '../base/brands.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 /** To be raised when analysis or `breakpointsOf` finds something else than before, or the layout changes. */
-export const ANALYSIS_VERSION = 4;
+export const ANALYSIS_VERSION = 5;
 
 const MAGIC = 0x61_6e_61_77;
 const HEAD_WORDS = 12;

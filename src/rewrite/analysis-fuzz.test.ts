@@ -1,4 +1,4 @@
-/** Whatever the file is: an analysis that keeps its laws, or a reason; never a crash, and never more than it takes. */
+/** Whatever the file is: an analysis that keeps its laws, or a reason; never a crash. */
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Workshop } from '../../test/support/asm.ts';

@@ -1,11 +1,12 @@
 /**
  * Where a recorder waits for units to be entered.
  *
- * Problem: unlikely code that the compiler moved away jumps back into the middle of its function, at as
- * many places as it left from: in PETSc's library 75,000 times, a breakpoint each.
+ * Problem: unlikely code that the compiler moved away jumps back into the middle of its function, at many
+ * places: in PETSc's library 26,000 times, a breakpoint each.
  * Example: foo jumps to foo.cold + 10, which jumps back to foo + 83. Whoever runs foo.cold has been in foo.
- * Method: a place in a unit's middle needs no breakpoint if only parts lead there: units that only this unit jumps to,
- * and that no table tells of. Where two units only jump to each other, the part is the one that no table tells of.
+ * Method: a place in a unit's middle needs no breakpoint if only parts lead there: units that only this unit
+ * jumps to, and that no table tells of. Where two units only jump to each other, the part is the one that no
+ * table tells of.
  * Limits: a part that is entered in another way too (by the unwinder) leads back unseen: its function then
  * counts as not entered, and the original runs.
  */
@@ -64,7 +65,7 @@ function unneededMiddles({ units, pieces, links, roots }: BreakpointSources): Re
   return unneeded;
 }
 
-/** The unit that alone jumps to each unit; and jumps into the middle of units: from where, to which, to what address. */
+/** The unit that alone jumps to each unit; and jumps into middles: from which unit, to which, to what address. */
 function jumpsBetween(index: RangeIndex<Unit>, pieces: RangeIndex<Piece>, links: Links) {
   const units = index.ranges;
   const owner = new Int32Array(units.length).fill(NOBODY);

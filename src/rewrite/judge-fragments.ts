@@ -2,15 +2,14 @@
  * Which code without an FDE may move: start-up code.
  *
  * Problem: such code follows no rules. Its author may know something of its addresses that cannot be seen.
- * Examples: V8 maps a second copy of its builtins near the code that it generates, and finds them at distances from
- * the first one; what leads out of their range breaks there. V8, Go and GHC look return addresses up in tables of
- * their own. GHC reads words in front of a function whose address it holds. libglvnd writes to its stubs. Assembly
- * for nasm reaches constants at their distance from code.
+ * Examples: V8 maps a second copy of its builtins near the code that it generates, and finds them at
+ * distances from the first one; what leads out of their range breaks there. V8, Go and GHC look return
+ * addresses up in tables of their own. GHC reads words in front of a function whose address it holds.
+ * libglvnd writes to its stubs. Assembly for nasm reaches constants at their distance from code.
  * Method: what the loader calls may move (.init, .fini, the constructors and destructors of crtbegin.o), and
- * what that branches to without calling on. All other fragments stay, and their fields too: they lead where they
- * led.
- * Limits: libraries with much assembly (video codecs) go on using its pages; so do those that were compiled without unwind
- * tables.
+ * what that branches to without calling on. All other fragments stay, and their fields lead where they led.
+ * Limits: libraries with much assembly (video codecs) go on using its pages; so do those that were compiled
+ * without unwind tables.
  */
 import type { CodeRoots } from './code-roots.ts';
 import { isBranch, type Links } from './links.ts';

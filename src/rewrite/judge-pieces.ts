@@ -66,7 +66,7 @@ function judgeByLinks({ code, pieces, links }: Evidence): void {
   }
 }
 
-/** Behind nops, as that of glibc's signal trampoline, the address of a middle is one of code; else it may be data's. */
+/** Behind nops the address of a middle is one of code; else it may be data's. */
 function judgeMiddle(code: CodeMap, target: Piece, at: number): void {
   if (isBehindNops(code, target.start, at)) return;
   distrust(target, code.isStart(at) ? MIDDLE_ADDRESSED : DATA_INSIDE);

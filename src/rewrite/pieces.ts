@@ -12,8 +12,8 @@ export interface Piece {
   /** Why it must not move. */
   kept: string | undefined;
   /**
-   * Its bytes are the instructions that they were read as. If not, nothing that they say is believed: data
-   * that was read as code has branches to anywhere.
+   * Its bytes are the instructions that they were read as, and may be changed to lead elsewhere. If not,
+   * nothing counts that they say: data that was read as code has branches to anywhere.
    */
   trusted: boolean;
 }

@@ -143,7 +143,7 @@ const LOCK = 0xf0;
 export const canBranchTo = (code: CodeMap, at: number): boolean =>
   code.isStart(at) || (code.byteAt(at - 1) === LOCK && code.isStart(at - 1));
 
-/** Whether the instruction is lea with a rip-relative operand (8d behind prefixes; such prefixes begin no other map). */
+/** Whether an instruction with a rip-relative operand is lea: 8d behind prefixes that begin no other map. */
 export function isLea(bytes: Uint8Array): boolean {
   let p = 0;
   while (bytes[p] === 0x66 || bytes[p] === 0x2e || bytes[p] === 0x3e) p++;
