@@ -11,7 +11,7 @@ const folder = mkdtempSync(join(tmpdir(), 'winnow-pool-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const COUNT = 6;
-const context = { cold: 'deny', loaders: [], modules: [] } as const;
+const context = { cold: 'deny', loaders: [], programs: [], modules: [] } as const;
 let uses: ModuleUse[] = [];
 beforeAll(() => {
   const source = join(folder, 'x.c');
