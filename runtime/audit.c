@@ -41,6 +41,9 @@
 #define VARIABLE "LD_AUDIT="
 
 static struct modules_table table;
+#ifdef WINNOW_DEMAND
+static const struct modules_header nothing;
+#endif
 static char folder[AUDIT_PATH_SIZE]; /* with a slash at its end */
 static unsigned long folder_length;
 static char answer[AUDIT_PATH_SIZE];
@@ -195,7 +198,8 @@ EXPORTED unsigned la_objopen(struct link_map *map, long namespace, unsigned long
 #endif
   if (audit_is_libc(map)) {
 #ifdef WINNOW_DEMAND
-    signals_meet(map);
+    /* A C library of another make: its signals cannot be kept apart, so no more modules are shown. */
+    if (!signals_meet(map)) table.header = &nothing;
 #endif
     if (namespace == LM_ID_BASE) audit_exec_meet(map);
   }

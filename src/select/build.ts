@@ -1,5 +1,6 @@
 /** Builds what the plan says: rewritten modules, each a file in a folder. */
 
+import { checkColdSupport } from './cold-support.ts';
 import type { BuiltModule, BuiltSelect, KeptModule, ModuleUse } from './model.ts';
 import { type ModuleJob, moduleFile } from './module-work.ts';
 import type { SelectContext } from './plan.ts';
@@ -12,7 +13,7 @@ export interface SelectBuildOptions extends PoolOptions {
 
 /**
  * @param uses in the order of first use.
- * @throws what writing files throws; the folder then holds a part.
+ * @throws WinnowError E_COLD_UNSUPPORTED, and what writing files throws; the folder then holds a part.
  */
 export async function buildSelect(
   uses: readonly ModuleUse[],
@@ -20,6 +21,7 @@ export async function buildSelect(
   options: SelectBuildOptions = {},
 ): Promise<BuiltSelect> {
   const { folder } = options;
+  checkColdSupport(uses, context);
   const jobs = uses.map(
     (use, index): ModuleJob => ({
       use,
