@@ -4,59 +4,56 @@ import type { Operation } from '../x86/operations.ts';
 import { NONE } from '../x86/registers.ts';
 import type { TableCode } from './table-code.ts';
 import { isTableOf, readTargets, type TableKind } from './table-entries.ts';
-import type { TableAddress, Walk } from './table-flow.ts';
 
-/** What may be the address of a table of the unit, and what became of it. */
-export interface Candidate extends TableAddress {
+/** What may be the address of a table of the unit. */
+export interface Candidate {
+  /** The instruction that makes the address, or names it and reads an entry. */
+  readonly maker: Operation;
+  readonly kind: TableKind;
   readonly address: number;
   readonly field: number;
   readonly tail: number;
   /** Where all entries lead that may be true ones. */
   readonly all: readonly number[];
-  /** Where those lead that most likely are: what walks follow. */
-  targets: readonly number[];
-  walk: Walk | undefined;
 }
 
 export function findCandidates(code: TableCode): Candidate[] {
   const found: Candidate[] = [];
   const isFixed = code.image.header.type === ET_EXEC;
   const kinds: readonly TableKind[] = isFixed ? ['relative', 'absolute'] : ['relative'];
-  const add = (origin: Operation, address: number, field: number, tail: number, kind: TableKind): void => {
+  const add = (maker: Operation, address: number, field: number, tail: number, kind: TableKind): void => {
     if (address > 0 && isTableOf(code, address, kind))
       found.push({
-        origin,
+        maker,
         kind,
         address,
         field,
         tail,
         all: readTargets(code, address, kind),
-        targets: [],
-        walk: undefined,
       });
   };
   for (const { at, address } of code.addressOperands) {
     if (!kinds.some((kind) => isTableOf(code, address, kind))) continue;
-    const origin = code.at(at);
-    if (origin?.kind !== 'lea') continue;
-    const { insn } = origin;
-    for (const kind of kinds) add(origin, address, insn.fieldAt, insn.at + insn.length - insn.fieldAt, kind);
+    const maker = code.at(at);
+    if (maker?.kind !== 'lea') continue;
+    const { insn } = maker;
+    for (const kind of kinds) add(maker, address, insn.fieldAt, insn.at + insn.length - insn.fieldAt, kind);
   }
   if (!isFixed) return found;
   for (const at of code.starts) {
-    const origin = code.at(at);
-    if (origin === undefined) continue;
-    const { kind, memory, immediate, immediateAt } = origin;
+    const maker = code.at(at);
+    if (maker === undefined) continue;
+    const { kind, memory, immediate, immediateAt } = maker;
     const isMove = kind === 'move' || kind === 'move32';
     if (isMove && immediate !== undefined && immediateAt >= 0)
-      for (const entries of kinds) add(origin, immediate, immediateAt, 0, entries);
+      for (const entries of kinds) add(maker, immediate, immediateAt, 0, entries);
     if (
       (kind === 'move' || kind === 'jump') &&
       memory !== undefined &&
       memory.base === NONE &&
       memory.displacementAt >= 0
     )
-      add(origin, memory.displacement, memory.displacementAt, 0, 'absolute');
+      add(maker, memory.displacement, memory.displacementAt, 0, 'absolute');
   }
   return found;
 }
@@ -75,7 +72,8 @@ export function looksLikeTable(code: TableCode, jump: number): boolean {
     if (operation === undefined || operation.insn.flow !== 'next') return false;
     const { kind, to, source, memory, uses } = operation;
     if (parts !== undefined) {
-      if (kind !== 'extend' || memory === undefined || !parts.includes(to)) continue;
+      const isEntry = kind === 'extend' || kind === 'move32';
+      if (!isEntry || memory === undefined || !parts.includes(to)) continue;
       const other = parts[0] === to ? parts[1] : parts[0];
       return other === memory.base || (other === memory.index && memory.scale === 1);
     } else if (to === register && kind === 'add' && source !== NONE) parts = [to, source];

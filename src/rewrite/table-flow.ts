@@ -21,20 +21,24 @@
  * was, as GCC keeps values in any register that a local function is known not to touch; what a call reads
  * itself is taken to be arguments, of which a table's address is none.
  */
-import type { Operation } from '../x86/operations.ts';
-import { CALLER_SAVED, NONE, RESULTS, WHOLE } from '../x86/registers.ts';
+import type { MemoryOperand, Operation } from '../x86/operations.ts';
+import { CALLER_SAVED, HALF, NONE, RESULTS, WHOLE } from '../x86/registers.ts';
 import {
+  addressFrom,
   C_WHOLE,
   derive,
   entryThrough,
+  extendedEntry,
   FLAGS,
   forget,
   isClean,
   joinInto,
+  makerOf,
   newState,
   partsIn,
   type State,
   setFlags,
+  settled,
   sum,
   T_WHOLE,
   tainted,
@@ -42,50 +46,7 @@ import {
   write,
   zeroParts,
 } from './table-values.ts';
-
-/** What of the code the walk needs. */
-export interface WalkedCode {
-  at(address: number): Operation | undefined;
-  inside(address: number): boolean;
-  /** A place in the middle, which is called like a function only by hand-written code. */
-  isLocal(address: number): boolean;
-  /** Whether it is the PLT's: such calls keep to the psABI. */
-  isForeign(target: number): boolean;
-  /** False for a call that is known not to. */
-  returns(call: Operation['insn']): boolean;
-  /** Where it goes on if this instruction throws. */
-  padOf(address: number): number | undefined;
-  /** Where another indirect jump leads, as far as that is known. */
-  targetsOf(jump: number): Iterable<number>;
-}
-
-export interface Walk {
-  /** The indirect jumps through an entry of the table. */
-  readonly dispatches: ReadonlySet<number>;
-  /** Indirect jumps on the way whose targets were asked for. */
-  readonly passed: ReadonlySet<number>;
-  /** Addresses of the instructions that read an entry. */
-  readonly loads: ReadonlySet<number>;
-  /** The first other use. */
-  readonly misuse: Misuse | undefined;
-  /** The first place where a value is put where it is not followed. */
-  readonly stored: Misuse | undefined;
-  /** Straight on from the beginning, without a call, there is a jump through an entry. */
-  readonly isSure: boolean;
-}
-
-export interface Misuse {
-  readonly at: number;
-  readonly reason: string;
-}
-
-export interface TableAddress {
-  /** The instruction that makes the address, or one that names it and reads an entry. */
-  readonly origin: Operation;
-  readonly kind: 'relative' | 'absolute';
-  /** Where the entries lead. */
-  readonly targets: readonly number[];
-}
+import type { Misuse, TableAddress, Walk, WalkedCode } from './table-walk.ts';
 
 export function walkFrom(code: WalkedCode, table: TableAddress): Walk {
   return new Walker(code, table).run();
@@ -102,20 +63,28 @@ class Walker {
   readonly #loads = new Set<number>();
   #misuse: Misuse | undefined;
   #stored: Misuse | undefined;
-  #isSure = false;
+  readonly #used = new Set<number>();
+  readonly #makers: ReadonlyMap<number, number>;
 
   constructor(code: WalkedCode, table: TableAddress) {
     this.#code = code;
     this.#table = table;
+    this.#makers = new Map(table.makers.map(({ insn }, i) => [insn.at, i + 1]));
   }
 
   run(): Walk {
-    const { insn } = this.#table.origin;
-    const state = newState();
-    if (this.#begin(state)) {
-      this.#isSure = true;
-      this.#jump(insn.at, true, state);
-    } else this.#isSure = this.#straight(insn.at + insn.length, state);
+    let isSure = true;
+    let before: number | undefined;
+    for (const maker of this.#table.makers) {
+      const { at, length } = maker.insn;
+      // Behind another one it is met with that one's values, and never without.
+      const isMet = before !== undefined && this.#code.isStraight(before, at);
+      before = at;
+      if (isMet) continue;
+      const state = newState();
+      if (this.#make(maker, state)) this.#jump(at, true, state);
+      else if (!this.#straight(at + length, state)) isSure = false;
+    }
     for (let at = this.#work.pop(); at !== undefined; at = this.#work.pop()) {
       this.#queued.delete(at);
       const from = this.#states.get(at);
@@ -127,17 +96,17 @@ class Walker {
       loads: this.#loads,
       misuse: this.#misuse,
       stored: this.#stored,
-      isSure: this.#isSure,
+      isSure,
+      used: this.#used,
     };
   }
 
-  /** What the instruction at the beginning does; true for a jump. */
-  #begin(state: State): boolean {
-    const { kind, to, memory, insn } = this.#table.origin;
+  /** What a maker does; true for a jump. */
+  #make({ kind, to, memory, insn }: Operation, state: State): boolean {
     if (memory !== undefined) this.#loads.add(insn.at);
     if (kind === 'jump') return true;
     write(state, to, WHOLE);
-    state[to] = memory === undefined ? T_WHOLE : C_WHOLE;
+    state[to] = memory === undefined ? addressFrom(this.#makers.get(insn.at) ?? 0) : C_WHOLE;
     return false;
   }
 
@@ -145,7 +114,7 @@ class Walker {
   #reach(at: number, state: State): void {
     if (isClean(state) || !this.#code.inside(at)) return;
     const known = this.#states.get(at);
-    if (known === undefined) this.#states.set(at, state.slice());
+    if (known === undefined) this.#states.set(at, settled(state));
     else if (!joinInto(known, state)) return;
     if (this.#queued.has(at)) return;
     this.#queued.add(at);
@@ -220,10 +189,9 @@ class Walker {
   /** Changes the values; true for the jump through an entry. */
   #apply(operation: Operation, state: State): boolean {
     const { insn, uses } = operation;
-    // Back where the walk began, perhaps with an old value.
-    if (insn.at === this.#table.origin.insn.at) {
+    if (this.#makers.has(insn.at)) {
       this.#derived(operation, state);
-      return this.#begin(state);
+      return this.#make(operation, state);
     }
     if ((operation.readsFlags & (state[FLAGS] ?? 0)) !== 0)
       this.#misuse ??= { at: insn.at, reason: MISUSED_FLAGS };
@@ -269,40 +237,55 @@ class Walker {
     const { kind, source, memory } = operation;
     if (kind !== 'jump') return false;
     if (source !== NONE) return tainted(state, source) === C_WHOLE;
-    if (memory === undefined || !this.#readsEntry(operation, state)) return false;
+    if (memory === undefined || !this.#readsEntry(memory, state)) return false;
+    this.#used.add(makerOf(state[this.#baseOf(memory, state)] ?? 0));
     this.#loads.add(operation.insn.at);
     return true;
   }
 
   /** The value of `to` after one of the forms that keep to jumping; undefined for everything else. */
   #allowed(operation: Operation, state: State): number | undefined {
-    const { kind, source, memory, to, insn } = operation;
+    const { kind, source, memory, to } = operation;
     if (kind === 'move' && source !== NONE) return state[source] ?? 0;
-    const { kind: entries } = this.#table;
-    if (memory !== undefined && kind === (entries === 'relative' ? 'extend' : 'move')) {
-      if (!this.#readsEntry(operation, state)) return undefined;
-      this.#loads.add(insn.at);
-      const base = this.#baseOf(memory, state);
-      if (entries === 'absolute') return C_WHOLE;
-      return entryThrough(base, to);
-    }
-    if (kind === 'add' && source !== NONE) return sum(state, to, source);
-    if (kind === 'lea' && memory !== undefined) {
+    if (kind === 'extend' && source !== NONE) return extendedEntry(state, source, to);
+    if (kind === 'add' && source !== NONE) return this.#sum(state, to, source);
+    if (memory === undefined) return undefined;
+    if (kind === 'lea') {
       const { base, index, scale, displacement } = memory;
-      if (scale === 1 && displacement === 0 && index !== NONE) return sum(state, base, index);
+      const isSum = scale === 1 && displacement === 0 && base !== NONE && index !== NONE;
+      return isSum ? this.#sum(state, base, index) : undefined;
     }
-    return undefined;
+    return this.#entryRead(operation, memory, state);
+  }
+
+  #entryRead({ kind, to, insn }: Operation, memory: MemoryOperand, state: State): number | undefined {
+    const isRelative = this.#table.kind === 'relative';
+    const isHalf = kind === 'move32' && memory.base !== NONE && memory.index !== NONE;
+    const isEntry = isRelative ? kind === 'extend' || isHalf : kind === 'move';
+    if (!isEntry || !this.#readsEntry(memory, state)) return undefined;
+    this.#loads.add(insn.at);
+    const base = this.#baseOf(memory, state);
+    this.#used.add(makerOf(state[base] ?? 0));
+    if (!isRelative) return C_WHOLE;
+    return entryThrough(state, base, to, kind === 'extend' ? WHOLE : HALF);
+  }
+
+  #sum(state: State, a: number, b: number): number | undefined {
+    const result = sum(state, a, b);
+    if (result === undefined) return undefined;
+    for (const register of [a, b]) this.#used.add(makerOf(state[register] ?? 0));
+    return result;
   }
 
   /** Through the table's address, and with an index that has nothing to do with it. */
-  #readsEntry({ memory }: Operation, state: State): boolean {
-    if (memory === undefined || memory.displacement !== 0) return false;
+  #readsEntry(memory: MemoryOperand, state: State): boolean {
+    if (memory.displacement !== 0) return false;
     const base = this.#baseOf(memory, state);
     const other = base === memory.base ? memory.index : memory.base;
     return base !== NONE && (other === NONE || tainted(state, other) === 0);
   }
 
-  #baseOf({ base, index, scale }: NonNullable<Operation['memory']>, state: State): number {
+  #baseOf({ base, index, scale }: MemoryOperand, state: State): number {
     if (base !== NONE && tainted(state, base) === T_WHOLE) return base;
     return index !== NONE && scale === 1 && tainted(state, index) === T_WHOLE ? index : NONE;
   }

@@ -2,19 +2,28 @@
  * What the walk from a table's address knows of each register at one place of the code.
  *
  * T, E, C: which bytes of it may come from the table's address, from an entry, from their sum; D: from anything
- * computed from those. One element each for the registers and one for the flags.
+ * computed from those. One element each for the registers and one for the flags. Of T and E it is also known where
+ * they must come from, while that is certain: E from the register that it was read through, T and E from one of the
+ * instructions that make the address, as long as the code goes straight on from it.
  */
-import { GPRS, WHOLE } from '../x86/registers.ts';
+import { GPRS, HALF, WHOLE } from '../x86/registers.ts';
 
-/** Of a register: four bits of T, four of E, four of C, four of D, then the register that E was read through, and one. */
+/**
+ * Of a register: four bits of T, four of E, four of C, four of D, five with the register that E was read through, and
+ * one, ten with the number of the instruction. Bit 31 stays free, as JavaScript's bits have signs.
+ */
 export type State = Uint32Array;
 const E_SHIFT = 4;
 const C_SHIFT = 8;
 const D_SHIFT = 12;
 const BASE_SHIFT = 16;
+const BASE = 31 << BASE_SHIFT;
+const MAKER_SHIFT = 21;
+export const MOST_MAKERS = 1023;
 const TAINT = 0xffff;
 export const T_WHOLE = WHOLE;
 const E_WHOLE = WHOLE << E_SHIFT;
+const E_HALF = HALF << E_SHIFT;
 export const C_WHOLE = WHOLE << C_SHIFT;
 const PART_IN_ALL = 0x1111;
 /** The flags that come from any of them: RflagsBits, of which those that instructions test fit 16 bits. */
@@ -44,18 +53,41 @@ export function zeroParts(mask: number): number {
   );
 }
 
-/** T and the E that was read through that register make a C. */
+/** T and the E that was read through that register, or that must be of the same table, make a C. */
 export function sum(state: State, a: number, b: number): number | undefined {
-  const left = state[a] ?? 0;
-  const right = state[b] ?? 0;
-  if ((left & TAINT) === T_WHOLE && right === (E_WHOLE | ((a + 1) << BASE_SHIFT))) return C_WHOLE;
-  if ((right & TAINT) === T_WHOLE && left === (E_WHOLE | ((b + 1) << BASE_SHIFT))) return C_WHOLE;
-  return undefined;
+  return isSum(state, a, b) || isSum(state, b, a) ? C_WHOLE : undefined;
 }
 
-/** An entry that was read through a register; `to` gets it. */
-export const entryThrough = (base: number, to: number): number =>
-  base === to ? E_WHOLE : E_WHOLE | ((base + 1) << BASE_SHIFT);
+function isSum(state: State, address: number, entry: number): boolean {
+  const left = state[address] ?? 0;
+  const right = state[entry] ?? 0;
+  if ((left & TAINT) !== T_WHOLE || (right & TAINT) !== E_WHOLE) return false;
+  return isThrough(right, address) || (makerOf(left) !== 0 && makerOf(right) !== 0);
+}
+
+/** @param maker number of the instruction, from 1. */
+export const addressFrom = (maker: number): number => T_WHOLE | (maker << MAKER_SHIFT);
+
+/** The instruction that a value must come from; 0: not known. */
+export const makerOf = (value: number): number => value >>> MAKER_SHIFT;
+
+/** An entry that was read through a register; `to` gets it, or its lower half does. */
+export function entryThrough(state: State, base: number, to: number, parts: number): number {
+  const maker = makerOf(state[base] ?? 0) << MAKER_SHIFT;
+  const entry = (parts << E_SHIFT) | maker;
+  return base === to ? entry : entry | ((base + 1) << BASE_SHIFT);
+}
+
+/** What `to` gets when the lower half of a register is extended: undefined where that is no entry. */
+export function extendedEntry(state: State, register: number, to: number): number | undefined {
+  const value = state[register] ?? 0;
+  if ((value & TAINT) !== E_HALF) return undefined;
+  const extended = (value & ~TAINT) | E_WHOLE;
+  return isThrough(extended, to) ? extended & ~BASE : extended;
+}
+
+const isThrough = (value: number, register: number): boolean =>
+  (value & BASE) >>> BASE_SHIFT === register + 1;
 
 /** Parts of a register now come from something computed. */
 export function derive(state: State, register: number, parts: number): void {
@@ -67,7 +99,7 @@ export function write(state: State, register: number, parts: number): void {
   state[register] = (state[register] ?? 0) & TAINT & ~(parts * PART_IN_ALL);
   for (let i = 0; i < GPRS; i++) {
     const value = state[i] ?? 0;
-    if (value >>> BASE_SHIFT === register + 1) state[i] = value & TAINT;
+    if (isThrough(value, register)) state[i] = value & ~BASE;
   }
 }
 
@@ -88,13 +120,16 @@ export function isClean(state: State): boolean {
   return true;
 }
 
+/** The state as it is kept for a place that control may come to from elsewhere too. */
+export const settled = (state: State): State => state.map((value) => value & (TAINT | BASE));
+
 /** Adds what may also be; false where nothing is new. */
 export function joinInto(known: State, state: State): boolean {
   let changed = false;
   for (let i = 0; i < known.length; i++) {
     const a = known[i] ?? 0;
     const b = state[i] ?? 0;
-    const base = a >>> BASE_SHIFT === b >>> BASE_SHIFT ? (a >>> BASE_SHIFT) << BASE_SHIFT : 0;
+    const base = (a & BASE) === (b & BASE) ? a & BASE : 0;
     const joined = ((a | b) & TAINT) | base;
     if (joined === a) continue;
     known[i] = joined;

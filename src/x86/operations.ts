@@ -6,7 +6,7 @@ import type { Decoder, Instruction, InstructionInfoFactory } from 'iced-x86';
 import { emptyInsn, type Insn, readInsn } from './decode.ts';
 import { type Effects, effectsOf, ignoredRead, isScan } from './effects.ts';
 import { iced } from './iced.ts';
-import { type Gpr, NONE, type RegisterUse, slotOf, usesOf } from './registers.ts';
+import { type Gpr, NONE, type RegisterUse, slotOf, usesOf, WHOLE } from './registers.ts';
 
 /** `[base + index * scale + displacement]`; rip-relative operands are in Insn. */
 export interface MemoryOperand {
@@ -19,7 +19,7 @@ export interface MemoryOperand {
 }
 
 /**
- * What addresses are computed by: `lea`; `move` (64 bits); `move32`; `extend`: movslq; `zero`: movzbl, movzwl;
+ * What addresses are computed by: `lea`; `move` (64 bits); `move32`; `extend`: movslq, cltq; `zero`: movzbl, movzwl;
  * `add` (64 bits). Each writes the register `to` from the register `source`, from `memory` or from `immediate`.
  * `compare`, `and`: the register `to` with `immediate`. `jump`: through `source` or `memory`, if it is no rip-relative
  * one. Everything else, and operands through fs and gs, is `other`: it has `uses` alone.
@@ -96,7 +96,7 @@ export class OperationReader {
   }
 
   #withOperands(kind: OperationKind, other: Operation): Operation {
-    const { OpKind } = iced();
+    const { Code, OpKind } = iced();
     const raw = this.#raw;
     const { insn } = other;
     if (kind === 'jump' && insn.fieldAt >= 0) return other;
@@ -110,6 +110,7 @@ export class OperationReader {
     );
     const { register, parts } = raw.op0Kind === OpKind.Register ? slotOf(raw.op0Register) : NOWHERE;
     if (kind === 'jump') return { ...other, kind, memory, source: register };
+    if (raw.code === Code.Cdqe) return { ...other, kind: 'extend', to: 0, source: 0, parts: WHOLE };
     if (register === NONE) return { ...other, memory };
     const second = raw.op1Kind;
     const hasImmediate = second >= OpKind.Immediate8 && second <= OpKind.Immediate32to64;
