@@ -57,17 +57,7 @@ function dropSections(path: string): void {
 function build({ name, flags, program = [], afterwards }: Make, compiler = 'gcc'): void {
   const folder = scene.path(name);
   mkdirSync(folder);
-  scene.compile(
-    compiler,
-    '-O2',
-    '-fno-jump-tables',
-    '-shared',
-    '-fPIC',
-    ...flags,
-    '-o',
-    `${name}/lib.so`,
-    'lib.c',
-  );
+  scene.compile(compiler, '-O2', '-shared', '-fPIC', ...flags, '-o', `${name}/lib.so`, 'lib.c');
   scene.compile(
     compiler,
     ...['-O2', '-o', `${name}/main`, 'main.c', ...flags, ...program],
