@@ -3,14 +3,16 @@
  *
  * Each place is one of: in a unit that the rewriting refuses, with its reason; the start or another entry of a copied
  * unit of a program with fixed addresses, where addresses of functions stay the originals'; in a copied unit whose
- * jump table or landing pads stay. Whatever else there is, is not explained, and counts as a fault.
+ * jump table or landing pads stay; in one with an indirect jump that is not seen to go through a table. Whatever else there is, is not explained, and counts as a fault.
  */
 import { rva } from '../../src/base/brands.ts';
+import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { ET_EXEC } from '../../src/elf/spec.ts';
 import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
 import type { Kept, ModuleAnalysis, Unit } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
+import { decodeRange } from '../../src/x86/decode.ts';
 
 export interface Leak {
   readonly module: string;
@@ -29,8 +31,12 @@ export interface Explanation {
 
 export const FIXED_ADDRESS = 'its address is a plain number in a program with fixed addresses';
 
+/** Compilers may keep what they read from a table on the stack, far from the jump: then nobody sees a table. */
+export const UNKNOWN_JUMP = 'its unit has an indirect jump that is not seen to go through a table';
+
 /** Explains places of one module. */
 export class LeakExplainer {
+  readonly #image: ElfImage;
   readonly #analysis: ModuleAnalysis;
   readonly #isFixed: boolean;
   readonly #cloned: ReadonlySet<number>;
@@ -44,6 +50,7 @@ export class LeakExplainer {
     const hot = analysis.units.map(({ start }) => start);
     const result = rewriteModule(image, analysis, { hot, cold: 'deny' });
     if (result.kind === 'kept') throw new Error(`${path}: ${result.reason}`);
+    this.#image = image;
     this.#analysis = analysis;
     this.#isFixed = image.header.type === ET_EXEC;
     this.#cloned = new Set(result.map.clones.map(({ unit }) => unit.start));
@@ -65,9 +72,21 @@ export class LeakExplainer {
     // A kept table of `f` leads to `f.cold` too.
     const [part] = this.#partsOf(unit).flatMap(keptIn);
     if (part !== undefined) return { reason: part.reason, explained: true };
+    const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
+    if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: true };
     if (this.#isFixed && unit.entries.includes(rva(at))) return { reason: FIXED_ADDRESS, explained: true };
     return { reason: 'copied, and nobody knows the way here', explained: false };
   }
+}
+
+function indirectJumps(image: ElfImage, { start, end }: Unit): number {
+  const offset = image.offsetOf(start);
+  if (offset === undefined) return 0;
+  let count = 0;
+  decodeRange(image.bytes.subarray(offset, offset + (end - start)), start, ({ flow }) => {
+    if (flow === 'indirect-jump') count++;
+  });
+  return count;
 }
 
 /** The places of all programs, each once. */
