@@ -3,7 +3,8 @@
  *
  * Each place is one of: in a unit that the rewriting refuses, with its reason; the start or another entry of a copied
  * unit of a program with fixed addresses, where addresses of functions stay the originals'; in a copied unit whose
- * jump table or landing pads stay; in one with an indirect jump that is not seen to go through a table. Whatever else there is, is not explained, and counts as a fault.
+ * jump table or landing pads stay. Whatever else there is, behind an indirect jump that is not seen to go through a
+ * table too, is not explained, and counts as a fault.
  */
 import { rva } from '../../src/base/brands.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
@@ -72,9 +73,10 @@ export class LeakExplainer {
     // A kept table of `f` leads to `f.cold` too.
     const [part] = this.#partsOf(unit).flatMap(keptIn);
     if (part !== undefined) return { reason: part.reason, explained: true };
-    const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
-    if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: true };
+    // Such an address may stand anywhere, also where a jump takes it from.
     if (this.#isFixed && unit.entries.includes(rva(at))) return { reason: FIXED_ADDRESS, explained: true };
+    const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
+    if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: false };
     return { reason: 'copied, and nobody knows the way here', explained: false };
   }
 }
