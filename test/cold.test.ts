@@ -141,5 +141,8 @@ describe('winnow build --cold deny', () => {
       'cold24',
       expect.stringContaining('+0x'),
     ]);
+    const learnt = winnow('record', '--from-misses', '--name', 'cold', '--', program);
+    expect(learnt.stderr).toContain(`${library}: cold24`);
+    expect(existsSync(log)).toBe(false);
   });
 });

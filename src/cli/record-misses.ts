@@ -1,5 +1,5 @@
 /** `winnow record --from-misses -- CMD`: runs an image that denies unused code, and learns what it came to. */
-import { statSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { PAGE_SIZE } from '../base/brands.ts';
@@ -32,6 +32,8 @@ export async function recordMisses(
   const { record } = await import('../record/recorder.ts');
   const { readCaller } = await import('../sys/caller.ts');
   const { Misses, nameMisses, runOfMisses } = await import('../select/misses.ts');
+  const { joinMisses, MISS_LOG, readMissLog } = await import('../select/miss-log.ts');
+  const { readTrusted } = await import('../profile/store-files.ts');
   const { openTools } = await import('../select/tools.ts');
   const { analysesDir } = await import('./analyses.ts');
   const { imageOf } = await import('./subjects.ts');
@@ -39,7 +41,8 @@ export async function recordMisses(
   const store = openStore(options);
   const { image } = await imageOf(words, options, caller.env.PATH);
   const { command, profile } = image.manifest;
-  const misses = new Misses(deniedModules(image));
+  const denied = deniedModules(image);
+  const misses = new Misses(denied);
   store.prepare(profile.name);
   const startedAt = Date.now();
   const { ended, run } = record({
@@ -50,7 +53,11 @@ export async function recordMisses(
     observers: [misses],
   });
   const { analyse } = openTools(analysesDir());
-  const named = nameMisses(misses.found, (module) => {
+  const log = join(image.path, MISS_LOG);
+  const logged = readTrusted(log);
+  const text = logged === undefined ? '' : Buffer.from(logged).toString();
+  const found = joinMisses(readMissLog(text, denied), misses.found);
+  const named = nameMisses(found, (module) => {
     const analysis = analyse(module);
     return 'kind' in analysis ? undefined : analysis;
   });
@@ -58,6 +65,8 @@ export async function recordMisses(
   if (named.length === 0) return { ended, summary: 'winnow: nothing was missed\n' };
   const frame = { startedAt, durationMs: run.durationMs, ended: run.ended, kernel: release() };
   const added = store.addRun(profile.name, runOfMisses(named, { ...frame, command }));
+  // It is in the profile now.
+  rmSync(log, { force: true });
   return { ended, summary: describe(named, added) };
 }
 
