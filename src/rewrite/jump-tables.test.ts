@@ -107,6 +107,13 @@ one: mov (%rsp), %rax\njmp again\ntwo: nop\njmp again\nthree: pop %rbx\nret\n`;
     );
   });
 
+  it('may be shorter than a mask allows, and not than a comparison', () => {
+    const masked = `and $15, %edi\nlea T(%rip), %rdx\nafter: ${DISPATCH}${CASES}`;
+    expect(search(main(masked) + TABLE).words).toEqual(CLONED);
+    const compared = search(main(masked.replace('and $15, %edi', 'cmp $15, %edi\nja other')) + TABLE);
+    expect([compared.words, compared.reasons]).toEqual([[], ['a jump table is shorter than its bound']]);
+  });
+
   it('goes on over entries that lead out of the unit, as they may be true ones', () => {
     const tables = rodata(`T: ${ENTRIES('one', 'far', 'two')}\n`);
     const text = main(`lea T(%rip), %rdx\nafter: ${DISPATCH}${CASES}`) + fdeFunction('far', 'ret');

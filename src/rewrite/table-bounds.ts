@@ -18,6 +18,8 @@ export interface Bound {
   readonly from: number;
   /** It told of the whole index; a table has less than 2^32 entries. */
   readonly isWhole: boolean;
+  /** A comparison, as compilers make for the table; a mask may leave room that is known not to be used. */
+  readonly isComparison: boolean;
 }
 
 /** @param load the instruction that reads an entry. */
@@ -37,7 +39,8 @@ export function boundOf(code: TableCode, load: Operation): Bound | undefined {
     if (flow === 'jump' || flow === 'return' || flow === 'indirect-jump' || flow === 'stop') return undefined;
     if (kind === 'compare' && immediate !== undefined && immediate >= 0 && !bounds.has(to)) {
       const entries = condition === JA ? immediate + 1 : condition === JAE ? immediate : undefined;
-      if (entries !== undefined) bounds.set(to, { entries, from, isWhole: true, parts: operation.parts });
+      if (entries !== undefined)
+        bounds.set(to, { entries, from, isWhole: true, isComparison: true, parts: operation.parts });
     }
     condition = flow === 'conditional' ? code.conditionOf(insn) : NONE;
     const bound = bounds.get(register);
@@ -45,7 +48,7 @@ export function boundOf(code: TableCode, load: Operation): Bound | undefined {
     for (const use of uses) if (use.writes !== 0) bounds.delete(use.register);
     if (!uses.some((use) => use.register === register && use.writes !== 0)) continue;
     if (kind === 'and' && immediate !== undefined && immediate >= 0)
-      return { entries: immediate + 1, from, isWhole: (parts & ~operation.parts) === 0 };
+      return { entries: immediate + 1, from, isWhole: (parts & ~operation.parts) === 0, isComparison: false };
     if (kind !== 'move' && kind !== 'move32' && kind !== 'zero' && kind !== 'extend') return undefined;
     register = source;
     parts &= uses.find((use) => use.register === source)?.reads ?? 0;

@@ -1,13 +1,15 @@
 /** What the search for jump tables asks of a whole module: made when it is first needed, and kept with the image. */
+import { rva } from '../base/brands.ts';
+import { readEhFrame } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
-import { R_X86_64_RELATIVE } from '../elf/spec.ts';
+import { PF_X, R_X86_64_RELATIVE } from '../elf/spec.ts';
 import { findEndings, LandingPads } from './table-code.ts';
 
 export interface ImageFacts {
   readonly pads: LandingPads;
   /** Functions that are known not to return. */
   readonly endings: () => ReadonlySet<number>;
-  /** Code addresses that relocations put into data. */
+  /** Code addresses that relocations put into data, other than functions' starts. */
   readonly labels: () => readonly number[];
 }
 
@@ -21,11 +23,19 @@ export function factsOf(image: ElfImage): ImageFacts {
   const made: ImageFacts = {
     pads: new LandingPads(image),
     endings: () => (endings ??= findEndings(image)),
-    labels: () =>
-      (labels ??= image.relocations
-        .filter(({ type }) => type === R_X86_64_RELATIVE)
-        .map(({ addend }) => Number(addend))),
+    labels: () => (labels ??= findLabels(image)),
   };
   facts.set(image, made);
   return made;
+}
+
+function findLabels(image: ElfImage): readonly number[] {
+  const starts = new Set<number>(readEhFrame(image).fdes.map(({ start }) => start));
+  const addends = image.relocations.flatMap(({ type, addend }) =>
+    type === R_X86_64_RELATIVE ? [Number(addend)] : [],
+  );
+  return addends.filter((at) => {
+    if (at <= 0 || starts.has(at)) return false;
+    return ((image.segmentOf(rva(at))?.flags ?? 0) & PF_X) !== 0;
+  });
 }

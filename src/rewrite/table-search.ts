@@ -237,7 +237,7 @@ export class TableSearch {
     if (walk.stored !== undefined && !walk.isSure) return walk.stored.reason;
     for (const jump of walk.passed)
       if (!this.#resolved.has(jump) && looksLikeTable(this.#code, jump)) return PASSES_UNKNOWN;
-    if (this.#boundsOf(walk).some((bound) => bound !== undefined && bound.entries > all.length))
+    if (this.#boundsOf(walk).some((bound) => bound?.isComparison === true && bound.entries > all.length))
       return TOO_SHORT;
     return undefined;
   }
