@@ -51,8 +51,9 @@ describe('with every function copied, no judge complains of', () => {
       expect(judged.complaints).toEqual([]);
       expect(judged).toMatchObject({ loads: true });
       expect(judged.kept).toBe(undefined);
-      // Code that nobody knows the callers of stays; it is hand-written, and little.
-      expect(judged.clonedUnits).toBeGreaterThan(judged.units * 0.95);
+      // Hand-written code without unwind information stays, as nobody knows how it is called: all of gmp's kernels.
+      const unknown = judged.refusedUnits['fragment: no unwind information'] ?? 0;
+      expect(judged.clonedUnits).toBeGreaterThan((judged.units - unknown) * 0.99);
     });
   }
 });
