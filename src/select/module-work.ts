@@ -81,7 +81,8 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   if (!gains && treated === 'file' && context.all !== true) return keep(NOTHING_TO_GAIN);
   const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
-  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), cold);
+  const copied = rewritten.map.clones.map(({ unit }) => unit);
+  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, cold);
   const { coldFile, stored } = separate(examined, rewritten, { context, treated });
   if (
     !gains &&

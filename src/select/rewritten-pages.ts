@@ -2,9 +2,10 @@
  * Which pages of a rewritten file a start needs, where the profile knows those of the original.
  *
  * Every original byte stands where it stood, so the recorded pages hold for the rewritten file too, but for
- * code: of the original's code nothing is run any more, of the copies all is. Pages that hold anything else
- * beside code (headers and constants in files of one segment), and pages of used code that could not be copied,
- * stay. Rebuilt unwind tables are read when an exception is thrown, so they are left to the kernel.
+ * code: what was copied is not run in its old place any more. So the pages that copied code came from are left out, and
+ * those of the copies are taken in. Pages that hold anything else beside code (headers and constants in files of
+ * one segment), and pages of used code that was not copied, stay; so do recorded pages of which nobody knows what
+ * was run there (Chromium has functions without unwind information, where no breakpoint tells). Rebuilt unwind tables are read when an exception is thrown, so they are left to the kernel.
  */
 import { PAGE_SIZE } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
@@ -20,13 +21,17 @@ import {
 import { joinExtents, subtract } from '../profile/extents.ts';
 import type { Extent } from '../profile/model.ts';
 import type { Unit } from '../rewrite/model.ts';
-import { codeExtents, pagesOver } from './code-pages.ts';
+import { pagesOver } from './code-pages.ts';
 import type { RewrittenPages } from './model.ts';
 
-/** @param cold units that are used and were not copied. */
+/**
+ * @param copied units that were copied.
+ * @param cold units that are used and were not copied.
+ */
 export function rewrittenPages(
   original: ElfImage,
   rewritten: ElfImage,
+  copied: readonly Unit[],
   cold: readonly Unit[],
 ): RewrittenPages {
   const end = original.bytes.length;
@@ -36,7 +41,7 @@ export function rewrittenPages(
   const added = fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize));
   return {
     dropped: subtract(
-      codeExtents(original),
+      joinExtents(pagesOfCode(original, copied)),
       joinExtents([...besideCode(original), ...pagesOfCode(original, cold)]),
     ),
     added: joinExtents(subtract(joinExtents(added), unwindTables(rewritten, end))),
