@@ -2,7 +2,7 @@
  * Select: a process maps the code that it runs, packed, and leaves the rest alone.
  *
  * Problem: used and unused functions share pages. A small PETSc program maps 27,257 pages of code and executes
- * functions on 2,050 of them; copied side by side they fit on 927 (docs/measurements.md).
+ * functions on 2,050 of them; copied side by side they fit on 930 (docs/measurements.md).
  *
  * Example: of `libfoo.so` with the functions a, b and c on three pages, the recordings saw a and c. The copy of
  * the library in the image has them side by side on a page of its own, and whatever led to a and c leads there;
