@@ -4,11 +4,10 @@
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import { describeError, WinnowError } from '../src/base/errors.ts';
 import { type Behaviour, CopiedImage } from './support/copied-image.ts';
 import { COPIED_PROGRAMS, type CopiedProgram } from './support/copied-programs.ts';
 import { Leaks } from './support/leaks.ts';
+import { COMMON_OPTIONS, choose, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
 import { writeJson } from './support/report-files.ts';
 import { readNamedMisses } from './support/select-json.ts';
@@ -30,50 +29,45 @@ interface ProgramResult {
   readonly leaks: number;
 }
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const { values } = parseArgs({
+  const { values } = parseSuiteArgs(
+    {
       args: [...args],
       options: {
+        ...COMMON_OPTIONS,
         programs: { type: 'string' },
-        json: { type: 'string' },
-        'no-install': { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    if (values.help) {
-      process.stdout.write(USAGE);
-      return 0;
-    }
-    const names = values.programs?.split(',');
-    const programs = COPIED_PROGRAMS.filter(({ name }) => names?.includes(name) ?? true);
-    if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
-    const leaks = new Leaks();
-    const results: ProgramResult[] = [];
-    for (const program of programs) {
-      const result = tryProgram(program, leaks);
-      results.push(result);
-      process.stdout.write(describe(result));
-    }
-    for (const { module, at, name, reason } of leaks.all.filter(({ explained }) => !explained)) {
-      process.stdout.write(`not explained: ${module} ${at} ${name}: ${reason}\n`);
-    }
-    const folder = values.json ?? (names === undefined ? join(REPOSITORY, 'bench', 'results') : undefined);
-    if (folder !== undefined) {
-      writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', {
-        programs: results,
-      });
-      writeJson(resolve(folder, 'leaks.json'), 'bench-leaks', { leaks: leaks.all });
-    }
-    const isGood = results.every(({ differences }) => differences.length === 0);
-    return isGood && leaks.all.every(({ explained }) => explained) ? 0 : 1;
-  } catch (error) {
-    if (!(error instanceof WinnowError)) throw error;
-    process.stderr.write(describeError(error));
-    return 1;
+    },
+    USAGE,
+  );
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
   }
+  const programs = choose('--programs', values.programs, COPIED_PROGRAMS, USAGE);
+  if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
+  const leaks = new Leaks();
+  const results: ProgramResult[] = [];
+  for (const program of programs) {
+    const result = tryProgram(program, leaks);
+    results.push(result);
+    process.stdout.write(describe(result));
+  }
+  for (const { module, at, name, reason } of leaks.all.filter(({ explained }) => !explained)) {
+    process.stdout.write(`not explained: ${module} ${at} ${name}: ${reason}\n`);
+  }
+  const folder =
+    values.json ?? (values.programs === undefined ? join(REPOSITORY, 'bench', 'results') : undefined);
+  if (folder !== undefined) {
+    writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', {
+      programs: results,
+    });
+    writeJson(resolve(folder, 'leaks.json'), 'bench-leaks', { leaks: leaks.all });
+  }
+  const isGood = results.every(({ differences }) => differences.length === 0);
+  return isGood && leaks.all.every(({ explained }) => explained) ? 0 : 1;
 }
 
 function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks): ProgramResult {

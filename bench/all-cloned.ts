@@ -6,11 +6,10 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import { describeError, WinnowError } from '../src/base/errors.ts';
 import { buildLoader, type JudgedLibrary, notJudged } from './support/all-cloned-judge.ts';
 import { LIBRARY_PACKAGES, librariesOf } from './support/all-cloned-packages.ts';
 import { type AllClonedReport, renderAllCloned, totalsOf } from './support/all-cloned-report.ts';
+import { COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
 import { replaceBlock, writeJson } from './support/report-files.ts';
 import { tool } from './support/sh.ts';
@@ -24,41 +23,36 @@ const USAGE = `usage: npm run bench:all-cloned -- [options] [LIBRARY...]      (a
 /** Of the largest library, and then as much again. */
 const LONGEST_MS = 600_000;
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const { values, positionals } = parseArgs({
+  const { values, positionals } = parseSuiteArgs(
+    {
       args: [...args],
       allowPositionals: true,
       options: {
-        json: { type: 'string' },
+        ...COMMON_OPTIONS,
         workers: { type: 'string', default: '2' },
-        'no-install': { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    if (values.help) {
-      process.stdout.write(USAGE);
-      return 0;
-    }
-    const whole = positionals.length === 0;
-    if (whole && !values['no-install']) installMissing([...LIBRARY_PACKAGES, 'binutils', 'elfutils', 'gcc']);
-    const report = await suite(positionals, Number(values.workers));
-    const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'all-cloned.json') : undefined);
-    if (json !== undefined) writeJson(resolve(json), 'bench-all-cloned', report);
-    const markdown = renderAllCloned(report);
-    if (whole) replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'all-cloned', markdown);
-    process.stdout.write(markdown);
-    for (const { path, complaints } of report.libraries) {
-      for (const text of complaints) process.stdout.write(`${path}: ${text}\n`);
-    }
-    return report.totals.complaints === 0 ? 0 : 1;
-  } catch (error) {
-    if (!(error instanceof WinnowError)) throw error;
-    process.stderr.write(describeError(error));
-    return 1;
+    },
+    USAGE,
+  );
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
   }
+  const whole = positionals.length === 0;
+  if (whole && !values['no-install']) installMissing([...LIBRARY_PACKAGES, 'binutils', 'elfutils', 'gcc']);
+  const report = await suite(positionals, Number(values.workers));
+  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'all-cloned.json') : undefined);
+  if (json !== undefined) writeJson(resolve(json), 'bench-all-cloned', report);
+  const markdown = renderAllCloned(report);
+  if (whole) replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'all-cloned', markdown);
+  process.stdout.write(markdown);
+  for (const { path, complaints } of report.libraries) {
+    for (const text of complaints) process.stdout.write(`${path}: ${text}\n`);
+  }
+  return report.totals.complaints === 0 ? 0 : 1;
 }
 
 async function suite(paths: readonly string[], workers: number): Promise<AllClonedReport> {

@@ -7,9 +7,8 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import { describeError, WinnowError } from '../src/base/errors.ts';
 import { CopiedImage } from './support/copied-image.ts';
+import { COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
 import { writeJson } from './support/report-files.ts';
 import { shell } from './support/sh.ts';
@@ -55,36 +54,31 @@ interface ModuleResult {
   readonly unsteady: readonly string[];
 }
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const { values } = parseArgs({
+  const { values } = parseSuiteArgs(
+    {
       args: [...args],
       options: {
+        ...COMMON_OPTIONS,
         modules: { type: 'string' },
-        json: { type: 'string' },
-        'no-install': { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    if (values.help) {
-      process.stdout.write(USAGE);
-      return 0;
-    }
-    if (!values['no-install']) installMissing(['python3.11', 'libpython3.11-stdlib']);
-    const modules = values.modules?.split(',') ?? MODULES;
-    const results = suite(modules);
-    const whole = values.modules === undefined;
-    const json =
-      values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'cpython-tests.json') : undefined);
-    if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', { modules: results });
-    return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
-  } catch (error) {
-    if (!(error instanceof WinnowError)) throw error;
-    process.stderr.write(describeError(error));
-    return 1;
+    },
+    USAGE,
+  );
+  if (values.help) {
+    process.stdout.write(USAGE);
+    return 0;
   }
+  if (!values['no-install']) installMissing(['python3.11', 'libpython3.11-stdlib']);
+  const modules = values.modules?.split(',') ?? MODULES;
+  const results = suite(modules);
+  const whole = values.modules === undefined;
+  const json =
+    values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'cpython-tests.json') : undefined);
+  if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', { modules: results });
+  return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
 function suite(modules: readonly string[]): ModuleResult[] {

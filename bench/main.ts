@@ -16,6 +16,7 @@ import { parseOptions, type SuiteOptions, USAGE } from './options.ts';
 import { type ColdOptions, gapName, measureCold } from './prefetch.ts';
 import { measureRecorder } from './recorder-overhead.ts';
 import { type Cleanup, openCleanup } from './support/cleanup.ts';
+import { exitCodeOf } from './support/main.ts';
 import { installMissing, SCRATCH } from './support/programs.ts';
 import { renderMarkdown, type SuiteReport } from './support/report.ts';
 import { replaceBlock, writeJson } from './support/report-files.ts';
@@ -30,23 +31,17 @@ const talk = (text: string): void => {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
 };
 
-process.exitCode = await main();
+process.exitCode = await exitCodeOf(main);
 
 async function main(): Promise<number> {
-  try {
-    const options = parseOptions(process.argv.slice(2));
-    if (options === 'help') {
-      process.stdout.write(USAGE);
-      return 0;
-    }
-    if (process.env[INSIDE] === undefined) return await restartInside();
-    await suite(options);
+  const options = parseOptions(process.argv.slice(2));
+  if (options === 'help') {
+    process.stdout.write(USAGE);
     return 0;
-  } catch (error) {
-    if (!(error instanceof WinnowError)) throw error;
-    process.stderr.write(`\n${describeError(error)}`);
-    return error.exitCode;
   }
+  if (process.env[INSIDE] === undefined) return await restartInside();
+  await suite(options);
+  return 0;
 }
 
 /** Starts this program again in a private mount namespace. */

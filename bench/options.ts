@@ -1,6 +1,6 @@
 /** The suite's command line. */
-import { parseArgs } from 'node:util';
-import { WinnowError } from '../src/base/errors.ts';
+import type { WinnowError } from '../src/base/errors.ts';
+import { badUsage, choose, parseSuiteArgs } from './support/main.ts';
 import { type BenchProgram, PROGRAMS } from './support/programs.ts';
 import { SETTINGS, type Setting } from './support/throttle.ts';
 
@@ -47,12 +47,13 @@ export const USAGE = `usage: npm run bench -- [options]      (as root; node dist
 export function parseOptions(args: readonly string[]): SuiteOptions | 'help' {
   const { values } = parse(args);
   if (values.help === true) return 'help';
-  const programs = choose('--programs', values.programs, PROGRAMS);
-  const settings = choose('--settings', values.settings, SETTINGS);
+  const programs = choose('--programs', values.programs, PROGRAMS, USAGE);
+  const settings = choose('--settings', values.settings, SETTINGS, USAGE);
   const parts = choose(
     '--parts',
     values.parts,
     PARTS.map((name) => ({ name })),
+    USAGE,
   ).map(({ name }) => name);
   const variants = (values.variant ?? []).map(parseVariant);
   const whole =
@@ -75,8 +76,8 @@ export function parseOptions(args: readonly string[]): SuiteOptions | 'help' {
 }
 
 function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
+  return parseSuiteArgs(
+    {
       args: [...args],
       options: {
         programs: { type: 'string' },
@@ -92,23 +93,9 @@ function parse(args: readonly string[]) {
         'dry-run': { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
-    });
-  } catch (error) {
-    throw usage(error instanceof Error ? error.message : String(error));
-  }
-}
-
-function choose<T extends { readonly name: string }>(
-  flag: string,
-  text: string | undefined,
-  all: readonly T[],
-): readonly T[] {
-  if (text === undefined) return all;
-  return text.split(',').map((name) => {
-    const found = all.find((one) => one.name === name);
-    if (found === undefined) throw usage(`${flag}: there is no ${JSON.stringify(name)}`);
-    return found;
-  });
+    },
+    USAGE,
+  );
 }
 
 function count(flag: string, text: string | undefined, standard: number): number {
@@ -125,6 +112,4 @@ function parseVariant(name: string): Variant {
   return { name, options: Object.fromEntries(pairs) };
 }
 
-function usage(what: string): WinnowError {
-  return new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next: `\n${USAGE}` });
-}
+const usage = (what: string): WinnowError => badUsage(what, USAGE);

@@ -4,16 +4,16 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { describeError, WinnowError } from '../src/base/errors.ts';
 import { describeMachine } from '../src/bench/machine.ts';
 import { openCleanup } from './support/cleanup.ts';
+import { badUsage, COMMON_OPTIONS, choose, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
 import { replaceBlock, writeJson } from './support/report-files.ts';
 import { renderSelect, type SelectReport, type WorkloadResult } from './support/select-report.ts';
 import { measureWorkload } from './support/select-run.ts';
 import { REPOSITORY } from './support/winnow.ts';
-import { WORKLOADS } from './support/workloads.ts';
+import { WORKLOADS, type Workload } from './support/workloads.ts';
 
 const USAGE = `usage: npm run bench:select -- [options]      (as root)
   --programs a,b   of ${WORKLOADS.map(({ name }) => name).join(', ')} (default: all)
@@ -27,48 +27,41 @@ const talk = (text: string): void => {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
 };
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
 async function main(args: readonly string[]): Promise<number> {
-  try {
-    const { values } = parseArgs({
+  const { values } = parseSuiteArgs(
+    {
       args: [...args],
       options: {
+        ...COMMON_OPTIONS,
         programs: { type: 'string' },
         rounds: { type: 'string', default: '9' },
-        json: { type: 'string' },
         'write-docs': { type: 'boolean', default: false },
-        'no-install': { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
       },
-    });
-    if (values.help) {
-      process.stdout.write(USAGE);
-      return 0;
-    }
-    const names = values.programs?.split(',') ?? WORKLOADS.map(({ name }) => name);
-    const whole = values.programs === undefined;
-    const report = await suite(names, Number(values.rounds), !values['no-install']);
-    const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'select.json') : undefined);
-    if (json !== undefined) writeJson(resolve(json), 'bench-select', report);
-    const text = renderSelect(report);
-    if (whole || values['write-docs']) {
-      replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'select', text);
-    }
-    process.stdout.write(text);
+    },
+    USAGE,
+  );
+  if (values.help) {
+    process.stdout.write(USAGE);
     return 0;
-  } catch (error) {
-    if (!(error instanceof WinnowError)) throw error;
-    process.stderr.write(`\n${describeError(error)}`);
-    return error.exitCode;
   }
+  const chosen = choose('--programs', values.programs, WORKLOADS, USAGE);
+  const rounds = Number(values.rounds);
+  if (!(rounds >= 1)) throw badUsage(`--rounds takes a number from 1 on, not ${values.rounds}`, USAGE);
+  const whole = values.programs === undefined;
+  const report = await suite(chosen, rounds, !values['no-install']);
+  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'select.json') : undefined);
+  if (json !== undefined) writeJson(resolve(json), 'bench-select', report);
+  const text = renderSelect(report);
+  if (whole || values['write-docs']) {
+    replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'select', text);
+  }
+  process.stdout.write(text);
+  return 0;
 }
 
-async function suite(names: readonly string[], rounds: number, install: boolean): Promise<SelectReport> {
-  const chosen = WORKLOADS.filter(({ name }) => names.includes(name));
-  if (chosen.length !== names.length || !(rounds >= 1)) {
-    throw new WinnowError({ code: 'E_USAGE', kind: 'usage', what: 'no such program or rounds', next: USAGE });
-  }
+async function suite(chosen: readonly Workload[], rounds: number, install: boolean): Promise<SelectReport> {
   const cleanup = openCleanup();
   try {
     if (install) installMissing([...new Set(chosen.flatMap(({ packages }) => packages))]);
@@ -89,7 +82,8 @@ async function suite(names: readonly string[], rounds: number, install: boolean)
         process.stderr.write(`\n${describeError(error)}`);
       }
     }
-    const command = ['npm run bench:select', ...process.argv.slice(2)].join(' ');
+    const words = process.argv.slice(2);
+    const command = ['npm run bench:select', ...(words.length > 0 ? ['--', ...words] : [])].join(' ');
     return {
       date: new Date().toISOString(),
       command,

@@ -20,6 +20,7 @@
 #include "audit.h"
 
 #include "sys.h"
+#include "text.h"
 
 #define PAGE 4096ul
 #define FIRST_WORD 5u  /* behind the public part of struct link_map */
@@ -33,17 +34,6 @@ static unsigned times_looked;
 static char expected[AUDIT_PATH_SIZE];
 static char name_again[AUDIT_PATH_SIZE];
 static char origin_again[2 * AUDIT_PATH_SIZE];
-
-static unsigned long length_of(const char *text) {
-  unsigned long length = 0;
-  while (text[length]) length++;
-  return length;
-}
-
-static int same(const char *a, const char *b) {
-  while (*a && *a == *b) a++, b++;
-  return *a == *b;
-}
 
 static void copy(char *to, const char *from) {
   while ((*to++ = *from++)) {

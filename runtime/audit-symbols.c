@@ -1,5 +1,6 @@
 /* audit-symbols.c: what modules in memory say of themselves, and changes to their code. */
 #include "sys.h"
+#include "text.h"
 
 #include "audit.h"
 
@@ -34,11 +35,6 @@ struct gnu_hash {
   u32 bloom_shift;
   unsigned long bloom[];
 };
-
-static int same(const char *a, const char *b) {
-  while (*a && *a == *b) a++, b++;
-  return *a == *b;
-}
 
 /* The value of a tag; addresses may have been relocated in place or not. */
 static unsigned long dynamic_value(const struct link_map *map, unsigned long tag, int is_address) {

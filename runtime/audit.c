@@ -25,6 +25,7 @@
 #include "audit.h"
 
 #include "modules.h"
+#include "text.h"
 
 #ifdef WINNOW_DEMAND
 #include "demand.h"
@@ -48,12 +49,6 @@ static char folder[AUDIT_PATH_SIZE]; /* with a slash at its end */
 static unsigned long folder_length;
 static char answer[AUDIT_PATH_SIZE];
 static u32 user = ~0u; /* effective, when the program began */
-
-static unsigned long length_of(const char *text) {
-  unsigned long length = 0;
-  while (text[length]) length++;
-  return length;
-}
 
 static int contains(const char *text, char wanted) {
   while (*text && *text != wanted) text++;

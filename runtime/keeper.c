@@ -8,6 +8,7 @@
  * lets every call go on, and ends when no process is left behind the filter.
  */
 #include "notices.h"
+#include "start.h"
 
 int keeper_main(long argc, char **argv) {
   if (argc < 2) return EINVAL;
@@ -24,14 +25,4 @@ int keeper_main(long argc, char **argv) {
   }
 }
 
-__asm__(
-    ".globl _start\n"
-    "_start:\n"
-    "  xor %ebp, %ebp\n"
-    "  mov (%rsp), %rdi\n"
-    "  lea 8(%rsp), %rsi\n"
-    "  and $-16, %rsp\n"
-    "  call keeper_main\n"
-    "  mov %eax, %edi\n"
-    "  mov $231, %eax\n"
-    "  syscall\n");
+START_AT(keeper_main);

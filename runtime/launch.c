@@ -15,6 +15,7 @@
  */
 #include "prefetch.h"
 #include "show.h"
+#include "text.h"
 
 #define PATH_SIZE 4096
 
@@ -22,17 +23,6 @@ static char folder[PATH_SIZE + 16]; /* ends with a slash; names are put behind i
 static unsigned long folder_length;
 static char program[PATH_SIZE];
 static _Alignas(8) u8 head_bytes[PLAN_HEAD_MAX];
-
-static unsigned long length_of(const char *text) {
-  unsigned long length = 0;
-  while (text[length]) length++;
-  return length;
-}
-
-static int same(const char *a, const char *b) {
-  while (*a && *a == *b) a++, b++;
-  return *a == *b;
-}
 
 static int has_slash(const char *text) {
   for (; *text; text++)

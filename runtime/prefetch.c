@@ -17,6 +17,7 @@
  * Limits: wait4 of the first child adds its time to RUSAGE_CHILDREN of the program (some 0.1 ms).
  */
 #include "prefetch.h"
+#include "text.h"
 
 #define GUARD_SECONDS 60
 #define INLINE_MS 100
@@ -31,11 +32,6 @@ struct plan_body {
   const struct plan_task *tasks;
   const char *strings;
 };
-
-static int same_text(const char *a, const char *b) {
-  while (*a && *a == *b) a++, b++;
-  return *a == *b;
-}
 
 int plan_head_is_good(const struct plan_header *head, u64 have, u64 size) {
   const struct plan_envelope *envelope = &head->envelope;
@@ -236,7 +232,7 @@ static int orphans_are_reaped(void) {
   long size = sys_readlink("/proc/self/ns/pid", text, sizeof text - 1);
   if (size <= 0) return 0;
   text[size] = 0;
-  if (same_text(text, FIRST_PID_NAMESPACE)) return 1;
+  if (same(text, FIRST_PID_NAMESPACE)) return 1;
   int fd = (int)sys_open("/proc/1/comm", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   size = sys_read(fd, text, sizeof text - 1);

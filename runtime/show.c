@@ -24,6 +24,7 @@
 #include "show.h"
 
 #include "target.h"
+#include "text.h"
 
 #define PATH_SIZE 4096
 /* ld.so takes no longer name of an audit object (SECURE_PATH_LIMIT). */
@@ -32,12 +33,6 @@
 #define AUDIT_OBJECT "audit.so"
 
 static char path_buffer[PATH_SIZE];
-
-static unsigned long length_of(const char *text) {
-  unsigned long length = 0;
-  while (text[length]) length++;
-  return length;
-}
 
 static int begins_with(const char *text, const char *start) {
   while (*start && *text == *start) text++, start++;

@@ -18,6 +18,7 @@
  *
  * If the program cannot be started the exit status is the errno of execve (all are below 134).
  */
+#include "start.h"
 #include "sys.h"
 
 #define FLAG_NO_NEW_PRIVS 1u
@@ -118,16 +119,4 @@ int stub_main(long argc, char **argv, char **envp) {
   return (int)-sys_execve(argv[5], argv + 6, envp);
 }
 
-__asm__(
-    ".globl _start\n"
-    "_start:\n"
-    "  xor %ebp, %ebp\n"
-    "  mov (%rsp), %rdi\n"
-    "  lea 8(%rsp), %rsi\n"
-    "  lea 16(%rsp,%rdi,8), %rdx\n"
-    "  and $-16, %rsp\n"
-    "  call stub_main\n"
-    "  mov %eax, %edi\n"
-    "  mov $231, %eax\n"
-    "  syscall\n"
-    "  hlt\n"); /* a trapped exit that nobody answers fails */
+START_AT(stub_main);

@@ -22,6 +22,7 @@
  * DATA ends when nobody is left behind the filter.
  */
 #include "notices.h"
+#include "start.h"
 
 #define SYS_execve 59
 #define SYS_execveat 322
@@ -266,14 +267,4 @@ int watcher_main(long argc, char **argv) {
   }
 }
 
-__asm__(
-    ".globl _start\n"
-    "_start:\n"
-    "  xor %ebp, %ebp\n"
-    "  mov (%rsp), %rdi\n"
-    "  lea 8(%rsp), %rsi\n"
-    "  and $-16, %rsp\n"
-    "  call watcher_main\n"
-    "  mov %eax, %edi\n"
-    "  mov $231, %eax\n"
-    "  syscall\n");
+START_AT(watcher_main);
