@@ -12,9 +12,9 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { isRoot } from './launch-scene.ts';
 import {
   AS_NOBODY,
+  asRoot,
   BOTH,
   compile,
   LIBRARY_ONLY,
@@ -26,9 +26,6 @@ import {
 const scene = new ModulesScene();
 const { program, plugin, image, launch, folder } = scene;
 afterAll(() => scene.drop());
-
-/** Locally a right that is missing skips a test; with CI set it fails it. */
-const asRoot = process.env.CI !== undefined || isRoot;
 
 /** In front of a launcher: runs shell commands in a mount namespace of their own first. */
 const after = (script: string, ...unshare: readonly string[]): readonly string[] => [

@@ -17,15 +17,13 @@ import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { MODULES_HEADER } from '../src/image/modules-layout.ts';
 import { ENVELOPE, planChecksum } from '../src/image/plan-layout.ts';
 import { isRoot } from './launch-scene.ts';
-import { AS_NOBODY, BOTH, LIBRARY_ONLY, ModulesScene, NEITHER, NOBODY } from './modules-scene.ts';
+import { AS_NOBODY, asRoot, BOTH, LIBRARY_ONLY, ModulesScene, NEITHER, NOBODY } from './modules-scene.ts';
 
 const scene = new ModulesScene();
 const { library, image } = scene;
 afterAll(() => scene.drop());
 beforeEach(() => scene.reset());
 
-/** Locally a right that is missing skips a test; with CI set it fails it. */
-const asRoot = process.env.CI !== undefined || isRoot;
 const copy = join(image, 'library');
 const table = join(image, 'modules.bin');
 

@@ -19,8 +19,8 @@ import { buildImageWith } from '../src/image/build.ts';
 import { dropImage } from '../src/image/images.ts';
 import type { ShowMode } from '../src/image/modules-model.ts';
 import type { BuiltModule, BuiltSelect } from '../src/select/model.ts';
-import { isRoot, profileOf } from './launch-scene.ts';
-import { AS_NOBODY, ModulesScene } from './modules-scene.ts';
+import { profileOf } from './launch-scene.ts';
+import { AS_NOBODY, asRoot, ModulesScene } from './modules-scene.ts';
 import { codeOf, winnowOn } from './support/winnow.ts';
 
 const scene = new ModulesScene();
@@ -31,7 +31,6 @@ const on = winnowOn(store);
 const winnow = (command: string, ...words: readonly string[]) => on(command, words);
 afterAll(() => scene.drop());
 
-const asRoot = process.env.CI !== undefined || isRoot;
 const none = {
   ...{ textPages: 0, touchedPages: 0, usedPages: 0, functions: 0, usedFunctions: 0 },
   ...{ hot: [], stayed: [], stayedPages: 0, usesOrigin: false, pages: { dropped: [], added: [] } },

@@ -8,6 +8,8 @@
  * advances up to its start, ending where it ends. Nothing is interpreted.
  * Limits: DW_CFA_set_loc (an address within a program; compilers for x86-64 do not make it) is not decoded.
  */
+import { viewOf } from './bytes.ts';
+
 const DW_CFA_nop = 0x00;
 const DW_CFA_advance_loc1 = 0x02;
 const DW_CFA_advance_loc2 = 0x03;
@@ -73,7 +75,7 @@ export interface CfiInstruction {
  */
 export function decodeCfi(program: Uint8Array, visit: (instruction: CfiInstruction) => void): boolean {
   const decoded = { at: 0, end: 0, isNop: false, advance: 0, expressionAt: -1 };
-  const view = new DataView(program.buffer, program.byteOffset, program.length);
+  const view = viewOf(program);
   let at = 0;
   const number = (): number => {
     let value = 0;

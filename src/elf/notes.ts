@@ -1,4 +1,5 @@
 /** Notes: records of a name, a type and a descriptor, in PT_NOTE segments and SHT_NOTE sections. */
+import { viewOf } from './bytes.ts';
 import { NT_GNU_BUILD_ID } from './spec.ts';
 
 export interface Note {
@@ -16,7 +17,7 @@ const NHDR_SIZE = 12;
  * @param align the segment's p_align: 8 pads descriptors to 8 bytes, everything else to 4.
  */
 export function* notesIn(bytes: Uint8Array, align: number): Generator<Note> {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const view = viewOf(bytes);
   const unit = align === 8 ? 8 : 4;
   const padded = (size: number): number => Math.ceil(size / unit) * unit;
   let at = 0;

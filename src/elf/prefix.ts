@@ -3,6 +3,7 @@
  * needs of a file of any size. `read.ts` is the reader that checks and explains.
  */
 import { readSync } from 'node:fs';
+import { viewOf } from './bytes.ts';
 import * as spec from './spec.ts';
 
 export interface PrefixSegment {
@@ -37,9 +38,6 @@ export function readBytes(fd: number, offset: number, length: number): Uint8Arra
   }
   return bytes.subarray(0, done);
 }
-
-const viewOf = (bytes: Uint8Array): DataView =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** What the first 20 bytes of an ELF file say, or undefined where they are no ELF header. */
 export function identOf(start: Uint8Array): Ident | undefined {

@@ -8,7 +8,8 @@ import { collectReferences } from './collect-references.ts';
 import { findBreakpoints } from './find-breakpoints.ts';
 import { findUnits } from './find-units.ts';
 import { hasManagedCode } from './managed-code.ts';
-import type { Kept, ModuleAnalysis, Unit } from './model.ts';
+import type { CodeReferences, Kept, ModuleAnalysis, Unit } from './model.ts';
+import { RangeIndex } from './pieces.ts';
 
 export { findUnitParts } from './unit-parts.ts';
 
@@ -37,17 +38,26 @@ export function analyseModule(image: ElfImage): ModuleAnalysis | Kept {
   }
 }
 
+const indexes = new WeakMap<readonly Unit[], RangeIndex<Unit>>();
+
 /** The unit that holds an address. */
 export function unitAt({ units }: Pick<ModuleAnalysis, 'units'>, at: number): Unit | undefined {
+  const known = indexes.get(units);
+  const index = known ?? new RangeIndex(units);
+  if (known === undefined) indexes.set(units, index);
+  return index.find(at);
+}
+
+/** The rows of the references whose fields stand in a unit. */
+export function* rowsOf({ field }: CodeReferences, { start, end }: Unit): Generator<number> {
   let low = 0;
-  let high = units.length;
+  let high = field.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((units[middle]?.start ?? 0) <= at) low = middle + 1;
-    else high = middle;
+    if ((field[middle] ?? 0) >= start) high = middle;
+    else low = middle + 1;
   }
-  const unit = units[low - 1];
-  return unit !== undefined && at < unit.end ? unit : undefined;
+  for (let row = low; (field[row] ?? end) < end; row++) yield row;
 }
 
 /** Where a recorder waits for units to be entered, ascending; each is the start of an instruction. */

@@ -1,10 +1,12 @@
 /** The code addresses that a module's tables tell: what the loader calls, symbols, relocations. */
-import { type Rva, rva } from '../base/brands.ts';
+import type { Rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
 import type { ElfSymbol } from '../elf/symbols.ts';
 import type { CodeMap } from './code-map.ts';
+import { functionArrays, wordsOfArrays } from './function-arrays.ts';
 import { NumberList } from './links.ts';
+import type { AddressRange } from './pieces.ts';
 
 export interface CodeRoots {
   /** What the loader calls: the entry point, _init, _fini, constructors, destructors. Ascending, each once. */
@@ -20,20 +22,6 @@ export interface CodeRoots {
   /** Data symbols in executable segments. */
   readonly data: readonly AddressRange[];
 }
-
-export interface AddressRange {
-  readonly start: number;
-  /** Exclusive. */
-  readonly end: number;
-}
-
-const ARRAYS = [
-  [spec.DT_INIT_ARRAY, spec.DT_INIT_ARRAYSZ],
-  [spec.DT_FINI_ARRAY, spec.DT_FINI_ARRAYSZ],
-  [spec.DT_PREINIT_ARRAY, spec.DT_PREINIT_ARRAYSZ],
-] as const;
-
-const ARRAY_SECTIONS: readonly number[] = [spec.SHT_INIT_ARRAY, spec.SHT_FINI_ARRAY, spec.SHT_PREINIT_ARRAY];
 
 /** @throws WinnowError where relocations or symbols are damaged. */
 export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
@@ -62,7 +50,7 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
       }
     }
   }
-  const arrays = arraysOf(image);
+  const arrays = functionArrays(image);
   for (const { rva: at, type, symbol, addend } of image.relocations) {
     const value = pointedBy(image, type, symbol, addend);
     if (value === undefined || !code.has(value)) continue;
@@ -71,7 +59,7 @@ export function findCodeRoots(image: ElfImage, code: CodeMap): CodeRoots {
     if (arrays.some(({ start, end }) => at >= start && at < end)) loader.push(value);
   }
   // Where nothing is relocated (ET_EXEC) the arrays' words are addresses already.
-  for (const array of arrays) for (const word of wordsOf(image, array)) add(loader, word);
+  for (const word of wordsOfArrays(image)) add(loader, word);
   for (const at of loader.values) certain.push(at);
   return {
     loader: loader.sorted(),
@@ -96,32 +84,6 @@ function pointedBy(image: ElfImage, type: number, symbol: number, addend: bigint
     value = BigInt(at) + addend;
   } else return undefined;
   return value >= 0n && value <= 0xffff_ffffn ? Number(value) : undefined;
-}
-
-function arraysOf(image: ElfImage): AddressRange[] {
-  const ranges: AddressRange[] = [];
-  for (const [at, size] of ARRAYS) {
-    const start = image.dynamic.value(at);
-    if (start !== undefined) ranges.push({ start, end: start + (image.dynamic.value(size) ?? 0) });
-  }
-  if (ranges.length > 0) return ranges;
-  // A static program has no dynamic section; its start-up code knows the arrays' ends.
-  return image.sections
-    .filter(({ type, flags }) => ARRAY_SECTIONS.includes(type) && (flags & spec.SHF_ALLOC) !== 0)
-    .map((section) => ({ start: section.rva, end: section.rva + section.size }));
-}
-
-function wordsOf(image: ElfImage, { start, end }: AddressRange): number[] {
-  const found: number[] = [];
-  const offset = Number.isSafeInteger(start) ? image.offsetOf(rva(start)) : undefined;
-  if (offset === undefined) return found;
-  const size = Math.min(end - start, image.bytes.length - offset);
-  const view = new DataView(image.bytes.buffer, image.bytes.byteOffset + offset, size);
-  for (let at = 0; at + 8 <= size; at += 8) {
-    const word = view.getBigUint64(at, true);
-    if (word > 0n && word <= 0xffff_ffffn) found.push(Number(word));
-  }
-  return found;
 }
 
 /** Relocated places in code: their bytes change when the module is loaded. Ascending. */

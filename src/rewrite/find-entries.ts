@@ -10,7 +10,7 @@ import type { Cluster } from './cluster-pieces.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
 import { LINK_READ, type Links, NumberList } from './links.ts';
-import { type Piece, RangeIndex } from './pieces.ts';
+import { type AddressRange, type Piece, RangeIndex } from './pieces.ts';
 
 export interface EntrySources {
   readonly code: CodeMap;
@@ -39,10 +39,7 @@ function ascending(entries: readonly number[]): readonly number[] {
   return entries.length < 2 ? entries : [...new Set(entries)].sort((a, b) => a - b);
 }
 
-function middleEntries(
-  sources: EntrySources,
-  units: RangeIndex<{ readonly start: number; readonly end: number }>,
-): Uint32Array {
+function middleEntries(sources: EntrySources, units: RangeIndex<AddressRange>): Uint32Array {
   const { code, roots, lazyTargets, pieces, links } = sources;
   const found = new NumberList();
   const add = (at: number): void => {

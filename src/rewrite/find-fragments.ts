@@ -8,12 +8,12 @@
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
 import type { CodeMap } from './code-map.ts';
-import type { AddressRange, CodeRoots } from './code-roots.ts';
+import type { CodeRoots } from './code-roots.ts';
 import { type Descent, descend, type Surroundings } from './descend.ts';
 import type { StubReader } from './find-plt.ts';
 import { isBranch, LINK_CALL, LINK_READ, Links, NumberList } from './links.ts';
 import { fillerAt } from './padding.ts';
-import { newPiece, type Piece, RangeIndex } from './pieces.ts';
+import { type AddressRange, newPiece, type Piece, RangeIndex } from './pieces.ts';
 import { Sweeper } from './sweep.ts';
 
 export interface Fragments {

@@ -33,8 +33,14 @@ export function keep(piece: Piece, reason: string): void {
   piece.kept ??= reason;
 }
 
+export interface AddressRange {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+}
+
 /** Finds ranges by address: ascending, not overlapping. */
-export class RangeIndex<T extends { readonly start: number; readonly end: number }> {
+export class RangeIndex<T extends AddressRange> {
   readonly ranges: readonly T[];
   readonly #starts: Float64Array;
 

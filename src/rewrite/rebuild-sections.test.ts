@@ -1,24 +1,15 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Change, type FixtureFile, RewriteScene, toldBy } from '../../test/support/rewrite-scene.ts';
+import { RewriteScene, toldBy } from '../../test/support/rewrite-scene.ts';
 import { rva } from '../base/brands.ts';
 import * as spec from '../elf/spec.ts';
 
 const scene = new RewriteScene();
 afterAll(() => scene.remove());
-let changes: ReadonlyMap<FixtureFile, Change>;
-beforeAll(() => {
-  changes = scene.makeFixture();
-});
-
-function changeOf(file: FixtureFile): Change {
-  const change = changes.get(file);
-  if (change === undefined) throw new Error(`${file} was not made`);
-  return change;
-}
+beforeAll(() => scene.makeFixture());
 
 describe('debuggers', () => {
-  const library = () => changeOf('lib.so');
+  const library = () => scene.changeOf('lib.so');
 
   it('have a second symbol for each name of copied code, of the same kind', () => {
     const { original, changed, module } = library();
@@ -41,7 +32,7 @@ describe('debuggers', () => {
   });
 
   it('find names in files that were stripped', () => {
-    const { changed, module } = changeOf('stripped.so');
+    const { changed, module } = scene.changeOf('stripped.so');
     const names = changed.staticSymbols.filter(({ name }) => name === 'many_ways');
     expect(names.map(({ rva: at }) => module.map.copyOf(at ?? rva(0)) ?? at)).toEqual([
       names[1]?.rva,

@@ -15,6 +15,7 @@
  * clone to the original's: correct, for a page more. Neither GCC nor Clang writes such by default.
  */
 import type { Rva } from '../base/brands.ts';
+import { viewOf } from '../elf/bytes.ts';
 import {
   baseOf,
   DW_EH_PE_absptr,
@@ -263,7 +264,7 @@ class PointerWriter {
   readonly #base: number;
 
   constructor(bytes: Uint8Array, base: Rva) {
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#view = viewOf(bytes);
     this.#base = base;
   }
 

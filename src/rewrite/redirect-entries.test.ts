@@ -1,11 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  allUnits,
-  analysed,
-  type Change,
-  type FixtureFile,
-  RewriteScene,
-} from '../../test/support/rewrite-scene.ts';
+import { allUnits, analysed, RewriteScene } from '../../test/support/rewrite-scene.ts';
 import { type Rva, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf, readElfFile } from '../elf/read.ts';
@@ -15,23 +9,14 @@ import { rewriteModule } from './rewrite.ts';
 
 const scene = new RewriteScene();
 afterAll(() => scene.remove());
-let changes: ReadonlyMap<FixtureFile, Change>;
-beforeAll(() => {
-  changes = scene.makeFixture();
-});
-
-function changeOf(file: FixtureFile): Change {
-  const change = changes.get(file);
-  if (change === undefined) throw new Error(`${file} was not made`);
-  return change;
-}
+beforeAll(() => scene.makeFixture());
 
 const wordAt = (image: ElfImage, at: Rva): bigint =>
   Buffer.from(image.bytes).readBigUInt64LE(image.offsetOf(at) ?? -1);
 
 describe('what leads into the code', () => {
   it.each(['lib.so', 'relr.so', 'main', 'stripped.so'] as const)('of %s leads to the copies', (file) => {
-    const { original, changed, module } = changeOf(file);
+    const { original, changed, module } = scene.changeOf(file);
     const expected = (value: bigint): bigint => BigInt(module.map.copyOf(rva(Number(value))) ?? value);
     const isCode = ({ type }: ElfSymbol): boolean =>
       type === spec.STT_FUNC || type === spec.STT_GNU_IFUNC || type === spec.STT_NOTYPE;
@@ -64,7 +49,7 @@ describe('what leads into the code', () => {
   });
 
   it('of a program with fixed addresses leads there only where nothing can compare addresses', () => {
-    const { original, changed, module } = changeOf('fixed');
+    const { original, changed, module } = scene.changeOf('fixed');
     const copy = (at: number): number => module.map.copyOf(rva(at)) ?? 0;
     expect(changed.symbols).toEqual(original.symbols);
     expect(changed.relocations).toEqual(original.relocations);

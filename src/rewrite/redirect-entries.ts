@@ -17,6 +17,7 @@ import { fileOffset, rva } from '../base/brands.ts';
 import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
+import { functionArrays } from './function-arrays.ts';
 import type { PlacedClones } from './lay-out.ts';
 import {
   eachDynamicSymbol,
@@ -135,26 +136,10 @@ function redirectRela(relocation: RelaRecord, clones: PlacedClones, words: Words
   return true;
 }
 
-const ARRAYS = [
-  [spec.DT_INIT_ARRAY, spec.DT_INIT_ARRAYSZ],
-  [spec.DT_FINI_ARRAY, spec.DT_FINI_ARRAYSZ],
-  [spec.DT_PREINIT_ARRAY, spec.DT_PREINIT_ARRAYSZ],
-] as const;
-const ARRAY_SECTIONS: readonly number[] = [spec.SHT_INIT_ARRAY, spec.SHT_FINI_ARRAY, spec.SHT_PREINIT_ARRAY];
-
 /** Functions that are called at start and end, as plain addresses. */
 function redirectArrays(image: ElfImage, clones: PlacedClones, words: Words): void {
-  const { dynamic } = image;
-  const ofDynamic = ARRAYS.map(([tag, sizeTag]) => ({
-    at: dynamic.value(tag) ?? 0,
-    size: dynamic.value(tag) === undefined ? 0 : (dynamic.value(sizeTag) ?? 0),
-  }));
-  // A static program finds them by symbols around the sections.
-  const ofSections = image.sections.filter(({ type }) => ARRAY_SECTIONS.includes(type));
-  const arrays =
-    dynamic.entries.length > 0 ? ofDynamic : ofSections.map(({ rva, size }) => ({ at: rva, size }));
-  for (const { at, size } of arrays) {
-    for (let place = at; place + 8 <= at + size; place += 8) words.redirectAt(place, clones);
+  for (const { start, end } of functionArrays(image)) {
+    for (let place = start; place + 8 <= end; place += 8) words.redirectAt(place, clones);
   }
 }
 

@@ -5,7 +5,6 @@ import { instructionsBy } from '../../test/support/objdump.ts';
 import {
   allUnits,
   analysed,
-  type Change,
   FILES,
   type FixtureFile,
   RewriteScene,
@@ -21,16 +20,7 @@ import { rewriteModule } from './rewrite.ts';
 
 const scene = new RewriteScene();
 afterAll(() => scene.remove());
-let changes: ReadonlyMap<FixtureFile, Change>;
-beforeAll(() => {
-  changes = scene.makeFixture();
-});
-
-function changeOf(file: FixtureFile): Change {
-  const change = changes.get(file);
-  if (change === undefined) throw new Error(`${file} was not made`);
-  return change;
-}
+beforeAll(() => scene.makeFixture());
 
 describe.each(FILES)('%s, with all its code copied,', (file) => {
   it('pleases readelf', () => {
@@ -50,7 +40,7 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
   });
 
   it('has copies that are the same code, leading to the same places or their copies', () => {
-    const { module } = changeOf(file);
+    const { module } = scene.changeOf(file);
     const { map } = module;
     const before = instructionsBy(scene.path(file));
     const after = instructionsBy(scene.path(`${file}.new`));
@@ -77,7 +67,7 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
   });
 
   it('changes nothing of the original but what leads into copied code', () => {
-    const { original, changed, module } = changeOf(file);
+    const { original, changed, module } = scene.changeOf(file);
     const { field } = analysed(scene.path(file)).references;
     const fields = new Set([...field].flatMap((at) => [at, at + 1, at + 2, at + 3]));
     const stray: string[] = [];
@@ -99,7 +89,7 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
   });
 
   it('has segments that ascend, and is loaded behind what was there', () => {
-    const { original, changed } = changeOf(file);
+    const { original, changed } = scene.changeOf(file);
     const loads = (image: ElfImage) => image.segments.filter(({ type }) => type === spec.PT_LOAD);
     const added = loads(changed).slice(loads(original).length);
     expect(loads(changed).slice(0, loads(original).length)).toEqual(
@@ -118,7 +108,7 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
   });
 
   it('gives the original back, and is the same when it is rewritten again', () => {
-    const { original, module } = changeOf(file);
+    const { original, module } = scene.changeOf(file);
     expect(Buffer.compare(restoreModule(module.bytes), original.bytes)).toBe(0);
     const analysis = analysed(scene.path(file));
     const again = rewriteModule(readElf(module.bytes, file), analysis, {
@@ -130,7 +120,7 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
 });
 
 function inTables(file: FixtureFile, at: number): boolean {
-  const { changed } = changeOf(file);
+  const { changed } = scene.changeOf(file);
   const tables = changed.sections.find(({ name }) => name === '.rodata.winnow');
   return tables !== undefined && at >= tables.rva && at < tables.rva + tables.size;
 }

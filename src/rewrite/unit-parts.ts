@@ -5,7 +5,7 @@
 import type { Rva } from '../base/brands.ts';
 import { rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
-import { type ModuleAnalysis, REFERENCE_BRANCH, type Unit } from './model.ts';
+import { type CodeReferences, type ModuleAnalysis, REFERENCE_BRANCH, type Unit } from './model.ts';
 import { RangeIndex } from './pieces.ts';
 
 const CALL = 0xe8;
@@ -17,9 +17,32 @@ export interface UnitParts {
   partsOf(unit: Unit): readonly Unit[];
 }
 
+/** Nothing is looked for before somebody asks: large libraries have hundreds of thousands of branches. */
 export function findUnitParts(image: ElfImage, { units, references }: ModuleAnalysis): UnitParts {
   const index = new RangeIndex(units);
-  const { field, target, kind } = references;
+  let links: ReadonlyMap<number, ReadonlySet<number>> | undefined;
+  const partsOf = (unit: Unit): readonly Unit[] => {
+    links ??= linkedUnits(image, index, references);
+    const found = [...(links.get(index.indexOf(unit.start)) ?? [])].sort((a, b) => a - b);
+    return found.flatMap((i) => units[i] ?? []);
+  };
+  const inside = (unit: Unit): ((at: number) => boolean) => {
+    let others: readonly Unit[] | undefined;
+    return (at) => {
+      if (at >= unit.start && at < unit.end) return true;
+      others ??= partsOf(unit);
+      return others.some(({ start, end }) => at >= start && at < end);
+    };
+  };
+  return { inside, partsOf };
+}
+
+/** Units by number that jump into each other's middle. */
+function linkedUnits(
+  image: ElfImage,
+  index: RangeIndex<Unit>,
+  { field, target, kind }: CodeReferences,
+): ReadonlyMap<number, ReadonlySet<number>> {
   const linked = new Map<number, Set<number>>();
   const link = (from: number, to: number): void => {
     const known = linked.get(from);
@@ -29,21 +52,12 @@ export function findUnitParts(image: ElfImage, { units, references }: ModuleAnal
   for (let i = 0; i < field.length; i++) {
     if (kind[i] !== REFERENCE_BRANCH) continue;
     const to = index.indexOf(target[i] ?? 0);
-    if (units[to]?.start === target[i] || isCall(image, rva(field[i] ?? 0))) continue;
+    if (index.ranges[to]?.start === target[i] || isCall(image, rva(field[i] ?? 0))) continue;
     const from = index.indexOf(field[i] ?? 0);
     link(from, to);
     link(to, from);
   }
-  const partsOf = (unit: Unit): readonly Unit[] => {
-    const own = index.indexOf(unit.start);
-    const found = [...(linked.get(own) ?? [])].sort((a, b) => a - b);
-    return found.flatMap((i) => units[i] ?? []);
-  };
-  const inside = (unit: Unit): ((at: number) => boolean) => {
-    const all = [unit, ...partsOf(unit)];
-    return (at) => all.some(({ start, end }) => at >= start && at < end);
-  };
-  return { inside, partsOf };
+  return linked;
 }
 
 /** Whether the 4-byte field of a branch is a call's. */

@@ -18,6 +18,7 @@
 import { brotliCompressSync, constants } from 'node:zlib';
 import { PAGE_SIZE } from '../base/brands.ts';
 import { planChecksum } from '../base/checksum.ts';
+import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { PF_W, PF_X, PT_LOAD } from '../elf/spec.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
@@ -148,7 +149,7 @@ function chunksOf({ start, end, offset }: Range, bytes: Uint8Array): Chunk[] {
  * whatever this has done.
  */
 export function branchesByTarget(code: Uint8Array, at: number): void {
-  const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
+  const view = viewOf(code);
   for (let i = 0; i + 6 <= code.length; ) {
     const first = code[i];
     const isNear = first === 0x0f && ((code[i + 1] ?? 0) & 0xf0) === 0x80;

@@ -18,8 +18,10 @@
  * case: they are small, and wanted beside their callers.
  */
 import { PAGE_SIZE } from '../base/brands.ts';
+import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { ET_EXEC, PF_X, PT_LOAD } from '../elf/spec.ts';
+import { rowsOf } from '../rewrite/analyse.ts';
 import { type CodeReferences, type ModuleAnalysis, REFERENCE_BRANCH, type Unit } from '../rewrite/model.ts';
 
 export interface Settled {
@@ -51,14 +53,11 @@ function pagesOf({ start, end }: Unit): number[] {
 }
 
 /** Where branches inside of `units` lead to. */
-function branchTargets({ field, target, kind }: CodeReferences, units: readonly Unit[]): Set<number> {
-  const sorted = units.toSorted((a, b) => a.start - b.start);
+function branchTargets(references: CodeReferences, units: readonly Unit[]): Set<number> {
   const found = new Set<number>();
-  let row = 0;
-  for (const { start, end } of sorted) {
-    while (row < field.length && (field[row] ?? 0) < start) row += 1;
-    for (; row < field.length && (field[row] ?? 0) < end; row += 1) {
-      if (kind[row] === REFERENCE_BRANCH) found.add(target[row] ?? 0);
+  for (const unit of units) {
+    for (const row of rowsOf(references, unit)) {
+      if (references.kind[row] === REFERENCE_BRANCH) found.add(references.target[row] ?? 0);
     }
   }
   return found;
@@ -70,7 +69,7 @@ function namedAddresses(image: ElfImage, starts: ReadonlySet<number>): Set<numbe
   for (const { type, flags, offset, fileSize } of image.segments) {
     if (type !== PT_LOAD) continue;
     const bytes = image.bytes.subarray(offset, offset + fileSize);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const view = viewOf(bytes);
     const isCode = (flags & PF_X) !== 0;
     const [step, width] = isCode ? [1, 4] : [8, 8];
     // Words of data are aligned in memory; a segment starts there as it does in the file, modulo a page.

@@ -16,9 +16,11 @@
  * Limits: a unit that must not move stays, and what it does runs the original.
  */
 import { type Rva, rva } from '../base/brands.ts';
+import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
-import { unitAt } from '../rewrite/analyse.ts';
+import { rowsOf, unitAt } from '../rewrite/analyse.ts';
+import { functionArrays, wordsOfArrays } from '../rewrite/function-arrays.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
 
 export interface HotUnits {
@@ -36,12 +38,11 @@ const DF_1_NOW = 1;
 
 /** @param entered in the order of first use. */
 export function chooseHotUnits(image: ElfImage, analysis: ModuleAnalysis, entered: readonly Rva[]): HotUnits {
-  const code = new Code(analysis);
   const stayed = new Map<string, number>();
   const used = new Set<Unit>();
   const cold = new Set<Unit>();
   for (const at of entered) {
-    const unit = code.unitAt(at);
+    const unit = unitAt(analysis, at);
     if (unit !== undefined && unit.kept === undefined) {
       used.add(unit);
       continue;
@@ -50,66 +51,38 @@ export function chooseHotUnits(image: ElfImage, analysis: ModuleAnalysis, entere
     const reason = unit?.kept ?? NO_UNIT;
     stayed.set(reason, (stayed.get(reason) ?? 0) + 1);
   }
-  const always = startUnits(image, code);
-  const stubs = stubUnits(image, code, [...always, ...used]);
+  const always = startUnits(image, analysis);
+  const stubs = stubUnits(image, analysis, [...always, ...used]);
   const units = new Set([...always, ...stubs, ...used].filter(({ kept }) => kept === undefined));
   return { units: [...units], stayed, cold: [...cold] };
 }
 
-/** The analysis, asked by address. */
-class Code {
-  readonly #analysis: ModuleAnalysis;
-
-  constructor(analysis: ModuleAnalysis) {
-    this.#analysis = analysis;
+/** The units that fields inside `unit` lead to. */
+function* targetsOf(analysis: ModuleAnalysis, unit: Unit): Generator<Unit> {
+  const { references } = analysis;
+  for (const row of rowsOf(references, unit)) {
+    const to = unitAt(analysis, references.target[row] ?? 0);
+    if (to !== undefined) yield to;
   }
-
-  unitAt(at: number): Unit | undefined {
-    return unitAt(this.#analysis, at);
-  }
-
-  /** The units that fields inside `unit` lead to. */
-  *targetsOf(unit: Unit): Generator<Unit> {
-    const { field, target } = this.#analysis.references;
-    const first = lowerBound(field.length, (index) => (field[index] ?? 0) >= unit.start);
-    for (let index = first; (field[index] ?? unit.end) < unit.end; index += 1) {
-      const to = this.unitAt(target[index] ?? 0);
-      if (to !== undefined) yield to;
-    }
-  }
-}
-
-/** The first index for which `isAbove` holds, or `length`; it must go on holding from there. */
-function lowerBound(length: number, isAbove: (index: number) => boolean): number {
-  let low = 0;
-  let high = length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (isAbove(middle)) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** What runs at every start and end, and the compiler's start-up code (crtstuff) that it branches to. */
-function startUnits(image: ElfImage, code: Code): Unit[] {
+function startUnits(image: ElfImage, analysis: ModuleAnalysis): Unit[] {
   const roots = [
     image.header.entry,
     image.dynamic.value(spec.DT_INIT) ?? 0,
     image.dynamic.value(spec.DT_FINI) ?? 0,
-    ...arrayEntries(image, spec.DT_PREINIT_ARRAY, spec.DT_PREINIT_ARRAYSZ),
-    ...arrayEntries(image, spec.DT_INIT_ARRAY, spec.DT_INIT_ARRAYSZ),
-    ...arrayEntries(image, spec.DT_FINI_ARRAY, spec.DT_FINI_ARRAYSZ),
+    ...arrayEntries(image),
   ];
   const found = new Set<Unit>();
   for (const at of roots) {
-    const unit = at === 0 ? undefined : code.unitAt(at);
+    const unit = at === 0 ? undefined : unitAt(analysis, at);
     if (unit !== undefined) found.add(unit);
   }
   // A set is walked to its end while it grows.
   for (const unit of found) {
     if (!isStartUpCode(unit)) continue;
-    for (const to of code.targetsOf(unit)) if (isStartUpCode(to)) found.add(to);
+    for (const to of targetsOf(analysis, unit)) if (isStartUpCode(to)) found.add(to);
   }
   return [...found];
 }
@@ -117,20 +90,14 @@ function startUnits(image: ElfImage, code: Code): Unit[] {
 /** Code without an FDE, where short branches do not hide it in a cluster. */
 const isStartUpCode = ({ kind }: Unit): boolean => kind === 'fragment' || kind === 'cluster';
 
-/** Where the functions of an array of the dynamic section start: from its relocations, or its words. */
-function arrayEntries(image: ElfImage, tag: number, sizeTag: number): number[] {
-  const start = image.dynamic.value(tag);
-  const size = image.dynamic.value(sizeTag) ?? 0;
-  if (start === undefined || size === 0) return [];
-  const words = image.header.type === spec.ET_EXEC ? wordsAt(image, start, size) : [];
-  const relocated = image.relocations
-    .filter((one) => one.type === spec.R_X86_64_RELATIVE && one.rva >= start && one.rva < start + size)
-    .map(({ addend }) => Number(addend));
-  return [...words, ...relocated];
-}
-
-function wordsAt(image: ElfImage, start: number, size: number): number[] {
-  return Array.from({ length: Math.floor(size / 8) }, (_, index) => wordAt(image, start + index * 8) ?? 0);
+/** Where the functions start that the loader calls: from relocations of its arrays, or their words. */
+function arrayEntries(image: ElfImage): readonly number[] {
+  if (image.header.type === spec.ET_EXEC) return wordsOfArrays(image);
+  return functionArrays(image).flatMap(({ start, end }) =>
+    image.relocations
+      .filter((one) => one.type === spec.R_X86_64_RELATIVE && one.rva >= start && one.rva < end)
+      .map(({ addend }) => Number(addend)),
+  );
 }
 
 function wordAt(image: ElfImage, at: number): number | undefined {
@@ -140,24 +107,21 @@ function wordAt(image: ElfImage, at: number): number | undefined {
   return value < 2n ** 53n ? Number(value) : undefined;
 }
 
-const viewOf = (bytes: Uint8Array): DataView =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-
 /**
  * The PLT stubs that `units` lead to. Where calls are bound at their first use the slot of a stub first leads
  * back into the PLT, to a pair of instructions that goes on to the first entry and the loader.
  */
-function stubUnits(image: ElfImage, code: Code, units: readonly Unit[]): Unit[] {
+function stubUnits(image: ElfImage, analysis: ModuleAnalysis, units: readonly Unit[]): Unit[] {
   const found = new Set<Unit>();
   for (const unit of units) {
-    for (const to of code.targetsOf(unit)) if (to.kind === 'plt') found.add(to);
+    for (const to of targetsOf(analysis, unit)) if (to.kind === 'plt') found.add(to);
   }
   if (bindsNow(image)) return [...found];
   for (const stub of found) {
     const slot = slotOf(image, stub);
-    const back = slot === undefined ? undefined : code.unitAt(wordAt(image, slot) ?? 0);
+    const back = slot === undefined ? undefined : unitAt(analysis, wordAt(image, slot) ?? 0);
     if (back?.kind === 'plt') found.add(back);
-    for (const to of code.targetsOf(stub)) if (to.kind === 'plt') found.add(to);
+    for (const to of targetsOf(analysis, stub)) if (to.kind === 'plt') found.add(to);
   }
   return [...found].sort((a, b) => a.start - b.start);
 }

@@ -38,6 +38,7 @@ export interface HowToRewrite {
 
 export class RewriteScene {
   readonly folder: string;
+  readonly #changes = new Map<FixtureFile, Change>();
 
   constructor() {
     this.folder = mkdtempSync(join(tmpdir(), 'winnow-rewrite-'));
@@ -66,7 +67,7 @@ export class RewriteScene {
   }
 
   /** Makes files of the fixture, and rewrites each with all its code copied: `lib.so` to `lib.so.new`. */
-  makeFixture(): ReadonlyMap<FixtureFile, Change> {
+  makeFixture(): void {
     const against = [`-L${this.folder}`, '-l:lib.so', '-Wl,-rpath,$ORIGIN'];
     const library = ['-O2', '-shared', '-fPIC', '-Wl,-z,lazy', 'lib.c'];
     this.compile('gcc', ...library, '-o', 'lib.so');
@@ -79,7 +80,14 @@ export class RewriteScene {
       const changed = readElfFile(this.path(`${file}.new`));
       return { original: readElfFile(this.path(file)), changed, module };
     };
-    return new Map(FILES.map((file) => [file, change(file)]));
+    for (const file of FILES) this.#changes.set(file, change(file));
+  }
+
+  /** What `makeFixture` made of a file. */
+  changeOf(file: FixtureFile): Change {
+    const change = this.#changes.get(file);
+    if (change === undefined) throw new Error(`${file} was not made`);
+    return change;
   }
 
   run(program: string, ...args: readonly string[]): Outcome {

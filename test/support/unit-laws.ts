@@ -1,5 +1,6 @@
 /** What must hold of every analysis, whatever the file is. */
 import type { ElfImage } from '../../src/elf/image.ts';
+import { unitAt } from '../../src/rewrite/analyse.ts';
 import { CodeMap } from '../../src/rewrite/code-map.ts';
 import {
   type ModuleAnalysis,
@@ -77,19 +78,8 @@ function checkReferences({ units, references }: ModuleAnalysis, tell: Tell): voi
     if (unit !== undefined && to >= unit.start && to < unit.end) tell('references lead elsewhere', at);
     const isKind = kind[i] === REFERENCE_BRANCH || kind[i] === REFERENCE_ADDRESS;
     if (!isKind || (tail[i] ?? 0) < 4) tell('a reference has a kind and a tail', at);
-    if (!isInUnit(units, to)) tell('references lead to units', at);
+    if (unitAt({ units }, to) === undefined) tell('references lead to units', at);
   }
-}
-
-function isInUnit(units: readonly Unit[], at: number): boolean {
-  let low = 0;
-  let high = units.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((units[middle]?.start ?? 0) <= at) low = middle + 1;
-    else high = middle;
-  }
-  return at < (units[low - 1]?.end ?? 0);
 }
 
 /** Each is an entry, and each unit that moves has its start among them, unless it is a stub. */
