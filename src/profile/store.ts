@@ -10,7 +10,7 @@
  * by the next one. A second store, root's, is read where the first has nothing of that name. Limits: the
  * lock is flock(2), which some network file systems keep to one machine.
  */
-import { readdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
@@ -19,20 +19,19 @@ import { nameTaken, noProfile } from './errors.ts';
 import { withoutPagesPastEnd } from './extents.ts';
 import { mergeRuns } from './merge.ts';
 import type { Command, Profile, Run } from './model.ts';
-import { checkName, commandKey, defaultName, distinctName, isValidName, similarNames } from './name.ts';
+import { checkName, commandKey, defaultName, distinctName, similarNames } from './name.ts';
 import { exportFailure, storeFailure, storeReadOnly } from './store-errors.ts';
 import {
   makeFolder,
   readOutside,
-  readTrusted,
   removeLeftovers,
   replaceFile,
   trustedFolder,
   withLock,
 } from './store-files.ts';
+import { namesIn, profileFile, readFrom } from './store-profiles.ts';
 
 export const SYSTEM_STORE = '/var/lib/winnow';
-const SUFFIX = '.wnp';
 
 export interface StoreOptions {
   /** Folder of the store. Default: `$XDG_DATA_HOME/winnow` or `~/.local/share/winnow`. */
@@ -107,26 +106,6 @@ export function openStore(options: StoreOptions = {}): Store {
   const dir = resolve(options.store ?? defaultStore());
   const system = options.system ?? (options.store === undefined ? SYSTEM_STORE : undefined);
   return new FolderStore(dir, system === undefined ? undefined : resolve(system));
-}
-
-const profileFile = (dir: string, name: string): string => join(dir, 'profiles', `${name}${SUFFIX}`);
-
-function namesIn(dir: string): string[] {
-  if (trustedFolder(dir) === undefined || trustedFolder(join(dir, 'profiles')) === undefined) return [];
-  try {
-    const files = readdirSync(join(dir, 'profiles')).filter((file) => file.endsWith(SUFFIX));
-    return files.map((file) => file.slice(0, -SUFFIX.length)).filter(isValidName);
-  } catch (error) {
-    throw storeFailure(error, dir);
-  }
-}
-
-function readFrom(dir: string, name: string): Profile | undefined {
-  if (trustedFolder(dir) === undefined || trustedFolder(join(dir, 'profiles')) === undefined)
-    return undefined;
-  const path = profileFile(dir, name);
-  const bytes = readTrusted(path);
-  return bytes === undefined ? undefined : { ...decodeProfile(bytes, path), name };
 }
 
 const keyOf = (profile: Profile): string | undefined => {
