@@ -30,6 +30,19 @@
 #define LINKED_FROM_NOTHING 0xfffffffeu /* anonymous zeros */
 #define LINKED_FROM_PROGRAM 0xfffffffdu /* moved from where the kernel mapped the program; `offset` is an RVA of it */
 
+/* What the loader and the resolvers of IFUNCs choose by. */
+struct linked_processor {
+  u32 leaf1_eax; /* cpuid 1; of ebx only the lower three bytes, the highest is the processor's number */
+  u32 leaf1_ebx;
+  u32 leaf1_ecx;
+  u32 leaf1_edx;
+  u32 leaf7_ebx; /* cpuid 7.0 */
+  u32 leaf7_ecx;
+  u32 leaf7_edx;
+  u32 reserved; /* 0 */
+  u64 xcr0;     /* 0 where the processor has no xgetbv */
+};
+
 struct linked_header {
   struct plan_envelope envelope; /* head_checksum covers the head; the pages have page_checksum */
   u64 pages_offset;              /* head_size rounded up to pages */
@@ -68,15 +81,7 @@ struct linked_header {
   u64 stack_limit;   /* soft RLIMIT_STACK */
   u32 clock_tick;    /* AT_CLKTCK */
   u32 page_size;     /* AT_PAGESZ */
-  u32 cpu1_eax;      /* cpuid 1; of ebx only the lower three bytes, the highest is the processor's number */
-  u32 cpu1_ebx;
-  u32 cpu1_ecx;
-  u32 cpu1_edx;
-  u32 cpu7_ebx;      /* cpuid 7.0 */
-  u32 cpu7_ecx;
-  u32 cpu7_edx;
-  u32 reserved;      /* 0 */
-  u64 xcr0;          /* 0 where the processor has no xgetbv */
+  struct linked_processor processor;
 
   u32 file_count;
   u32 map_count;
@@ -149,5 +154,28 @@ struct linked_watch {
 #define LINKED_NOTE_NAME "winnow"
 #define LINKED_NOTE_TYPE 0x4e4cu
 #define LINKED_NOTE_PATH 4096u /* bytes of the descriptor: an absolute path ended by a zero byte */
+
+/*
+ * Why an image is not used: what restore.c found first. In front of a program it says nothing and runs the plain
+ * loader. Run as a program, `restore [NAME.linked]` writes a linked_answer to its standard output.
+ */
+#define LINKED_GOOD 0u
+#define LINKED_BAD_ENVIRONMENT 1u /* LD_…, GLIBC_TUNABLES or MALLOC_… is set */
+#define LINKED_BAD_SECURE 2u      /* AT_SECURE */
+#define LINKED_BAD_KERNEL 3u      /* AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ, AT_PAGESZ, AT_CLKTCK */
+#define LINKED_BAD_STACK 4u       /* soft RLIMIT_STACK */
+#define LINKED_BAD_PROCESSOR 5u
+#define LINKED_BAD_VDSO 6u
+#define LINKED_BAD_IMAGE 7u       /* missing, of another version, damaged, or others may write it */
+#define LINKED_BAD_PROGRAM 8u     /* the program that the kernel mapped is another */
+#define LINKED_BAD_FILE 9u        /* `index`: of the file that is missing or has changed */
+#define LINKED_BAD_WATCH 10u      /* `index`: of the path that is there, is missing or has changed */
+#define LINKED_BAD_ADDRESS 11u    /* `index`: of the map whose range is taken, or for which there is no memory */
+#define LINKED_BAD_CALL 12u       /* the kernel refused a call that the loader makes */
+struct linked_answer {
+  u32 refused; /* LINKED_GOOD or LINKED_BAD_… */
+  u32 index;
+  struct linked_processor processor; /* of this machine */
+};
 
 #endif

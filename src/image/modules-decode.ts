@@ -1,4 +1,6 @@
 /** Reads modules.bin back, for `image show`. The launcher and audit.so read the same bytes in place. */
+
+import { readTime } from '../base/records.ts';
 import { modulesDamaged, modulesNewer, modulesTruncated } from './modules-errors.ts';
 import {
   COLD_MODES,
@@ -15,7 +17,6 @@ import {
 } from './modules-layout.ts';
 import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
-import { readTime } from './records.ts';
 
 interface Parts {
   readonly bytes: Buffer;

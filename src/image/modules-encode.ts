@@ -1,4 +1,6 @@
 /** Writes modules.bin (runtime/modules.h). */
+
+import { Strings, writeTime } from '../base/records.ts';
 import {
   COLD_MODES,
   MODULE_ROLES,
@@ -13,7 +15,6 @@ import {
 } from './modules-layout.ts';
 import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
 import { ENVELOPE, planChecksum } from './plan-layout.ts';
-import { Strings, writeTime } from './records.ts';
 
 /** What the launcher could not follow is refused here. */
 function checkModules(modules: readonly ShownModule[]): void {

@@ -1,4 +1,6 @@
 /** Writes plan.bin (runtime/plan.h). */
+
+import { roundUp8, Strings, writeTime } from '../base/records.ts';
 import type { PlannedFile, PrefetchPlan, Probe } from '../prefetch/model.ts';
 import {
   ENVELOPE,
@@ -19,7 +21,6 @@ import {
   planChecksum,
   TASK,
 } from './plan-layout.ts';
-import { roundUp8, Strings, writeTime } from './records.ts';
 
 /** The probes that fit the head: a warm start reads no more than PLAN_HEAD_MAX bytes. */
 function fittingProbes(probes: readonly Probe[]): Probe[] {

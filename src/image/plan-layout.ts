@@ -14,15 +14,6 @@ export const PLAN_TASK_FILE = 0;
 export const PLAN_TASK_LOOKUPS = 1;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
-export const ENVELOPE = {
-  size: 32,
-  magic: 0,
-  version: 8,
-  head_size: 12,
-  total_size: 16,
-  head_checksum: 24,
-} as const;
-
 export const HEADER = {
   size: 72,
   body_checksum: 32,
@@ -58,3 +49,4 @@ export const LOOKUP = { size: 8, path: 0, found: 4 } as const;
 export const TASK = { size: 16, kind: 0, file: 4, first: 8, count: 12 } as const;
 
 export { planChecksum } from '../base/checksum.ts';
+export { ENVELOPE } from '../base/envelope.ts';

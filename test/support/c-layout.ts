@@ -21,7 +21,8 @@ export interface Layout {
 }
 
 /** Names of C fields that have another name in TypeScript: `size` is the size of the whole. */
-const cName = (field: string): string => (field === 'file_size' ? 'size' : field);
+const C_NAMES: Readonly<Record<string, string>> = { file_size: 'size', map_size: 'size', word_size: 'size' };
+const cName = (field: string): string => C_NAMES[field] ?? field;
 
 const print = (name: string, value: string): string =>
   `  printf("${name} %llu\\n", (unsigned long long)(${value}));`;

@@ -1,4 +1,4 @@
-/** What plan.bin and modules.bin are made of: strings, times. */
+/** What winnow's binary files are made of: strings, times. */
 
 const NS = 1_000_000_000n;
 export const roundUp8 = (size: number): number => Math.ceil(size / 8) * 8;

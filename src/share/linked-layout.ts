@@ -1,0 +1,144 @@
+/**
+ * The layout of NAME.linked: TypeScript's side of runtime/share.h. `linked-layout.test.ts` compiles that header and
+ * compares every size, offset and constant.
+ */
+import type { FixUpKind } from './model.ts';
+
+export const LINKED_MAGIC = 0x4e4c776f6e6e6977n;
+export const LINKED_VERSION = 1;
+export const LINKED_HEAD_MAX = 2 ** 20;
+export const LINKED_FILES_MAX = 4096;
+export const LINKED_MAPS_MAX = 32_768;
+export const LINKED_FIXUPS_MAX = 256;
+export const LINKED_WATCHES_MAX = 8192;
+
+export const LINKED_FROM_PAGES = 0xffffffff;
+export const LINKED_FROM_NOTHING = 0xfffffffe;
+export const LINKED_FROM_PROGRAM = 0xfffffffd;
+export const LINKED_NOT_MAPPED = 1;
+export const LINKED_ABSENT = 1;
+export const LINKED_UNCHANGED = 2;
+
+export const LINKED_NOTE_NAME = 'winnow';
+export const LINKED_NOTE_TYPE = 0x4e4c;
+export const LINKED_NOTE_PATH = 4096;
+
+/** PROT_… of mmap(2). */
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const PROT_EXEC = 4;
+
+/** Their numbers in the file; 13 is reserved. */
+export const FIX_UP_KINDS: Readonly<Record<FixUpKind, number>> = {
+  'stack-guard': 1,
+  'pointer-guard': 2,
+  argc: 3,
+  argv: 4,
+  envp: 5,
+  auxv: 6,
+  random: 7,
+  platform: 8,
+  execfn: 9,
+  'stack-start': 10,
+  break: 11,
+  tid: 12,
+  'cpu-number': 14,
+};
+
+/** By their numbers: why restore.c would not use an image. */
+export const REFUSALS = [
+  'good',
+  'environment',
+  'secure',
+  'kernel',
+  'stack',
+  'processor',
+  'vdso',
+  'image',
+  'program',
+  'file',
+  'watch',
+  'address',
+  'call',
+] as const;
+
+/** Offsets of the fields, in bytes, and the size of the whole; the envelope is ENVELOPE of ../base/envelope.ts. */
+export const PROCESSOR = {
+  size: 40,
+  leaf1_eax: 0,
+  leaf1_ebx: 4,
+  leaf1_ecx: 8,
+  leaf1_edx: 12,
+  leaf7_ebx: 16,
+  leaf7_ecx: 20,
+  leaf7_edx: 24,
+  reserved: 28,
+  xcr0: 32,
+} as const;
+
+export const LINKED_HEADER = {
+  size: 304,
+  pages_offset: 32,
+  pages_size: 40,
+  pages_checksum: 48,
+  start: 56,
+  entry: 64,
+  phdr: 72,
+  base: 80,
+  program_at: 88,
+  program_phdr: 96,
+  program_first: 104,
+  program_size: 112,
+  thread_pointer: 120,
+  tid_at: 128,
+  robust_at: 136,
+  robust_size: 144,
+  rseq_at: 152,
+  rseq_size: 160,
+  rseq_signature: 164,
+  vdso_at: 168,
+  vdso_lead: 176,
+  vdso_size: 184,
+  vdso_checksum: 192,
+  hwcap: 200,
+  hwcap2: 208,
+  minsigstksz: 216,
+  stack_limit: 224,
+  clock_tick: 232,
+  page_size: 236,
+  processor: 240,
+  file_count: 280,
+  map_count: 284,
+  fixup_count: 288,
+  watch_count: 292,
+  strings_size: 296,
+  flags: 300,
+} as const;
+
+export const LINKED_FILE = {
+  size: 40,
+  path: 0,
+  flags: 4,
+  file_size: 8,
+  mtime_sec: 16,
+  mtime_nsec: 24,
+  reserved: 28,
+  inode: 32,
+} as const;
+
+export const LINKED_MAP = { size: 32, at: 0, map_size: 8, offset: 16, from: 24, protection: 28 } as const;
+
+export const LINKED_FIXUP = { size: 16, at: 0, kind: 8, word_size: 12 } as const;
+
+export const LINKED_WATCH = {
+  size: 40,
+  path: 0,
+  kind: 4,
+  file_size: 8,
+  mtime_sec: 16,
+  mtime_nsec: 24,
+  reserved: 28,
+  inode: 32,
+} as const;
+
+export const LINKED_ANSWER = { size: 48, refused: 0, index: 4, processor: 8 } as const;
