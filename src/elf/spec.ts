@@ -137,12 +137,19 @@ export const DT_VERDEFNUM = 0x6ffffffd;
 export const DT_VERNEED = 0x6ffffffe;
 export const DT_VERNEEDNUM = 0x6fffffff;
 
+export const DF_SYMBOLIC = 0x2;
 export const DF_TEXTREL = 0x4;
+export const DF_BIND_NOW = 0x8;
+export const DF_1_NOW = 0x1;
 
 export const STB_LOCAL = 0;
 export const STB_GLOBAL = 1;
 export const STB_WEAK = 2;
 export const STB_GNU_UNIQUE = 10;
+export const STV_DEFAULT = 0;
+export const STV_INTERNAL = 1;
+export const STV_HIDDEN = 2;
+export const STV_PROTECTED = 3;
 export const STT_NOTYPE = 0;
 export const STT_OBJECT = 1;
 export const STT_FUNC = 2;
