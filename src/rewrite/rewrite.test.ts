@@ -104,7 +104,21 @@ describe.each(FILES)('%s, with all its code copied,', (file) => {
     }
     const phdr = changed.segments.find(({ type }) => type === spec.PT_PHDR);
     if (phdr !== undefined) expect(phdr.offset).toBe(changed.header.segmentsAt);
-    expect(changed.rvaOf(changed.header.segmentsAt)).toBe(added[1]?.rva);
+  });
+
+  it('has headers on the page where the copies end, and unwind tables in a segment with nothing else', () => {
+    const { changed, module } = scene.changeOf(file);
+    const { segmentsAt, segmentCount } = changed.header;
+    const end = Math.max(...module.map.clones.map(({ at, size }) => at + size));
+    const headersAt = changed.rvaOf(segmentsAt) ?? 0;
+    expect(headersAt - end).toBeGreaterThanOrEqual(0);
+    expect(headersAt - end).toBeLessThan(8);
+    const last = changed.segments.findLast(({ type }) => type === spec.PT_LOAD);
+    const inside = changed.sections
+      .filter(({ rva: at }) => last !== undefined && at >= last.rva && at < last.rva + last.memSize)
+      .map(({ name }) => name);
+    expect(inside.toSorted()).toEqual(['.eh_frame', '.eh_frame_hdr']);
+    expect(segmentsAt + segmentCount * spec.PHDR_SIZE).toBeLessThanOrEqual(last?.offset ?? 0);
   });
 
   it('gives the original back, and is the same when it is rewritten again', () => {

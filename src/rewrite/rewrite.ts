@@ -2,17 +2,17 @@
  * A module's rewriting from start to end: what is copied, where it goes, what then leads to it.
  *
  * The original's bytes keep their places in the file and in memory; model.ts says why. What is added stands
- * behind them: a segment with the copies, a segment with program headers, jump tables and unwind tables, and,
- * not loaded, section headers, symbols and the record for the way back.
+ * behind them: a segment with what every start reads (the copies, and behind them program headers and jump
+ * tables), a segment with unwind tables, and, not loaded, section headers, symbols and the record for the way back.
  */
-import { fileOffset, PAGE_SIZE, pagesIn, rva } from '../base/brands.ts';
+import { fileOffset, PAGE_SIZE, pagesIn } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
 import { ET_EXEC, PF_R, PF_X, PHDR_SIZE, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
 import { type ChosenUnits, chooseUnits, whyModuleStays } from './choose-units.ts';
 import { copyTables, type FoundTables, findTables, type PlacedTable, placeTables } from './copy-tables.ts';
 import { copyUnits } from './copy-units.ts';
-import { alignUp, findRoom, type PlacedClones, placeClones, type Room } from './lay-out.ts';
+import { findRoom, type PlacedClones, placeClones, type Room } from './lay-out.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule } from './model.ts';
 import { patchReferences } from './patch-references.ts';
 import { type AddedPart, hasSections, rebuildSections } from './rebuild-sections.ts';
@@ -111,7 +111,8 @@ export function rewriteModule(
     figures: {
       textPages: pagesOfCode(original),
       hotPages: pagesIn(layout.code.size),
-      addedReadOnlyPages: pagesIn(layout.end - layout.headers.at),
+      addedReadOnlyPages:
+        pagesIn(layout.used.size) - pagesIn(layout.code.size) + pagesIn(layout.end - layout.hdr.at),
       units: analysis.units.length,
       clonedUnits: clones.clones.length,
       jumpTables: tables.tables.length + tables.kept.length,
@@ -158,6 +159,8 @@ interface Layout {
   readonly headers: Span;
   readonly tables: readonly PlacedTable[];
   readonly tableSpan: Span;
+  /** From the copies to the end of their jump tables. */
+  readonly used: Span;
   readonly hdr: Span;
   readonly frame: Span;
   readonly segments: readonly AddedSegment[];
@@ -165,6 +168,12 @@ interface Layout {
   readonly end: Span['at'];
 }
 
+/**
+ * Page faults map what lies round the page that is touched, as far as its segment reaches. The C library looks at
+ * the program headers of each module at start, so they stand with the copies, on the last page of which there
+ * is often room; running code reads jump tables. Unwind tables, which few programs ever read, are kept away from both by a
+ * segment of their own.
+ */
 function layOut(
   image: ElfImage,
   room: Room,
@@ -173,24 +182,25 @@ function layOut(
   { hdrSize, frameSize }: UnwindPlan,
 ): Layout {
   const code: Span = { at: room.at, size: clones.end - room.at };
-  const hasCode = code.size > 0;
-  const cursor = new Cursor(rva(alignUp(clones.end, PAGE_SIZE)));
-  const addedHeaders = (hasCode ? 2 : 1) + (hdrSize > 0 && !hasUnwindHeader(image) ? 1 : 0);
+  const cursor = new Cursor(clones.end);
+  const hasFrames = hdrSize + frameSize > 0;
+  const addedHeaders = (hasFrames ? 2 : 1) + (hdrSize > 0 && !hasUnwindHeader(image) ? 1 : 0);
   const headers = cursor.take(programHeadersSize(image, addedHeaders), 8);
-  // Tables are read by running code, so they stand next to the headers, which the loader has read.
   const { placed, size } = placeTables(tables, cursor.next);
   const tableSpan = cursor.take(size, 8);
-  const hdr = cursor.take(hdrSize, 4);
+  const used: Span = { at: room.at, size: cursor.next - room.at };
+  const hdr = cursor.take(hdrSize, hasFrames ? PAGE_SIZE : 1);
   const frame = cursor.take(frameSize, 8);
-  const readOnly = { at: headers.at, size: cursor.next - headers.at, flags: PF_R };
+  const frames = { at: hdr.at, size: cursor.next - hdr.at, flags: PF_R };
   return {
     code,
     headers,
     tables: placed,
     tableSpan,
+    used,
     hdr,
     frame,
-    segments: hasCode ? [{ ...code, flags: PF_R | PF_X }, readOnly] : [readOnly],
+    segments: [{ ...used, flags: code.size > 0 ? PF_R | PF_X : PF_R }, ...(hasFrames ? [frames] : [])],
     end: cursor.next,
   };
 }
