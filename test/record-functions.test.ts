@@ -140,6 +140,38 @@ it('a program that cannot be analysed runs without breakpoints, and the person i
   ]);
 });
 
+describe('what a program maps to read it', () => {
+  const READER = `
+    ${F} int late(int x) { return x; }
+    int main(int n, char **v) {
+      int fd = open(v[1], O_RDONLY); // The segment of code is the second page.
+      unsigned char *at = mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 4096);
+      int breakpoints = 0;
+      for (int i = 0; i < 4096; i++) if (at[i] == 0xcc) breakpoints++;
+      for (unsigned char *p = (void *)late; p < (unsigned char *)late + 4; p++) if (*p == 0xcc) breakpoints++;
+      printf("%d\\n", breakpoints);
+    }`;
+  const guest = scene.c('guest', `${F} int f(int x) { return x; } int main() { return f(0); }`);
+
+  it('is left alone where the program is static: valgrind translates such code', () => {
+    const reader = scene.c('translator', READER, '-static');
+    const run = sameRun([reader, guest]);
+    expect(enteredNames(run, reader, /^main$/)).toEqual(['main']);
+    expect(noteCodes(run)).toEqual(['N_CODE_TRANSLATED']);
+  });
+
+  it('has breakpoints where a dynamic loader may have mapped it', () => {
+    const reader = scene.c('reader', READER);
+    expect(scene.functions([reader, guest]).stdout).not.toBe(
+      spawnSync(reader, [guest], { encoding: 'utf8' }).stdout,
+    );
+    const loader = /\S*\/ld-linux\S*/.exec(readFileSync('/proc/self/maps', 'utf8'))?.[0] ?? '';
+    const { run } = scene.functions([loader, guest]);
+    expect(enteredNames(run, guest, /^(main|f)$/)).toEqual(['main', 'f']);
+    expect(noteCodes(run)).toEqual([]);
+  });
+});
+
 describe('modules that come and go', () => {
   it('dlopen, dlclose and dlopen again', () => {
     const plugin = (name: string) =>

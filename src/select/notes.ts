@@ -10,6 +10,8 @@ export function codeNotes(seen: {
   readonly kept: ReadonlyMap<string, readonly string[]>;
   /** Memories that could not be written. */
   readonly refused: number;
+  /** Programs that map code only to read it. */
+  readonly translators: readonly string[];
 }): Note[] {
   const notes: Note[] = [];
   if (seen.kept.size > 0) {
@@ -23,6 +25,12 @@ export function codeNotes(seen: {
     notes.push({
       code: 'N_CODE_REFUSED',
       text: `the kernel did not let ${seen.refused} mapping(s) of code be written: their functions are not in the profile`,
+    });
+  }
+  if (seen.translators.length > 0) {
+    notes.push({
+      code: 'N_CODE_TRANSLATED',
+      text: `these programs are static and map the code of others, as translators do: what runs in them is not in the profile: ${namesOf(seen.translators)}`,
     });
   }
   return notes;

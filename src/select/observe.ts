@@ -13,6 +13,7 @@
  * before we heard of the child: what counts is the byte in memory. The kernel resets the handler of a blocked SIGTRAP
  * when an int3 is met (`trap-handler.ts`). Whatever a program does to its code later is left
  * alone: a byte is put back only where an int3 stands.
+ * What a translator of machine code maps is left alone (`translators.ts`).
  * Limits: a program that reads its own code (checksums, self-tests) reads int3s. Shared mappings are left
  * alone: a write would reach the file. Code that becomes executable by mprotect is not seen.
  */
@@ -34,6 +35,7 @@ import { CodeFiles, type FindEntries } from './code-files.ts';
 import { codeNotes } from './notes.ts';
 import { holdsBreakpoint, plant, putAllBack, putBack } from './plant.ts';
 import { MET, NOT_MET, Regions } from './regions.ts';
+import { Translators } from './translators.ts';
 import { TrapHandlers } from './trap-handler.ts';
 
 const MAP_TYPE = 0x0fn;
@@ -46,9 +48,12 @@ export class Functions implements CodeObserver {
   readonly wantsArrivals = true;
   readonly #files: CodeFiles;
   readonly #handlers = new TrapHandlers();
+  readonly #translators = new Translators();
   readonly #memories = new Map<Image, Regions>();
   /** Memories that the kernel did not let us write. */
   #refused = 0;
+  /** Programs whose mappings of code were left alone. */
+  readonly #leftAlone = new Set<string>();
 
   constructor(findEntries: FindEntries) {
     this.#files = new CodeFiles(findEntries);
@@ -83,7 +88,11 @@ export class Functions implements CodeObserver {
   }
 
   notes(): readonly Note[] {
-    return codeNotes({ kept: this.#files.kept, refused: this.#refused });
+    return codeNotes({
+      kept: this.#files.kept,
+      refused: this.#refused,
+      translators: [...this.#leftAlone],
+    });
   }
 
   /** The state of a process's memory: its own, its parent's, or a copy of that from the time of the fork. */
@@ -121,6 +130,11 @@ export class Functions implements CodeObserver {
     const regions = this.#regionsOf(image, thread.process);
     regions.remove(regions.within(range), range);
     if ((flags & MAP_TYPE) !== MAP_PRIVATE) return;
+    if (this.#translators.has(image.program)) {
+      this.#leftAlone.add(image.program);
+      // Code of its own may be a part of what it translates.
+      return takeBack(regions, thread);
+    }
     const number = Number(BigInt.asIntN(32, fd));
     this.#files.use(`/proc/${thread.tid}/fd/${number}`, readFdLink(thread.tid, number), (code, file) =>
       this.#plant(regions, thread, code, file, range, Number(offset)),
@@ -180,18 +194,22 @@ export class Functions implements CodeObserver {
   }
 
   #letGo({ image, thread }: EventOf<'letting-go'>): void {
-    const memory = openMemory(thread);
-    const regions = this.#regionsOf(image, thread.process);
-    if (memory === undefined || regions.isClean) return;
-    for (const region of regions) putAllBack(memory, region);
-    // Other threads may just have met one: what lay where stays known for their traps.
-    regions.isClean = true;
+    takeBack(this.#regionsOf(image, thread.process), thread);
   }
 
   #ended(image: Image): void {
     const regions = this.#memories.get(image);
     if (regions !== undefined && --regions.users === 0) regions.forgetHits();
   }
+}
+
+/** Takes all breakpoints out of a memory. */
+function takeBack(regions: Regions, thread: Thread): void {
+  const memory = openMemory(thread);
+  if (memory === undefined || regions.isClean) return;
+  for (const region of regions) putAllBack(memory, region);
+  // Other threads may just have met one: what lay where stays known for their traps.
+  regions.isClean = true;
 }
 
 const rangeOf = (start: bigint, length: bigint): AddressRange => ({
