@@ -1,0 +1,71 @@
+/**
+ * Addresses for an image, at random.
+ *
+ * Problem. What is linked holds addresses, so they are chosen when the image is built, and every start of the image has
+ * the same ones. They must be free at every start, wherever the kernel puts stack, heap, vDSO and mappings this time,
+ * and nobody who has not seen the image should be able to guess them.
+ *
+ * Method. The kernel puts programs from 0x5555_5555_4000 to 0x5655_5555_4000 with their heap behind, mappings and stack
+ * above 0x7e00_0000_0000, and what asks for fixed addresses (programs that are no PIE, sanitizers' shadows, Go's heap,
+ * V8's and Java's compressed pointers) mostly below 0x1100_0000_0000. Between lie 75 TB. The program gets a place in
+ * their lower part, all else in the upper one: so the program lies below the rest, as it always does. What the
+ * loader mapped, the loader and the vDSO lie near each other with random gaps: page tables cover 1 GiB for
+ * a page, and the kernel puts them side by side too.
+ *
+ * Limits. 24 random bits of 2 MiB each for the program and the rest, where the kernel has 28 of 4 KiB at each start.
+ */
+import { randomInt } from 'node:crypto';
+import { PAGE_SIZE } from '../base/brands.ts';
+import type { Anchor, AnchorExtent, LinkedState } from './model.ts';
+
+/** Address of each anchor's base: all offsets count from it. */
+export type Bases = Readonly<Record<Anchor, number>>;
+
+export const PROGRAM_RANGE = { from: 0x1200_0000_0000, to: 0x3000_0000_0000 } as const;
+export const ARENA_RANGE = { from: 0x3100_0000_0000, to: 0x5000_0000_0000 } as const;
+
+const HUGE_PAGE = 2 ** 21;
+const MOST_GAP_HUGE_PAGES = 64;
+const MOST_GAP_PAGES = 4096;
+
+/** A whole number from 0 to `end` - 1. */
+export type Random = (end: number) => number;
+
+const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
+const unitOf = ({ align }: AnchorExtent): number => Math.max(align, HUGE_PAGE);
+const endOf = (base: number, { first, size }: AnchorExtent): number => base + first + size;
+
+/** @throws RangeError where something is larger than the ranges. */
+export function chooseBases(
+  { extents, machine }: Pick<LinkedState, 'extents' | 'machine'>,
+  random: Random = (end) => randomInt(end),
+): Bases {
+  const { program, arena, loader } = extents;
+  const programBase = program.fixedAt ?? within(PROGRAM_RANGE, program, random, program.first + program.size);
+  const lead = machine.vdso === undefined ? 0 : machine.vdso.lead;
+  const vdsoSize = lead + (machine.vdso?.size ?? 0);
+  const gap = (unit: number): number => (1 + random(MOST_GAP_HUGE_PAGES)) * unit;
+  const room =
+    arena.size + loader.size + vdsoSize + (MOST_GAP_HUGE_PAGES + 2) * (unitOf(arena) + unitOf(loader));
+  const arenaBase = arena.fixedAt ?? within(ARENA_RANGE, arena, random, room + MOST_GAP_PAGES * PAGE_SIZE);
+  const loaderUnit = unitOf(loader);
+  const loaderBase =
+    loader.fixedAt ?? roundUp(endOf(arenaBase, arena), loaderUnit) + gap(loaderUnit) - loaderUnit;
+  const vdso =
+    roundUp(endOf(loaderBase, loader), PAGE_SIZE) + (1 + random(MOST_GAP_PAGES)) * PAGE_SIZE + lead;
+  return { program: programBase, arena: arenaBase, loader: loaderBase, vdso };
+}
+
+/** A multiple of the anchor's unit in the range, with `room` bytes behind it. */
+function within(
+  { from, to }: { readonly from: number; readonly to: number },
+  extent: AnchorExtent,
+  random: Random,
+  room: number,
+): number {
+  const unit = unitOf(extent);
+  const first = roundUp(from, unit);
+  const places = Math.floor((to - room - first) / unit);
+  if (places < 1) throw new RangeError('larger than the range of addresses');
+  return first + random(places) * unit;
+}
