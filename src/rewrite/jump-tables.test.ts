@@ -91,6 +91,24 @@ one: mov (%rsp), %rax\njmp again\ntwo: nop\njmp again\nthree: pop %rbx\nret\n`;
     expect(search(main(spoiled + CASES) + TABLE).words).toEqual([]);
   });
 
+  it('is named where its entry was kept on the stack, as GCC does before a loop', () => {
+    const early =
+      'sub $24, %rsp\nlea T(%rip), %rax\nmovslq (%rax,%rdi,4), %rax\nmov %rax, 8(%rsp)\nxor %ebx, %ebx\n';
+    const late = 'again: mov 8(%rsp), %rsi\nlea T(%rip), %rax\nmov (%rsp), %r15\nadd %rsi, %rax\njmp *%rax\n';
+    const cases = `one: inc %ebx\njmp again\n${CASES.replace(/^one:/, 'last:')}`;
+    const found = search(main(early + late + cases) + TABLE);
+    expect([found.words, found.reasons, found.otherJumps]).toEqual([
+      [],
+      ['a jump table whose entry is kept on the stack'],
+      0,
+    ]);
+    // Nothing tells of a table where something else comes from the stack, or is added.
+    const reasonsFor = (from: string, to: string): readonly string[] =>
+      search(main((early + late).replace(from, to) + cases) + TABLE).reasons;
+    expect(reasonsFor('mov 8(%rsp), %rsi', 'mov 8(%rdx), %rsi')).toEqual([]);
+    expect(reasonsFor('again: mov 8(%rsp), %rsi\nlea T', 'again: mov 8(%rsp), %rsi\nlea main')).toEqual([]);
+  });
+
   it('is cut where a comparison bounds the index, and only there', () => {
     const tables = rodata(`T: ${ENTRIES('one', 'two', 'three', 'other')}\n`);
     const bounded = `cmp $2, %dil\nja other\nlea T(%rip), %rdx\nafter: movzbl %dil, %edi\n${DISPATCH}${CASES}`;

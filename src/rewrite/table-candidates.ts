@@ -64,24 +64,44 @@ export function findCandidates(code: TableCode): Candidate[] {
  * which leads to the copy's labels as the label that it adds to is the copy's.
  */
 export function looksLikeTable(code: TableCode, jump: number): boolean {
-  let register = code.at(jump)?.source ?? NONE;
-  let parts: readonly number[] | undefined;
-  const place = code.indexOf(jump);
-  for (let i = place - 1; i >= place - MOST_STEPS && i >= 0 && register !== NONE; i--) {
-    const operation = code.at(code.starts[i] ?? NONE);
-    if (operation === undefined || operation.insn.flow !== 'next') return false;
-    const { kind, to, source, memory, uses } = operation;
-    if (parts !== undefined) {
-      const isEntry = kind === 'extend' || kind === 'move32';
-      if (!isEntry || memory === undefined || !parts.includes(to)) continue;
-      const other = parts[0] === to ? parts[1] : parts[0];
-      return other === memory.base || (other === memory.index && memory.scale === 1);
-    } else if (to === register && kind === 'add' && source !== NONE) parts = [to, source];
-    else if (to === register && kind === 'lea' && memory !== undefined) parts = [memory.base, memory.index];
-    else if (to === register && kind === 'move') register = source;
-    else if (uses.some((use) => use.register === register && use.writes !== 0)) return false;
+  const sum = sumBefore(code, jump);
+  if (sum === undefined) return false;
+  const [a, b] = sum.parts;
+  for (const { kind, to, memory } of straightBefore(code, sum.place, code.indexOf(jump) - MOST_STEPS)) {
+    const isEntry = kind === 'extend' || kind === 'move32';
+    if (!isEntry || memory === undefined || (to !== a && to !== b)) continue;
+    const other = a === to ? b : a;
+    return other === memory.base || (other === memory.index && memory.scale === 1);
   }
   return false;
 }
 
-const MOST_STEPS = 16;
+/** The registers whose sum a jump goes through, and which of the unit's instructions adds them. */
+export function sumBefore(
+  code: TableCode,
+  jump: number,
+): { readonly parts: readonly [number, number]; readonly place: number } | undefined {
+  let register = code.at(jump)?.source ?? NONE;
+  let place = code.indexOf(jump);
+  for (const { kind, to, source, memory, uses } of straightBefore(code, place, place - MOST_STEPS)) {
+    place--;
+    if (register === NONE) return undefined;
+    if (to === register && kind === 'add' && source !== NONE) return { parts: [to, source], place };
+    if (to === register && kind === 'lea' && memory !== undefined)
+      return { parts: [memory.base, memory.index], place };
+    if (to === register && kind === 'move') register = source;
+    else if (uses.some((use) => use.register === register && use.writes !== 0)) return undefined;
+  }
+  return undefined;
+}
+
+/** The unit's instructions above one of them, upwards, as far as control goes straight on from there. */
+export function* straightBefore(code: TableCode, place: number, last: number): Generator<Operation> {
+  for (let i = place - 1; i >= last && i >= 0; i--) {
+    const operation = code.at(code.starts[i] ?? NONE);
+    if (operation === undefined || operation.insn.flow !== 'next') return;
+    yield operation;
+  }
+}
+
+export const MOST_STEPS = 16;

@@ -12,6 +12,7 @@ import { type Candidate, findCandidates, looksLikeTable } from './table-candidat
 import type { TableCode } from './table-code.ts';
 import { factsOf, type ImageFacts } from './table-facts.ts';
 import { walkFrom } from './table-flow.ts';
+import { isEntryOnStack } from './table-spills.ts';
 import { MOST_MAKERS } from './table-values.ts';
 import type { Walk, WalkedCode } from './table-walk.ts';
 
@@ -28,6 +29,7 @@ export interface Found {
 }
 
 const NOT_FOUND = 'a jump table whose address is not found';
+const ON_STACK = 'a jump table whose entry is kept on the stack';
 const PASSES_UNKNOWN = 'the address of a jump table comes to one that is not found';
 const TOO_SHORT = 'a jump table is shorter than its bound';
 
@@ -96,13 +98,16 @@ export class TableSearch {
       else tables.set(address, [...(tables.get(address) ?? []), tried]);
     }
     let otherJumps = 0;
+    const unknown: Kept[] = [];
     for (const jump of this.#code.jumps) {
       if (this.#resolved.has(jump)) continue;
-      if (looksLikeTable(this.#code, jump)) kept.push({ kind: 'kept', reason: NOT_FOUND, at: rva(jump) });
+      const reason = reasonOf(this.#code, jump);
+      if (reason !== undefined) unknown.push({ kind: 'kept', reason, at: rva(jump) });
       else otherJumps++;
     }
     // Of a jump that is not found nobody knows where it leads.
-    const known = kept.some(({ reason }) => reason === NOT_FOUND) ? undefined : joined;
+    const known = unknown.length > 0 ? undefined : joined;
+    kept.push(...unknown);
     return { found: [...tables.values()].flatMap((group) => this.#tableOf(group, known)), kept, otherJumps };
   }
 
@@ -263,6 +268,12 @@ export class TableSearch {
       tables.some(({ walk, candidates: [{ all }] }) => walk.dispatches.size > 0 && all.some(isBetween));
     return comesIn ? undefined : bound.entries;
   }
+}
+
+/** Why a jump that no walk has come to is one through a table all the same; undefined where it is none. */
+function reasonOf(code: TableCode, jump: number): string | undefined {
+  if (looksLikeTable(code, jump)) return NOT_FOUND;
+  return isEntryOnStack(code, jump) ? ON_STACK : undefined;
 }
 
 /** One attempt for several candidates; none for fewer. */
