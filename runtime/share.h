@@ -112,7 +112,7 @@ struct linked_map {
   u32 protection; /* PROT_… */
 };
 
-/* A word that every start writes anew. */
+/* A word that every start writes anew. Ascending by address, each within one map. */
 #define LINKED_STACK_GUARD 1u      /* the first 8 bytes of AT_RANDOM, the lowest byte zero */
 #define LINKED_POINTER_GUARD 2u    /* the second 8 bytes of AT_RANDOM */
 #define LINKED_ARGC 3u             /* u32 or u64 by `size` */

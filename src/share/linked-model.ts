@@ -25,6 +25,7 @@ export interface PlacedImage {
   readonly files: readonly PlacedFile[];
   /** Ascending by address, without overlap. */
   readonly maps: readonly PlacedMap[];
+  /** Ascending by address, each within one map. */
   readonly fixUps: readonly PlacedFixUp[];
   readonly watches: readonly PlacedWatch[];
   /** What linking made, whole pages. Maps say by offsets from its start which of it they show. */
