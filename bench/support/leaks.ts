@@ -1,18 +1,19 @@
 /**
  * Why a program with copies of all its functions came to original code all the same.
  *
- * Each place is one of: in a unit that the rewriting refuses, with its reason; the start or another entry of a copied
- * unit of a program with fixed addresses, where addresses of functions stay the originals'; in a copied unit whose
+ * Each place is one of: in a unit that the rewriting refuses, with its reason; in a copied unit of a program with fixed
+ * addresses, where addresses of functions stay the originals' and others can know this one's; in a copied unit whose
  * jump table or landing pads stay. Whatever else there is, behind an indirect jump that is not seen to go through a
- * table too, is not explained, and counts as a fault.
+ * table too, is not explained, and counts as a fault. A place need not be an entry: a page is noticed when it is come to
+ * first, perhaps in the middle of what began on another one.
  */
-import { rva } from '../../src/base/brands.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
-import { ET_EXEC } from '../../src/elf/spec.ts';
+import { ET_EXEC, STT_FUNC } from '../../src/elf/spec.ts';
 import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
 import type { Kept, ModuleAnalysis, Unit } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
+import { namedAddresses } from '../../src/select/fixed-addresses.ts';
 import { decodeRange } from '../../src/x86/decode.ts';
 
 export interface Leak {
@@ -43,6 +44,9 @@ export class LeakExplainer {
   readonly #cloned: ReadonlySet<number>;
   readonly #kept: readonly Kept[];
   readonly #partsOf: (unit: Unit) => readonly Unit[];
+  /** Starts of functions with names, ascending. */
+  readonly #functions: readonly { readonly name: string; readonly at: number }[];
+  #known: ReadonlySet<number> | undefined;
 
   constructor(path: string) {
     const image = readElfFile(path);
@@ -57,6 +61,20 @@ export class LeakExplainer {
     this.#cloned = new Set(result.map.clones.map(({ unit }) => unit.start));
     this.#kept = result.kept;
     this.#partsOf = findUnitParts(image, analysis).partsOf;
+    this.#functions = [...image.symbols, ...image.staticSymbols]
+      .flatMap(({ type, name, rva: start }) =>
+        type === STT_FUNC && start !== undefined ? [{ name, at: start }] : [],
+      )
+      .toSorted((a, b) => a.at - b.at);
+  }
+
+  /** For a place without a symbol of its own: how far in which function, and behind which one with a name. */
+  nameOf(at: number): string {
+    const start = unitAt(this.#analysis, at)?.start;
+    if (start === undefined) return '';
+    const into = at === start ? '' : `+0x${(at - start).toString(16)}`;
+    const before = this.#functions.findLast((one) => one.at <= start);
+    return `0x${start.toString(16)}${into}${before === undefined ? '' : `, behind ${before.name}`}`;
   }
 
   explain(at: number): Explanation {
@@ -73,11 +91,22 @@ export class LeakExplainer {
     // A kept table of `f` leads to `f.cold` too.
     const [part] = this.#partsOf(unit).flatMap(keptIn);
     if (part !== undefined) return { reason: part.reason, explained: true };
-    // Such an address may stand anywhere, also where a jump takes it from.
-    if (this.#isFixed && unit.entries.includes(rva(at))) return { reason: FIXED_ADDRESS, explained: true };
+    const whole = [unit, ...this.#partsOf(unit)];
+    if (this.#isFixed && whole.some(({ entries }) => entries.some((entry) => this.#isKnown(entry))))
+      return { reason: FIXED_ADDRESS, explained: true };
     const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
     if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: false };
     return { reason: 'copied, and nobody knows the way here', explained: false };
+  }
+
+  /** Whether the address stands somewhere as a number, or is told to other modules. */
+  #isKnown(entry: number): boolean {
+    if (this.#known === undefined) {
+      const all = new Set<number>(this.#analysis.units.flatMap(({ entries }) => entries));
+      const exported = this.#image.symbols.flatMap(({ rva: start }) => start ?? []);
+      this.#known = new Set<number>([...namedAddresses(this.#image, all), ...exported]);
+    }
+    return this.#known.has(entry);
   }
 }
 
@@ -121,7 +150,7 @@ export class Leaks {
     this.#found.set(key, {
       module: shown,
       at: place,
-      name: name ?? '',
+      name: name ?? explainer.nameOf(at),
       programs: [program],
       ...explainer.explain(at),
     });

@@ -64,7 +64,7 @@ function branchTargets(references: CodeReferences, units: readonly Unit[]): Set<
 }
 
 /** Those of `starts` that occur as a number in what is loaded. */
-function namedAddresses(image: ElfImage, starts: ReadonlySet<number>): Set<number> {
+export function namedAddresses(image: ElfImage, starts: ReadonlySet<number>): Set<number> {
   const found = new Set<number>();
   for (const { type, flags, offset, fileSize } of image.segments) {
     if (type !== PT_LOAD) continue;
