@@ -87,12 +87,12 @@ _Noreturn void demand_denied(const struct demand_place *called, const struct dem
 
 _Noreturn void demand_damaged(const char *what, const char *folder, const char *replacement) {
   line.length = 0;
-  add("winnow: E_COLD_STORE: ");
-  add(what);
-  add("\n  where: ");
+  add("winnow: E_COLD_STORE: the store of unused code ");
   add_name(folder);
   add_name(replacement);
-  add(".cold\n  next:  build the image again: winnow build\n");
+  add(".cold ");
+  add(what);
+  add("; build the image again: winnow build\n");
   say_and_abort();
 }
 

@@ -2,28 +2,32 @@
  * demand.c: code that is not there until it is run.
  *
  * Problem: the unused code of an image's modules is denied (a call of it is to be reported) or stands compressed
- * beside them. Either way the pages cannot be executed, and whoever comes there gets SIGSEGV.
+ * beside them. Either way the pages cannot be executed (stored ones not be read either), and whoever comes there gets SIGSEGV.
  *
  * Example: libfoo.so's `reverse` at 0x4310 was not recorded and is called. The fault is an instruction fetch at
- * 0x4310: the chunk 0x4000-0x8000 is decompressed into fresh memory, which takes the place of those pages by
+ * 0x4310: the chunk 0x4000-0x14000 is decompressed into fresh memory, which takes the place of those pages by
  * mremap; the handler returns, and `reverse` runs.
  *
  * Method: this is part of the audit object of such images, as that is in the process before anything of the program: before
  * resolvers of IFUNCs, constructors, and the modules themselves. mremap and mprotect are atomic for other threads:
- * they run old pages (and fault, and wait here for the lock) or new ones. What is data among the code stands in the
- * module too, so reading never faults.
+ * they run old pages (and fault, and wait here for the lock) or new ones. Pages of which nothing is in the file any more are
+ * hidden (PROT_NONE) when the module is opened: unwind tables, tables among code and code that reads itself are brought
+ * by the first read.
  *
  * The handler works on a stack of its own, since a thread's may be small, with all signals blocked. Memory that fork
  * wipes holds the lock: a child's other threads, one of which may have held it, are gone.
  *
- * Limits: a program that makes rt_sigaction or rt_sigprocmask for SIGSEGV without libc (Go's runtime); SIGBUS where a
- * store is cut off while it is used; a signal's frame of up to some KiB on stacks that were made without room for any.
+ * Limits: a program that makes rt_sigaction or rt_sigprocmask for SIGSEGV without libc (Go's runtime); a system
+ * call that is given the address of something on a hidden page (EFAULT: src/select/hidden-pages.ts keeps text off them), and
+ * what reads memory past the page tables (/proc/PID/mem: zeros); a program that makes its own code writable; SIGBUS
+ * before Linux 5.14 where a store is cut off while it is used; a signal's frame of up to some KiB on stacks that were made without room for any.
  */
 
 #include "demand.h"
 
 #define MODULES_OPEN_MAX 4096u
 #define SEGV_ACCERR 2
+#define FAULT_WRITE 2ul /* of the processor's error code */
 #define LONGEST_INSTRUCTION 15ul
 #define PAGE 4096ul
 #define STACK_SIZE 65536
@@ -33,6 +37,7 @@
 struct open_module {
   const struct link_map *map;
   const struct cold_header *cold;
+  unsigned long size; /* of the store */
   unsigned long base, low, high; /* high is 0 where the place is free */
   const char *replacement, *path; /* of the table: its file's name, and the original's path */
 };
@@ -43,6 +48,7 @@ static const char *folder;
 static u32 user;
 
 static const struct cold_header *expected;
+static unsigned long expected_size;
 static const char *expected_name, *expected_path;
 
 static u8 own_stack[STACK_SIZE] __attribute__((aligned(64)));
@@ -61,8 +67,22 @@ static int copy_name(char *to, const char *from) {
   return from[i] == 0;
 }
 
-/* The file beside a module; NULL where it is missing, another's or damaged. It stays mapped for good. */
-static const struct cold_header *open_cold(const char *replacement, u64 module_size) {
+/* What is wrong with a store that cannot be opened; NULL where the process lacks the means. */
+static const char *why_not(long error) {
+  switch (error) {
+    case -ENOENT:
+    case -ENOTDIR: return "is missing";
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM: return NULL;
+    case -EACCES:
+    case -EPERM: return "cannot be read by this user";
+    default: return "cannot be opened";
+  }
+}
+
+/* The file beside a module; NULL where it cannot be had, and `wrong` says why if it is the store's fault. It stays mapped. */
+static const struct cold_header *open_cold(const char *replacement, u64 module_size, unsigned long *size, const char **wrong) {
   static char path[AUDIT_PATH_SIZE + NAME_SIZE];
   static const char ending[] = ".cold";
   unsigned long at = 0;
@@ -70,32 +90,39 @@ static const struct cold_header *open_cold(const char *replacement, u64 module_s
   for (const char *from = replacement; *from && at < AUDIT_PATH_SIZE + NAME_SIZE - sizeof ending; from++) path[at++] = *from;
   for (unsigned i = 0; i < sizeof ending; i++) path[at++] = ending[i];
   int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  *wrong = why_not(fd);
   if (fd < 0) return NULL;
   struct sys_stat stat;
   const struct cold_header *cold = NULL;
-  if (sys_fstatat(fd, "", &stat, AT_EMPTY_PATH) >= 0 && only_owner_writes(&stat, user) && stat.size > 0) {
+  if (sys_fstatat(fd, "", &stat, AT_EMPTY_PATH) < 0)
+    *wrong = "cannot be read";
+  else if ((stat.mode & S_IFMT) != S_IFREG)
+    *wrong = "is no file";
+  else if (!only_owner_writes(&stat, user))
+    *wrong = "could have been written by others";
+  else if (stat.size == 0)
+    *wrong = "is cut off";
+  else {
     long mapped = (long)sys_mmap(NULL, (unsigned long)stat.size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (!(mapped < 0 && mapped > -4096)) {
-      cold = (const struct cold_header *)mapped;
-      if (!cold_is_good(cold, (u64)stat.size, module_size)) {
-        sys_munmap((void *)mapped, (unsigned long)stat.size);
-        cold = NULL;
-      }
-    }
+    *wrong = mapped < 0 && mapped > -4096 ? why_not(mapped) : cold_wrong((const struct cold_header *)mapped, (u64)stat.size, module_size);
+    if (!(mapped < 0 && mapped > -4096)) cold = (const struct cold_header *)mapped;
+    *size = (unsigned long)stat.size;
   }
   sys_close(fd);
   return cold;
 }
 
 void demand_expect_nothing(void) {
-  if (expected != NULL) sys_munmap((void *)expected, expected->envelope.total_size);
+  if (expected != NULL) sys_munmap((void *)expected, expected_size);
   expected = NULL;
 }
 
 int demand_expect(const struct modules_table *table, const struct modules_entry *entry) {
   expected_name = modules_text(table, entry->replacement);
   expected_path = modules_text(table, entry->path);
-  expected = open_cold(expected_name, entry->replacement_size);
+  const char *wrong;
+  expected = open_cold(expected_name, entry->replacement_size, &expected_size, &wrong);
+  if (wrong != NULL) demand_damaged(wrong, folder, expected_name);
   return expected != NULL;
 }
 
@@ -130,12 +157,18 @@ void demand_meet(const struct link_map *map, const struct modules_table *table) 
   for (u32 i = 0; i < module_count && module == NULL; i++)
     if (modules[i].high == 0) module = &modules[i];
   if (module == NULL) {
-    if (module_count == MODULES_OPEN_MAX) demand_damaged("too many modules are open", folder, expected_name);
+    if (module_count == MODULES_OPEN_MAX) demand_damaged("is one too many", folder, expected_name);
     module = &modules[module_count];
   }
   const struct cold_range *ranges = cold_ranges(cold);
+  for (u32 i = 0; i < cold->hidden_count; i++) {
+    const struct cold_hidden *hidden = &cold_hidden(cold)[i];
+    if (sys_mprotect((void *)(map->base + hidden->start), hidden->end - hidden->start, PROT_NONE) < 0)
+      demand_damaged("is of no use: the kernel refuses to hide what stands there", folder, expected_name);
+  }
   module->map = map;
   module->cold = cold;
+  module->size = expected_size;
   module->base = map->base;
   module->replacement = expected_name;
   module->path = expected_path;
@@ -149,8 +182,19 @@ void demand_forget(const struct link_map *map) {
     struct open_module *module = &modules[i];
     if (module->high == 0 || module->map != map) continue;
     __atomic_store_n(&module->high, 0, __ATOMIC_RELEASE);
-    sys_munmap((void *)module->cold, module->cold->envelope.total_size);
+    sys_munmap((void *)module->cold, module->size);
   }
+}
+
+/* What a file says that was changed since it was opened must not be followed. */
+static void check_again(const struct open_module *module) {
+  const struct cold_header *cold = module->cold;
+  const char *wrong = "was cut off while the program ran";
+  if (demand_is_there(cold, sizeof *cold)) {
+    unsigned long head = cold->envelope.head_size < module->size ? cold->envelope.head_size : module->size;
+    if (demand_is_there(cold, head)) wrong = cold_wrong(cold, module->size, cold->module_size);
+  }
+  if (wrong != NULL) demand_damaged(wrong, folder, module->replacement);
 }
 
 /* The module with `at` in one of its ranges; NULL where there is none. */
@@ -159,6 +203,7 @@ static const struct open_module *find_module(unsigned long at, const struct cold
   for (u32 i = 0; i < count; i++) {
     const struct open_module *module = &modules[i];
     if (at >= __atomic_load_n(&module->high, __ATOMIC_ACQUIRE) || at < module->low) continue;
+    check_again(module);
     const struct cold_range *ranges = cold_ranges(module->cold);
     for (u32 j = 0; j < module->cold->range_count; j++) {
       if (at < module->base + ranges[j].start || at >= module->base + ranges[j].end) continue;
@@ -219,7 +264,7 @@ static void bring(const struct miss *miss) {
   if (!(cold->flags & COLD_LOG)) demand_denied(&called, &caller);
   demand_log(folder, &called, &caller);
   if (sys_mprotect((void *)(miss->at & ~(PAGE - 1)), PAGE, PROT_READ | PROT_EXEC) < 0)
-    demand_damaged("the kernel refuses to make its page executable", folder, module->replacement);
+    demand_damaged("is of no use: the kernel refuses to make a page executable", folder, module->replacement);
 }
 
 /* Calls work(argument) with the stack pointer at `top`. */
@@ -236,11 +281,14 @@ static void on_stack(void *top, void (*work)(const struct miss *), const struct 
 
 static void on_fault(int signal, struct sys_siginfo *info, struct sys_ucontext *context) {
   unsigned long ip = context->registers[REG_RIP], at = info->address;
-  /* The instruction itself, at its start or where it goes on on the next page. */
-  int fetch = info->code == SEGV_ACCERR && (at == ip || (at % PAGE == 0 && at > ip && at - ip < LONGEST_INSTRUCTION));
   struct miss miss = {NULL, NULL, at, context};
-  if (fetch) miss.module = find_module(at, &miss.range);
-  if (miss.module == NULL) {
+  if (info->code == SEGV_ACCERR) miss.module = find_module(at, &miss.range);
+  /* The instruction itself, at its start or where it goes on on the next page. */
+  int fetch = at == ip || (at % PAGE == 0 && at > ip && at - ip < LONGEST_INSTRUCTION);
+  int stored = miss.module != NULL && miss.module->cold->flags & COLD_STORED;
+  /* What is stored can be read, too; writing stays forbidden. */
+  int read = stored && !(context->registers[REG_ERR] & FAULT_WRITE);
+  if (miss.module == NULL || !(fetch || read)) {
     signals_pass_on(signal, info, context);
     return;
   }

@@ -38,6 +38,7 @@ struct sys_ucontext {
 };
 #define REG_RSP 15
 #define REG_RIP 16
+#define REG_ERR 19
 
 typedef void demand_handler(int signal, struct sys_siginfo *info, struct sys_ucontext *context);
 
@@ -46,7 +47,10 @@ typedef void demand_handler(int signal, struct sys_siginfo *info, struct sys_uco
 /* Before anything is loaded: SIGSEGV is ours from here on. `folder` ends with a slash and stays where it is. */
 void demand_start(const char *folder, u32 user);
 
-/* Whether the file that goes with a module of the image is whole; the next module that is opened may be this one. */
+/*
+ * The next module that is opened may be this one of the image: opens its store, and ends the program where that is missing or
+ * damaged. 0 where the process has no means to open it: no fault of the store's, so the original will do.
+ */
 int demand_expect(const struct modules_table *table, const struct modules_entry *entry);
 void demand_expect_nothing(void);
 
@@ -58,7 +62,11 @@ int demand_covers(unsigned long at);
 /* A word that a forked child finds 0; NULL where the kernel cannot do that. */
 int *demand_wiped(void);
 
-/* demand-load.c: code from a file into memory; NULL or what was wrong. Needs a stack of some KiB, one at a time. */
+/* demand-load.c */
+
+/* Whether these bytes of a mapped file are still there: reading behind a file's new end would be SIGBUS, which kills. */
+int demand_is_there(const void *from, unsigned long size);
+/* A chunk from a store into memory; NULL or what is wrong with the store. Needs a stack of some KiB, one at a time. */
 const char *demand_load(const struct cold_header *cold, const struct cold_range *range, unsigned long base, u32 chunk);
 
 /* demand-report.c */
@@ -70,6 +78,7 @@ struct demand_place {
 };
 
 _Noreturn void demand_denied(const struct demand_place *called, const struct demand_place *caller);
+/* `what` is said of the store: "is missing". */
 _Noreturn void demand_damaged(const char *what, const char *folder, const char *replacement);
 /* A line in the image's folder; where that cannot be written, nothing. */
 void demand_log(const char *folder, const struct demand_place *called, const struct demand_place *caller);

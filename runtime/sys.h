@@ -16,6 +16,7 @@ typedef long long i64;
 
 #define NULL ((void *)0)
 
+#define EPERM 1
 #define ENOENT 2
 #define EINTR 4
 #define E2BIG 7
@@ -23,9 +24,12 @@ typedef long long i64;
 #define EAGAIN 11
 #define ENOMEM 12
 #define EACCES 13
+#define EFAULT 14
 #define EEXIST 17
 #define ENOTDIR 20
 #define EINVAL 22
+#define ENFILE 23
+#define EMFILE 24
 #define ETXTBSY 26
 #define ENAMETOOLONG 36
 #define ENOSYS 38
@@ -54,6 +58,7 @@ typedef long long i64;
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 
+#define PROT_NONE 0
 #define PROT_READ 1
 #define PROT_WRITE 2
 #define PROT_EXEC 4

@@ -1,17 +1,23 @@
 /** Images whose unused code is denied or stored: what a program that comes to such code has of it. */
 import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COLD_HEADER } from '../src/select/cold-layout.ts';
 import { compile } from './modules-scene.ts';
 import { codeOf, type Ran, winnowOn } from './support/winnow.ts';
 
@@ -47,7 +53,18 @@ beforeAll(() => {
   expect(recorded.status, recorded.stderr).toBe(0);
 });
 
-const WAYS = [['call'], ['threads'], ['forks'], ['handlers'], ['waits'], ['blocked'], ['faults'], ['stacks']];
+const WAYS = [
+  ['call'],
+  ['threads'],
+  ['forks'],
+  ['handlers'],
+  ['waits'],
+  ['blocked'],
+  ['faults'],
+  ['stacks'],
+  ['reads'],
+  ['unwinds'],
+];
 const DEATHS = [['die'], ['die-blocked']];
 const INHERITED = ['--block-signal=SEGV', '--ignore-signal=SEGV'];
 
@@ -87,34 +104,144 @@ describe('winnow build --cold store', () => {
   it('leaves holes where the code was, and never mounts such modules', () => {
     const { size, blocks } = statSync(copy());
     expect(blocks * 512).toBeLessThan(size - 65_536);
-    expect(statSync(`${copy()}.cold`).size).toBeLessThan(8192);
+    expect(statSync(`${copy()}.cold`).size).toBeLessThan(24_576);
     expect(ends('mounts', ['call'])).toEqual(ends(undefined, ['call']));
     expect(codeOf(winnow('build', '--name', 'cold', '--cold', 'store', '--show', 'mounts'))).toBe('E_USAGE');
     expect(codeOf(winnow('build', '--name', 'cold', '--cold', 'file', '--on-miss', 'log'))).toBe('E_USAGE');
   });
 
-  it('shows the original where the store is missing or cut off', () => {
-    const store = `${copy()}.cold`;
-    const bytes = readFileSync(store);
-    truncateSync(store, bytes.length - 1);
-    expect(ends('audit', ['call'])).toEqual(ends(undefined, ['call']));
-    rmSync(store);
-    expect(ends('audit', ['call'])).toEqual(ends(undefined, ['call']));
-    writeFileSync(store, bytes, { mode: 0o755 });
-    expect(ends('audit', ['call'])).toEqual(ends(undefined, ['call']));
+  /** What a program says of a store that it cannot do without. */
+  const saying = (what: string) => ({
+    stdout: '',
+    stderr: `winnow: E_COLD_STORE: the store of unused code ${realpathSync(copy())}.cold ${what}; build the image again: winnow build\n`,
+    status: null,
+    signal: 'SIGABRT',
   });
 
-  it('names a store that is damaged, and ends the program, where its code is come to', () => {
+  /** Runs `work` on a store, which is put back afterwards. */
+  function damaged(damage: (store: string, bytes: Buffer) => void, work: () => void): void {
     const store = `${copy()}.cold`;
     const bytes = readFileSync(store);
-    const damaged = Buffer.from(bytes);
-    for (let at = bytes.length - 400; at < bytes.length; at += 7) damaged[at] = (damaged[at] ?? 0) ^ 1;
-    writeFileSync(store, damaged);
-    expect(ends('audit', [])).toEqual(ends(undefined, []));
-    const { signal, stderr } = ends('audit', ['call']);
-    expect([signal, stderr.slice(0, 22)]).toEqual(['SIGABRT', 'winnow: E_COLD_STORE: ']);
-    expect(stderr).toContain('libcold.so.cold');
-    writeFileSync(store, bytes);
+    try {
+      damage(store, bytes);
+      work();
+    } finally {
+      rmSync(store, { recursive: true, force: true });
+      writeFileSync(store, bytes, { mode: 0o755 });
+      chmodSync(store, 0o755);
+    }
+    expect(ends('audit', ['call'])).toEqual(ends(undefined, ['call']));
+  }
+
+  const flip = (at: number) => (store: string, bytes: Buffer) => {
+    const changed = Buffer.from(bytes);
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    writeFileSync(store, changed);
+  };
+  const replaced = (make: (store: string) => void) => (store: string) => {
+    rmSync(store);
+    make(store);
+  };
+  const cut = (size: (whole: number) => number) => (store: string, bytes: Buffer) =>
+    truncateSync(store, size(bytes.length));
+
+  it.each<[string, (store: string, bytes: Buffer) => void, string]>([
+    ['missing', (store) => rmSync(store), 'is missing'],
+    ['short of a byte', cut((whole) => whole - 1), 'is cut off'],
+    ['cut off in its head', cut(() => 40), 'is cut off'],
+    ['empty', cut(() => 0), 'is cut off'],
+    ['another kind of file', flip(0), 'is damaged'],
+    ['of another version', flip(COLD_HEADER.version + 1), 'was written by another version of winnow'],
+    ['damaged in its head', flip(COLD_HEADER.size + 4), 'is damaged'],
+    ['a folder', replaced((store) => mkdirSync(store, 0o755)), 'is no file'],
+    ['a pipe', replaced((store) => spawnSync('mkfifo', ['-m', '755', store])), 'is no file'],
+    ['a link', replaced((store) => symlinkSync(program, store)), 'cannot be opened'],
+    ['open to others', (store) => chmodSync(store, 0o777), 'could have been written by others'],
+    [
+      'another module’s',
+      (store) => {
+        const other = readdirSync(image).find((name) => name.endsWith('.cold') && !store.endsWith(name));
+        writeFileSync(store, readFileSync(join(image, other ?? '')));
+      },
+      'belongs to another module',
+    ],
+  ])('ends the program before it begins where a store is %s', (_, damage, what) => {
+    damaged(damage, () => {
+      expect(ends('audit', [])).toEqual(saying(what));
+      expect(ends('audit', ['call'], ['env', '--ignore-signal=ABRT', '--block-signal=ABRT'])).toEqual(
+        saying(what),
+      );
+    });
+  });
+
+  it('ends it where the user may not read a store', () => {
+    damaged(
+      (store) => chmodSync(store, 0),
+      () => {
+        // Root reads everything as long as it may.
+        const front = isRoot ? ['setpriv', '--bounding-set', '-dac_override,-dac_read_search', '--'] : [];
+        expect(ends('audit', [], front)).toEqual(saying('cannot be read by this user'));
+      },
+    );
+  });
+
+  it('ends it where it comes to a chunk with one wrong bit, and not before', () => {
+    const firstChunk = readFileSync(`${copy()}.cold`).readUInt32LE(COLD_HEADER.head_size);
+    damaged(flip(firstChunk + 30), () => {
+      expect(ends('audit', [])).toEqual(ends(undefined, []));
+      expect(ends('audit', ['call'])).toEqual(saying('is damaged: what the program came to cannot be had'));
+      expect(ends('audit', ['handlers'])).toEqual(
+        saying('is damaged: what the program came to cannot be had'),
+      );
+    });
+  });
+
+  it.each([
+    ['loses-half', 'was cut off while the program ran'],
+    ['loses-rest', 'was cut off while the program ran'],
+  ])('ends children of fork for a store that was cut off meanwhile: %s', (how, what) => {
+    damaged(
+      () => undefined,
+      () => {
+        const front = ['env', `STORE=${copy()}.cold`];
+        expect(ends('audit', [how], front)).toEqual({
+          ...saying(what),
+          stdout: 'child 6\n',
+          status: 0,
+          signal: null,
+        });
+      },
+    );
+  });
+
+  it('ends children of exec for a store that is gone; who has it open goes on', () => {
+    damaged(
+      () => undefined,
+      () => {
+        const front = ['env', `STORE=${copy()}.cold`];
+        const { stdout, stderr, status } = ends('audit', ['loses-all', 'cold', 'call'], front);
+        expect([stdout, stderr, status]).toEqual(['child 6\n', saying('is missing').stderr, 0]);
+      },
+    );
+    damaged(
+      () => undefined,
+      () => expect(ends('audit', ['loses-all'], ['env', `STORE=${copy()}.cold`]).stdout).toBe('child 0\n'),
+    );
+  });
+
+  it('shows the original where that has changed, whatever became of the store', () => {
+    const { atime, mtime } = statSync(library);
+    damaged(
+      replaced(() => undefined),
+      () => {
+        utimesSync(library, atime, new Date(mtime.getTime() + 5000));
+        try {
+          expect(ends('audit', ['call'])).toEqual(ends(undefined, ['call']));
+        } finally {
+          utimesSync(library, atime, mtime);
+        }
+      },
+    );
   });
 });
 

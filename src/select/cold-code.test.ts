@@ -6,20 +6,21 @@ import * as fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readElfFile } from '../elf/read.ts';
 import { analyseModule } from '../rewrite/analyse.ts';
-import { branchesByTarget, bytesOnDisk, coldOf, cutCode } from './cold-code.ts';
-import { COLD_REACH } from './cold-layout.ts';
+import { bytesOnDisk, coldOf, distancesToTargets, separateCold } from './cold-code.ts';
+import { COLD_CHUNK, COLD_REACH } from './cold-layout.ts';
 import { checkColdSupport } from './cold-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-cold-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** As `restore_branches` of runtime/demand-load.c. */
-function restoreBranches(code: Uint8Array, at: number): void {
+/** As `restore_targets` of runtime/demand-load.c. */
+function restoreTargets(code: Uint8Array, at: number): void {
   const view = new DataView(code.buffer, code.byteOffset, code.byteLength);
-  for (let i = 0; i + 6 <= code.length; ) {
-    const first = code[i];
-    const isNear = first === 0x0f && ((code[i + 1] ?? 0) & 0xf0) === 0x80;
-    const opcode = first === 0xe8 || first === 0xe9 ? 1 : isNear ? 2 : 0;
+  for (let i = 0; i + 7 <= code.length; ) {
+    const [first = 0, second = 0, third = 0] = code.subarray(i, i + 3);
+    const isNear = first === 0x0f && (second & 0xf0) === 0x80;
+    const isOperand = (first & 0xf0) === 0x40 && second !== 0xe8 && second !== 0xe9 && (third & 0xc7) === 5;
+    const opcode = first === 0xe8 || first === 0xe9 ? 1 : isNear ? 2 : isOperand ? 3 : 0;
     i += opcode === 0 ? 1 : opcode + 4;
     if (opcode === 0) continue;
     const end = at + i;
@@ -29,10 +30,13 @@ function restoreBranches(code: Uint8Array, at: number): void {
   }
 }
 
-/** Bytes that look like calls, one in the other. */
-const byte = fc.oneof(fc.constantFrom(0xe8, 0xe9, 0x0f, 0x84, 0xff, 0x00), fc.integer({ min: 0, max: 255 }));
+/** Bytes that look like calls and operands, one in the other. */
+const byte = fc.oneof(
+  fc.constantFrom(0xe8, 0xe9, 0x0f, 0x84, 0x47, 0x8b, 0x05, 0x0d, 0x1d, 0xff, 0x00),
+  fc.integer({ min: 0, max: 255 }),
+);
 
-describe('branchesByTarget', () => {
+describe('distancesToTargets', () => {
   it('can be taken back, whatever the bytes are', () => {
     fc.assert(
       fc.property(
@@ -40,8 +44,8 @@ describe('branchesByTarget', () => {
         fc.oneof(fc.nat(1 << 20), fc.integer({ min: COLD_REACH - 300, max: COLD_REACH + 10 })),
         (bytes, at) => {
           const code = Uint8Array.from(bytes);
-          branchesByTarget(code, at);
-          restoreBranches(code, at);
+          distancesToTargets(code, at);
+          restoreTargets(code, at);
           expect([...code]).toEqual(bytes);
         },
       ),
@@ -49,19 +53,29 @@ describe('branchesByTarget', () => {
     );
   });
 
+  it('can be taken back in the code of a large library', () => {
+    const { bytes } = readElfFile('/lib/x86_64-linux-gnu/libc.so.6');
+    for (let at = 0; at < bytes.length; at += COLD_CHUNK) {
+      const code = Uint8Array.from(bytes.subarray(at, at + COLD_CHUNK));
+      distancesToTargets(code, at);
+      restoreTargets(code, at);
+      expect(Buffer.compare(code, bytes.subarray(at, at + COLD_CHUNK))).toBe(0);
+    }
+  });
+
   it('lets two calls of one function look alike', () => {
     const call = (at: number): number[] => {
-      const code = Uint8Array.from([0xe8, 0, 0, 0, 0, 0x90]);
+      const code = Uint8Array.from([0xe8, 0, 0, 0, 0, 0x90, 0x90]);
       new DataView(code.buffer).setInt32(1, 0x5000 - (at + 5), true);
-      branchesByTarget(code, at);
+      distancesToTargets(code, at);
       return [...code];
     };
     expect(call(0x1000)).toEqual(call(0x9000));
-    expect(call(0x1000)).toEqual([0xe8, 0x00, 0x50, 0, 0, 0x90]);
+    expect(call(0x1000)).toEqual([0xe8, 0x00, 0x50, 0, 0, 0x90, 0x90]);
   });
 });
 
-describe('cutCode', () => {
+describe('separateCold', () => {
   const source = `
     int used(int x) { return x + 1; }
     static const int table[4] __attribute__((section(".text#"))) = {11, 22, 33, 44};
@@ -84,7 +98,8 @@ describe('cutCode', () => {
     const analysis = analyseModule(image);
     if ('kind' in analysis) throw new Error(analysis.reason);
     const bytes = Uint8Array.from(image.bytes);
-    expect(cutCode(image, analysis, bytes)).toBeGreaterThan(0);
+    const { cutBytes } = separateCold({ image, analysis, bytes, cold: 'store', onMiss: 'abort' });
+    expect(cutBytes).toBeGreaterThan(0);
     const at = (name: string): number => {
       const symbol = [...image.staticSymbols].find((one) => one.name === name);
       return symbol?.rva === undefined ? -1 : (image.offsetOf(symbol.rva) ?? -1);

@@ -4,13 +4,14 @@
  * Problem: a rewritten module has its used code twice and its unused code once, on disk too. And where a call of
  * unused code is to be seen, whoever sees it must know which pages are meant.
  *
- * Example: libfoo.so has 1 MB of code, of which 30 KB are used. Its copy keeps the 30 KB, constants and data;
- * 1 MB becomes a hole in the file, and 380 KB in `07-libfoo.so.cold`.
+ * Example: libfoo.so has 1 MB of code, of which 30 KB are used, and 200 KB of unwind tables. Its copy keeps the 30 KB, constants and data;
+ * 1.2 MB become a hole in the file, and 400 KB in `07-libfoo.so.cold`.
  *
- * Method: the pages of the original's executable segments are ranges; a range is cut into chunks of 32 KiB, each compressed by
+ * Method: the pages of the original's executable segments are ranges; a range is cut into chunks of 64 KiB, each compressed by
  * itself, whole, as the rewriting left it: so any code that is come to is right, whether analysis knew it or not. Out of
- * the module only units are cut that may move, and what fills the space between two of them: constants in text, and what
- * is no unit, are read where they stand. `runtime/demand.c` brings a chunk at its first execution.
+ * the module all pages are cut that nobody but the processor touches (hidden-pages.ts). Of the others only units are cut
+ * that may move, and what fills the space between two of them: constants in text, and what is no unit, are read where
+ * they stand. `runtime/demand.c` brings a chunk when it is first touched.
  *
  * Limits: the C library is never cut or let through, as signals are blocked in parts of it; nor are modules whose code
  * can be written, or goes on behind the end of the file. A module that was cut cannot be restored from itself.
@@ -20,13 +21,22 @@ import { PAGE_SIZE } from '../base/brands.ts';
 import { planChecksum } from '../base/checksum.ts';
 import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
-import { PF_W, PF_X, PT_LOAD } from '../elf/spec.ts';
+import { readElf } from '../elf/read.ts';
+import { PF_W, SHDR_SIZE, SHT_SYMTAB } from '../elf/spec.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
 import { isFiller } from '../rewrite/padding.ts';
 import * as layout from './cold-layout.ts';
+import {
+  codeRanges,
+  codeSegments,
+  cutHidden,
+  hiddenCode,
+  type PageRange,
+  unwindRanges,
+} from './hidden-pages.ts';
 import type { Cold, OnMiss } from './model.ts';
 
-/** Higher ones take ten times as long for 1 % less. */
+/** Higher ones take ten times as long for some per cent less. */
 const QUALITY = 9;
 const WINDOW_BITS = 16;
 /** What src/rewrite/restore.ts ends a file with: it still tells a rewritten file. */
@@ -44,31 +54,13 @@ export function coldOf(image: ElfImage, { cold, onMiss }: { cold: Cold; onMiss?:
 
 type Segment = ElfImage['segments'][number];
 
-const codeSegments = (image: ElfImage): readonly Segment[] =>
-  image.segments.filter(({ type, flags }) => type === PT_LOAD && (flags & PF_X) !== 0);
-
 const isPlain = ({ flags, fileSize, memSize, offset, rva }: Segment): boolean =>
   (flags & PF_W) === 0 && memSize <= fileSize && offset % PAGE_SIZE === rva % PAGE_SIZE;
-
-interface Range {
-  /** RVA, and place in the file, of whole pages. */
-  readonly start: number;
-  readonly end: number;
-  readonly offset: number;
-}
-
-const rangesOf = (image: ElfImage): Range[] =>
-  codeSegments(image)
-    .map(({ rva, memSize, offset }) => ({
-      start: rva - (rva % PAGE_SIZE),
-      end: Math.ceil((rva + memSize) / PAGE_SIZE) * PAGE_SIZE,
-      offset: offset - (rva % PAGE_SIZE),
-    }))
-    .sort((a, b) => a.start - b.start);
 
 export interface ColdRequest {
   /** As it was before it was rewritten. */
   readonly image: ElfImage;
+  readonly analysis: ModuleAnalysis;
   /** The rewritten file. */
   readonly bytes: Uint8Array;
   /** What `coldOf` said. */
@@ -76,28 +68,61 @@ export interface ColdRequest {
   readonly onMiss: OnMiss;
 }
 
-/** The file that stands beside the module. Where its unused code can be executed, it has no ranges. */
-export function writeColdFile({ image, bytes, cold, onMiss }: ColdRequest): Uint8Array {
-  const ranges = cold === 'file' ? [] : rangesOf(image);
+export interface ColdFile {
+  /** The file that stands beside the module. Where its unused code can be executed, it has no ranges. */
+  readonly contents: Uint8Array;
+  /** Bytes of the module that were overwritten with zeros. */
+  readonly cutBytes: number;
+}
+
+/** Makes the file that stands beside a module, and cuts out of `bytes` what is in that alone. */
+export function separateCold({ image, analysis, bytes, cold, onMiss }: ColdRequest): ColdFile {
+  const code = cold === 'file' ? [] : codeRanges(image);
+  if (cold !== 'store')
+    return { contents: coldFile({ ranges: code, hidden: [], bytes, cold, onMiss }), cutBytes: 0 };
+  const rewritten = readElf(bytes, image.path);
+  const tables = unwindRanges(rewritten, code);
+  const hidden = inOrder([...hiddenCode(image, analysis.units), ...tables]);
+  const contents = coldFile({ ranges: inOrder([...code, ...tables]), hidden, bytes, cold, onMiss });
+  const isHidden = ({ start, end }: Unit): boolean =>
+    hidden.some((range) => range.start <= start && end <= range.end);
+  const visible = analysis.units.filter((unit) => !isHidden(unit));
+  const cutBytes = cutHidden(rewritten, hidden, bytes) + cutUnits(image, visible, bytes);
+  cutRest(image, rewritten, bytes);
+  return { contents, cutBytes };
+}
+
+const inOrder = (ranges: readonly PageRange[]): PageRange[] => [...ranges].sort((a, b) => a.start - b.start);
+
+interface Contents extends Pick<ColdRequest, 'bytes' | 'cold' | 'onMiss'> {
+  readonly ranges: readonly PageRange[];
+  readonly hidden: readonly PageRange[];
+}
+
+function coldFile({ ranges, hidden, bytes, cold, onMiss }: Contents): Uint8Array {
   const chunks = cold === 'store' ? ranges.map((range) => chunksOf(range, bytes)) : [];
   const all = chunks.flat();
-  const headSize =
-    layout.COLD_HEADER.size +
-    ranges.length * layout.COLD_RANGE.size +
-    all.length * layout.COLD_CHUNK_ROW.size;
+  const hiddenAt = layout.COLD_HEADER.size + ranges.length * layout.COLD_RANGE.size;
+  const rowsAt = hiddenAt + hidden.length * layout.COLD_HIDDEN.size;
+  const headSize = rowsAt + all.length * layout.COLD_CHUNK_ROW.size;
   const head = Buffer.alloc(headSize);
   let firstChunk = 0;
-  ranges.forEach(({ start, end }, index) => {
+  ranges.forEach(({ start, end, isCode }, index) => {
     const row = head.subarray(layout.COLD_HEADER.size + index * layout.COLD_RANGE.size);
     row.writeUInt32LE(start, layout.COLD_RANGE.start);
     row.writeUInt32LE(end, layout.COLD_RANGE.end);
     row.writeUInt32LE(firstChunk, layout.COLD_RANGE.first_chunk);
+    row.writeUInt32LE(isCode ? layout.COLD_RANGE_CODE : 0, layout.COLD_RANGE.flags);
     firstChunk += chunks[index]?.length ?? 0;
   });
-  const rows = head.subarray(layout.COLD_HEADER.size + ranges.length * layout.COLD_RANGE.size);
+  hidden.forEach(({ start, end }, index) => {
+    const row = head.subarray(hiddenAt + index * layout.COLD_HIDDEN.size);
+    row.writeUInt32LE(start, layout.COLD_HIDDEN.start);
+    row.writeUInt32LE(end, layout.COLD_HIDDEN.end);
+  });
   let offset = headSize;
   all.forEach(({ packed, checksum }, index) => {
-    const row = rows.subarray(index * layout.COLD_CHUNK_ROW.size);
+    const row = head.subarray(rowsAt + index * layout.COLD_CHUNK_ROW.size);
     row.writeUInt32LE(offset, layout.COLD_CHUNK_ROW.offset);
     row.writeUInt32LE(packed.length, layout.COLD_CHUNK_ROW.chunk_size);
     row.writeBigUInt64LE(checksum, layout.COLD_CHUNK_ROW.checksum);
@@ -112,6 +137,7 @@ export function writeColdFile({ image, bytes, cold, onMiss }: ColdRequest): Uint
   head.writeUInt32LE(flags, layout.COLD_HEADER.flags);
   head.writeUInt32LE(ranges.length, layout.COLD_HEADER.range_count);
   head.writeUInt32LE(all.length, layout.COLD_HEADER.chunk_count);
+  head.writeUInt32LE(hidden.length, layout.COLD_HEADER.hidden_count);
   const checksum = planChecksum(head.subarray(layout.COLD_CHECKED_FROM));
   head.writeBigUInt64LE(checksum, layout.COLD_HEADER.head_checksum);
   return Buffer.concat([head, ...all.map(({ packed }) => packed)]);
@@ -122,7 +148,7 @@ interface Chunk {
   readonly checksum: bigint;
 }
 
-function chunksOf({ start, end, offset }: Range, bytes: Uint8Array): Chunk[] {
+function chunksOf({ start, end, offset, isCode }: PageRange, bytes: Uint8Array): Chunk[] {
   const count = Math.ceil((end - start) / layout.COLD_CHUNK);
   return Array.from({ length: count }, (_, index) => {
     const from = offset + index * layout.COLD_CHUNK;
@@ -131,7 +157,7 @@ function chunksOf({ start, end, offset }: Range, bytes: Uint8Array): Chunk[] {
     const plain = new Uint8Array(to - from);
     plain.set(bytes.subarray(from, to));
     const checksum = planChecksum(plain);
-    branchesByTarget(plain, start + index * layout.COLD_CHUNK);
+    if (isCode) distancesToTargets(plain, start + index * layout.COLD_CHUNK);
     const packed = brotliCompressSync(plain, {
       params: {
         [constants.BROTLI_PARAM_QUALITY]: QUALITY,
@@ -143,17 +169,25 @@ function chunksOf({ start, end, offset }: Range, bytes: Uint8Array): Chunk[] {
   });
 }
 
+/** Bytes in front of what may be a distance: call, jmp; near jcc; REX prefix, opcode, rip-relative operand. */
+function opcodeSize(code: Uint8Array, at: number): number {
+  const [first = 0, second = 0, third = 0] = [code[at], code[at + 1], code[at + 2]];
+  if (first === 0xe8 || first === 0xe9) return 1;
+  if (first === 0x0f && (second & 0xf0) === 0x80) return 2;
+  // A branch in second place would make the third byte one that may be changed.
+  const isOperand = (first & 0xf0) === 0x40 && second !== 0xe8 && second !== 0xe9 && (third & 0xc7) === 5;
+  return isOperand ? 3 : 0;
+}
+
 /**
- * Distances of branches become the addresses that they lead to, so that calls of one function look alike: a tenth
- * less to store. Where four bytes are none, nothing is lost: `restore_branches` in runtime/demand-load.c takes back
+ * Distances become the addresses that they lead to, so that calls of one function, and uses of one constant, look alike: a
+ * tenth to a quarter less to store. Where four bytes are none, nothing is lost: `restore_targets` in runtime/demand-load.c takes back
  * whatever this has done.
  */
-export function branchesByTarget(code: Uint8Array, at: number): void {
+export function distancesToTargets(code: Uint8Array, at: number): void {
   const view = viewOf(code);
-  for (let i = 0; i + 6 <= code.length; ) {
-    const first = code[i];
-    const isNear = first === 0x0f && ((code[i + 1] ?? 0) & 0xf0) === 0x80;
-    const opcode = first === 0xe8 || first === 0xe9 ? 1 : isNear ? 2 : 0;
+  for (let i = 0; i + 7 <= code.length; ) {
+    const opcode = opcodeSize(code, i);
     if (opcode === 0) {
       i += 1;
       continue;
@@ -168,8 +202,8 @@ export function branchesByTarget(code: Uint8Array, at: number): void {
   }
 }
 
-/** Overwrites with zeros what is kept in the store alone; returns how many bytes that are. */
-export function cutCode(image: ElfImage, { units }: ModuleAnalysis, bytes: Uint8Array): number {
+/** Overwrites functions that lie among data with zeros; returns how many bytes that are. */
+function cutUnits(image: ElfImage, units: readonly Unit[], bytes: Uint8Array): number {
   let cut = 0;
   let before: Unit | undefined;
   for (const unit of units) {
@@ -185,10 +219,10 @@ export function cutCode(image: ElfImage, { units }: ModuleAnalysis, bytes: Uint8
 }
 
 /**
- * The same for what nobody reads any more: unwind tables of the original where there are new ones, and the record of what
- * was changed, which leads nowhere without the code.
+ * The same for what no program reads any more: unwind tables of the original where there are new ones; the record of what
+ * was changed, which leads nowhere without the code; and symbols that were added for debuggers, where the original had none.
  */
-export function cutRest(image: ElfImage, rewritten: ElfImage, bytes: Uint8Array): void {
+function cutRest(image: ElfImage, rewritten: ElfImage, bytes: Uint8Array): void {
   for (const { name, offset, size } of image.sections) {
     if (name !== '.eh_frame' && name !== '.eh_frame_hdr') continue;
     const now = rewritten.sections.find((section) => section.name === name);
@@ -197,6 +231,12 @@ export function cutRest(image: ElfImage, rewritten: ElfImage, bytes: Uint8Array)
   const record = rewritten.sections.find(({ name }) => name === UNDO_SECTION);
   if (record !== undefined)
     bytes.fill(0, record.offset, Math.max(record.offset, record.offset + record.size - UNDO_TRAILER));
+  const symbols = rewritten.sections.find(({ type }) => type === SHT_SYMTAB);
+  if (symbols === undefined || image.sections.some(({ type }) => type === SHT_SYMTAB)) return;
+  bytes.fill(0, symbols.offset, symbols.offset + symbols.size);
+  const row = rewritten.header.sectionsAt + symbols.index * SHDR_SIZE;
+  // A section header that means nothing: SHT_NULL.
+  bytes.fill(0, row, row + SHDR_SIZE);
 }
 
 /** Bytes on disk: pages of zeros take none. */

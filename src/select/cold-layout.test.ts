@@ -23,9 +23,10 @@ const STRUCTS = {
     flags: layout.COLD_HEADER.flags,
     range_count: layout.COLD_HEADER.range_count,
     chunk_count: layout.COLD_HEADER.chunk_count,
-    reserved: layout.COLD_HEADER.reserved,
+    hidden_count: layout.COLD_HEADER.hidden_count,
   },
   cold_range: layout.COLD_RANGE,
+  cold_hidden: layout.COLD_HIDDEN,
   cold_chunk: {
     size: layout.COLD_CHUNK_ROW.size,
     offset: layout.COLD_CHUNK_ROW.offset,
@@ -39,9 +40,11 @@ const CONSTANTS = {
   COLD_CHUNK: layout.COLD_CHUNK,
   COLD_REACH: layout.COLD_REACH,
   COLD_RANGES_MAX: layout.COLD_RANGES_MAX,
+  COLD_HIDDEN_MAX: layout.COLD_HIDDEN_MAX,
   COLD_SIZE_MAX: layout.COLD_SIZE_MAX,
   COLD_STORED: layout.COLD_STORED,
   COLD_LOG: layout.COLD_LOG,
+  COLD_RANGE_CODE: layout.COLD_RANGE_CODE,
 };
 
 describe('the layout of .cold files', () => {
@@ -54,6 +57,7 @@ describe('the layout of .cold files', () => {
   it('leaves no field out', () => {
     expectNoGap('cold_header', STRUCTS.cold_header, layout.COLD_CHECKED_FROM);
     expectNoGap('cold_range', layout.COLD_RANGE);
+    expectNoGap('cold_hidden', layout.COLD_HIDDEN);
   });
 
   it('agrees on the constants', () => expectSameConstants(seen, CONSTANTS));

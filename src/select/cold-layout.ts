@@ -4,13 +4,15 @@
  */
 
 export const COLD_MAGIC = 0x4f43776f6e6e6977n;
-export const COLD_VERSION = 1;
-export const COLD_CHUNK = 32768;
+export const COLD_VERSION = 2;
+export const COLD_CHUNK = 65536;
 export const COLD_REACH = 2 ** 26;
 export const COLD_RANGES_MAX = 16;
+export const COLD_HIDDEN_MAX = 64;
 export const COLD_SIZE_MAX = 2 ** 30;
 export const COLD_STORED = 1;
 export const COLD_LOG = 2;
+export const COLD_RANGE_CODE = 1;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const COLD_HEADER = {
@@ -24,12 +26,14 @@ export const COLD_HEADER = {
   flags: 40,
   range_count: 44,
   chunk_count: 48,
-  reserved: 52,
+  hidden_count: 52,
 } as const;
 
 /** Where the checksummed part of the head begins. */
 export const COLD_CHECKED_FROM = 32;
 
-export const COLD_RANGE = { size: 16, start: 0, end: 4, first_chunk: 8, reserved: 12 } as const;
+export const COLD_RANGE = { size: 16, start: 0, end: 4, first_chunk: 8, flags: 12 } as const;
+
+export const COLD_HIDDEN = { size: 8, start: 0, end: 4 } as const;
 
 export const COLD_CHUNK_ROW = { size: 16, offset: 0, chunk_size: 4, checksum: 8 } as const;

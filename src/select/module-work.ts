@@ -17,7 +17,7 @@ import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
 import { pagesOfUnits } from './code-pages.ts';
-import { bytesOnDisk, coldOf, cutCode, cutRest, writeColdFile } from './cold-code.ts';
+import { bytesOnDisk, coldOf, separateCold } from './cold-code.ts';
 import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages } from './rewritten-pages.ts';
@@ -125,12 +125,13 @@ function separate(
   { context, treated }: { readonly context: SelectContext; readonly treated: Cold },
 ): Separated {
   if (context.cold === 'file') return {};
-  const coldFile = writeColdFile({ image, bytes, cold: treated, onMiss: context.onMiss ?? 'abort' });
-  if (treated !== 'store') return { coldFile };
-  const rewritten = readElf(bytes, image.path);
-  const cutBytes = cutCode(image, analysis, bytes);
-  cutRest(image, rewritten, bytes);
-  return { coldFile, stored: { storeBytes: coldFile.length, cutBytes, diskBytes: bytesOnDisk(bytes) } };
+  const onMiss = context.onMiss ?? 'abort';
+  const { contents, cutBytes } = separateCold({ image, analysis, bytes, cold: treated, onMiss });
+  if (treated !== 'store') return { coldFile: contents };
+  return {
+    coldFile: contents,
+    stored: { storeBytes: contents.length, cutBytes, diskBytes: bytesOnDisk(bytes) },
+  };
 }
 
 const codeUse = (module: CodeUse): CodeUse => ({
