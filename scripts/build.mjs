@@ -15,6 +15,7 @@ const PROGRAMS = {
   stub: ['stub.c'],
   keeper: ['keeper.c'],
   watcher: ['watcher.c'],
+  'start-cost': ['start-cost.c'],
 };
 
 const AUDIT = ['audit.c', 'audit-exec.c', 'audit-names.c', 'audit-symbols.c', 'target.c'];

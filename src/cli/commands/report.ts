@@ -15,6 +15,7 @@ interface Options extends JsonOption, StoreOption {
   readonly processes?: boolean;
   readonly lookups?: boolean;
   readonly functions?: boolean;
+  readonly sharing?: boolean;
 }
 
 export function registerReport(program: Command): void {
@@ -25,13 +26,18 @@ export function registerReport(program: Command): void {
     .argument('[operands...]', 'a profile by NAME, or by its command behind --')
     .option('--processes', 'show each process of the tree too')
     .option('--lookups', 'show each path that was looked up too')
-    .option('--functions', 'show code in place of files: functions used, pages that they take');
+    .option('--functions', 'show code in place of files: functions used, pages that they take')
+    .option(
+      '--sharing',
+      'show what sharing its modules costs, by each of the known systems; needs no recording',
+    );
   addStoreOption(addJsonOption(command));
   addExample(
     command,
     'winnow report',
     'winnow report -- python3 app.py',
     'winnow report git-status --processes',
+    'winnow report --sharing -- inkscape',
   );
   command.action(async (operands: string[], options: Options) => {
     const { openStore } = await import('../../profile/store.ts');
@@ -39,7 +45,12 @@ export function registerReport(program: Command): void {
     const { usageOf } = await import('../../report/usage.ts');
     const { fileState } = await import('../../report/usage-state.ts');
     const store = openStore(options);
-    const profile = selectProfile(store, splitAtDashes(operands));
+    const chosen = splitAtDashes(operands);
+    if (options.sharing === true) {
+      const { reportSharing, sharedCommand } = await import('../report-sharing.ts');
+      return await reportSharing(await sharedCommand(store, chosen), options.json === true);
+    }
+    const profile = selectProfile(store, chosen);
     if (options.functions === true) return await reportFunctions(profile, options.json === true);
     const usage = usageOf(profile, fileState);
     if (options.json === true) {

@@ -11,6 +11,7 @@ import { type HashedDispatcher, hashImports } from './hashed-dispatcher.ts';
 import { importsOf } from './imports.ts';
 import { spanOf } from './layouts.ts';
 import { type AddressHashing, hashAddresses } from './module-addresses.ts';
+import { type PrelinkedFigures, prelinkedFigures } from './prelinked.ts';
 
 export interface ModuleFigures {
   readonly path: string;
@@ -34,6 +35,8 @@ export interface SharingFigures {
   readonly relocatedPages: number;
   /** Over all modules; one symbol counts for each that imports it. */
   readonly imports: number;
+  /** Systems 2, 3 and 5, and solution 3. */
+  readonly prelinked: PrelinkedFigures;
   /** Solution 2. */
   readonly addressTables: AddressTables;
   /** Solution 3, for 16 and for 19 bits. */
@@ -69,6 +72,7 @@ export function sharingFigures({ program, modules }: Closure): SharingFigures {
     relocations: addCounts(rows.map(({ relocations }) => relocations)),
     relocatedPages: rows.reduce((sum, { relocatedPages }) => sum + relocatedPages, 0),
     imports: rows.reduce((sum, row) => sum + row.imports, 0),
+    prelinked: prelinkedFigures(modules, scope),
     addressTables: addressTables(imports),
     addressHashes: HASH_BITS.map((bits) => hashAddresses(named, bits)),
     hashedDispatcher: hashImports(imports),

@@ -1,0 +1,66 @@
+/**
+ * Which relocations can be applied when addresses are planned, and which stay for the dynamic loader.
+ *
+ * Example: libgit's JUMP_SLOT for `deflate` of libz can be written once both have addresses; that for `memcpy`, whose
+ * resolver asks the processor, stays; so does what lies in ld.so, which the kernel maps where it likes.
+ */
+import type { Relocation } from '../../elf/relocations.ts';
+import * as spec from '../../elf/spec.ts';
+import type { Binding } from '../closure/bindings.ts';
+import type { ClosureModule } from '../closure/modules.ts';
+
+export type StayReason =
+  | 'in the program, which stays as it is'
+  | 'in the loader, which stays as it is'
+  | 'to the program, whose address is not planned'
+  | 'to the loader, whose address is not planned'
+  | 'to a function that is resolved at each start'
+  | 'thread-local storage'
+  | 'the word is not in the file'
+  | 'nothing defines it'
+  | 'another type';
+
+const RELATIVE: readonly number[] = [spec.R_X86_64_RELATIVE, spec.R_X86_64_RELATIVE64];
+const BY_SYMBOL: readonly number[] = [spec.R_X86_64_GLOB_DAT, spec.R_X86_64_JUMP_SLOT, spec.R_X86_64_64];
+const THREAD_LOCAL: readonly number[] = [
+  spec.R_X86_64_DTPMOD64,
+  spec.R_X86_64_DTPOFF64,
+  spec.R_X86_64_TPOFF64,
+  spec.R_X86_64_TLSDESC,
+];
+
+/**
+ * Undefined where the relocation can be applied.
+ * @param binding of a relocation by symbol.
+ */
+export function whyItStays(
+  module: ClosureModule,
+  relocation: Relocation,
+  binding: Binding | undefined,
+): StayReason | undefined {
+  if (module.role === 'program') return 'in the program, which stays as it is';
+  if (module.role === 'loader') return 'in the loader, which stays as it is';
+  const { type, rva } = relocation;
+  if (THREAD_LOCAL.includes(type)) return 'thread-local storage';
+  if (type === spec.R_X86_64_IRELATIVE) return 'to a function that is resolved at each start';
+  if (module.image.offsetOf(rva) === undefined) return 'the word is not in the file';
+  if (RELATIVE.includes(type)) return undefined;
+  if (!BY_SYMBOL.includes(type) || binding === undefined) return 'another type';
+  // The loader adds it, and no linker writes one.
+  if (type !== spec.R_X86_64_64 && relocation.addend !== 0n) return 'another type';
+  return whyTheTargetStays(binding);
+}
+
+function whyTheTargetStays({ symbol, definition }: Binding): StayReason | undefined {
+  // A weak one becomes 0.
+  if (definition === undefined) return symbol.binding === spec.STB_WEAK ? undefined : 'nothing defines it';
+  const target = definition.symbol;
+  if (target.type === spec.STT_TLS) return 'thread-local storage';
+  if (target.type === spec.STT_GNU_IFUNC) return 'to a function that is resolved at each start';
+  if (target.shndx === spec.SHN_ABS) return undefined;
+  const { role, image } = definition.module;
+  if (role === 'loader') return 'to the loader, whose address is not planned';
+  if (role === 'program' && image.header.type !== spec.ET_EXEC)
+    return 'to the program, whose address is not planned';
+  return undefined;
+}

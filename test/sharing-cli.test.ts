@@ -1,0 +1,54 @@
+/** `winnow report --sharing` as a person runs it. Nothing is said about how fast anything was. */
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { afterAll, describe, expect, it } from 'vitest';
+import { LinkedScene } from './support/linked-scene.ts';
+import { codeOf, winnowOn } from './support/winnow.ts';
+
+const scene = new LinkedScene();
+afterAll(() => scene.remove());
+const winnow = winnowOn(scene.path('store'));
+const sharing = (...words: readonly string[]) => winnow('report', ['--sharing', ...words]);
+
+describe('winnow report --sharing', () => {
+  it('measures today’s system and computes the others', () => {
+    const program = scene.make({ name: 'plain' });
+    const ran = sharing('--json', '--', program);
+    expect(ran.status, ran.stderr).toBe(0);
+    const report = JSON.parse(ran.stdout);
+    expect(report).toMatchObject({ winnow: 'sharing', version: 1, command: [program], rounds: 15 });
+    const [today, bound] = report.rows;
+    for (const row of [today, bound]) {
+      expect(row.startMs).toEqual({ kind: 'measured', value: expect.any(Number) });
+      // The loader writes to some pages of its own beyond what relocation does.
+      const beyond = row.privatePages.value - report.figures.relocatedPages;
+      expect(beyond).toBeGreaterThanOrEqual(0);
+      expect(beyond).toBeLessThan(8);
+    }
+    expect(report.figures.modules).toHaveLength(5);
+  });
+
+  it('runs nothing of the program', () => {
+    const proof = scene.path('proof');
+    const source = scene.path('proof.c');
+    writeFileSync(
+      source,
+      `#include <stdio.h>\n__attribute__((constructor)) void f(void) { fopen("${proof}", "w"); }\nint main(void) { f(); return 0; }\n`,
+    );
+    execFileSync('gcc', ['-o', scene.path('prover'), source]);
+    expect(sharing('--', scene.path('prover')).status).toBe(0);
+    expect(existsSync(proof)).toBe(false);
+  });
+
+  it('refuses static programs, programs without their libraries, and commands that are not there', () => {
+    const path = scene.path('static');
+    scene.compileStatic(path);
+    expect(codeOf(sharing('--', path))).toBe('E_NOT_DYNAMIC');
+    expect(codeOf(sharing('--', scene.path('nothing')))).toBe('E_PROGRAM_NOT_FOUND');
+    expect(codeOf(sharing('no-such-profile'))).toBe('E_NO_PROFILE');
+    const program = scene.make({ name: 'broken' });
+    execFileSync('rm', [scene.path('broken', 'libone.so')]);
+    expect(codeOf(sharing('--', program))).toBe('E_CLOSURE');
+  });
+});
