@@ -7,7 +7,6 @@
  * (src/share/notes), and says so. A figure that is neither has a reason.
  * Limits: modules that are opened later are not seen. Costs of calls are those of the machine they were measured on.
  */
-import { median } from '../bench/stats.ts';
 import { type CallWay, callCost } from '../share/notes/call-costs.ts';
 import { allRelocations } from '../share/notes/count-relocations.ts';
 import type { SharingFigures } from '../share/notes/figures.ts';
@@ -93,6 +92,10 @@ function cellsOf(starts: readonly StartCost[]): StartCells {
     startMs: of(({ execNs, linkNs }) => (execNs + linkNs) / 1e6),
   };
 }
+
+/** The upper one of two middles: a count stays a count. */
+const median = (values: readonly number[]): number =>
+  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 const unmeasured = (reason: string): StartCells => ({
   privatePages: missing(reason),
