@@ -9,6 +9,7 @@
  * says how many were seen, to be compared between modes.
  */
 import { readFileSync } from 'node:fs';
+import { WinnowError } from '../src/base/errors.ts';
 import type { Observer } from '../src/record/events.ts';
 import { record } from '../src/record/recorder.ts';
 
@@ -31,7 +32,12 @@ export interface ResidentRun {
   readonly cwd: string;
 }
 
-/** Runs the program to its end; output goes where this process's goes. @throws what `record` throws */
+/**
+ * Runs the program to its end; output goes where this process's goes.
+ *
+ * @throws what `record` throws; WinnowError E_BENCH_WINNOW where the program fails: what it then has in memory
+ *   says nothing.
+ */
 export function residentAtExit(run: ResidentRun): ResidentPages {
   const seen: ResidentPages[] = [];
   const observer: Observer = {
@@ -41,17 +47,28 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
       if (text !== undefined) seen.push(countPages(text));
     },
   };
-  record({
-    command: { program: run.file, argv: run.argv, cwd: run.cwd },
-    env: run.env,
-    openFiles: 0,
-    ignoredSignals: '0',
-    blockedSignals: '0',
-    descriptors: [],
-    stopAfterMs: undefined,
-    filter: false,
-    observers: [observer],
-  });
+  const { ended } = inFolder(run.cwd, () =>
+    record({
+      command: { program: run.file, argv: run.argv, cwd: run.cwd },
+      env: run.env,
+      openFiles: 0,
+      ignoredSignals: '0',
+      blockedSignals: '0',
+      descriptors: [],
+      stopAfterMs: undefined,
+      filter: false,
+      observers: [observer],
+    }),
+  );
+  if (ended?.kind !== 'exited' || ended.code !== 0) {
+    throw new WinnowError({
+      code: 'E_BENCH_WINNOW',
+      kind: 'environment',
+      what: `the program ends with ${JSON.stringify(ended)}`,
+      where: run.file,
+      next: 'run it by hand, or leave it out with --programs',
+    });
+  }
   const sum = (of: (one: ResidentPages) => number): number => seen.reduce((total, one) => total + of(one), 0);
   return {
     processes: seen.length,
@@ -60,6 +77,17 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
     writable: sum((one) => one.writable),
     anonymous: sum((one) => one.anonymous),
   };
+}
+
+/** A recorded program inherits the current folder. */
+function inFolder<T>(folder: string, body: () => T): T {
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    return body();
+  } finally {
+    process.chdir(before);
+  }
 }
 
 function smapsOf(tid: number): string | undefined {

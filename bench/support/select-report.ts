@@ -118,7 +118,7 @@ function residentTable(programs: readonly WorkloadResult[]): string {
     ];
   });
   if (rows.length === 0) return '';
-  return `Resident pages of files at exit, plain demand paging, summed over the process tree. Net: executable pages and what was added in read-only ones, against the original's executable pages.\n\n${markdownTable(
+  return `Resident pages of files at exit, plain demand paging from a page cache that such a run has filled, summed over the process tree. Net: executable pages and what was added in read-only ones, against the original's executable pages.\n\n${markdownTable(
     ['program', 'processes', 'executable', 'image', 'read-only', 'image', 'less, net'],
     rows,
   )}`;

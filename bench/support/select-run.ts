@@ -7,6 +7,7 @@
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
+import { coldMaker } from '../../src/bench/cold.ts';
 import type { Sample } from '../../src/bench/model.ts';
 import { interleave, runMode } from '../../src/bench/run.ts';
 import { pairedRatio } from '../../src/bench/stats.ts';
@@ -79,7 +80,7 @@ export async function measureWorkload(
       peakMib: Math.max(first.maxRssKib, again.maxRssKib) / 1024,
     },
   };
-  const resident = workload.pages ? await residentOf(place, options) : undefined;
+  const resident = workload.pages ? residentOf(place, options) : undefined;
   const time = workload.timed ? await timeOf(place, options) : undefined;
   const misses = workload.pages ? missesOf(place, options) : undefined;
   return {
@@ -97,12 +98,22 @@ function freshScratch(): void {
   mkdirSync(SCRATCH, { recursive: true });
 }
 
-async function residentOf(place: Place, { talk }: SelectOptions): Promise<WorkloadResult['resident']> {
+/**
+ * How a file came into the page cache decides how much of it a page fault maps: since Linux 6.18 all of a large folio,
+ * and read() and write() make larger ones than page faults do. So both start from an empty cache, which a
+ * run fills before the one that counts.
+ */
+function residentOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['resident']> {
   talk(`${place.workload.title}: resident pages`);
+  const { run, env, folder } = place;
   const of = (file: string): ResidentPages => {
-    freshScratch();
-    const { run, env, folder } = place;
-    return residentAtExit({ file, argv: [run.file, ...run.args], env, cwd: folder });
+    const once = (): ResidentPages => {
+      freshScratch();
+      return residentAtExit({ file, argv: [run.file, ...run.args], env, cwd: folder });
+    };
+    coldMaker([], true)?.empty();
+    once();
+    return once();
   };
   return { original: of(place.run.file), image: of(launcherOf(place)) };
 }
