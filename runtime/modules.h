@@ -16,7 +16,9 @@
 #include "plan.h"
 
 #define MODULES_MAGIC 0x4f4d776f6e6e6977ull /* the bytes "winnowMO" */
-#define MODULES_VERSION 1u
+/* 1 knew no MODULE_LINKED; it is what is written where no module has it. */
+#define MODULES_VERSION 2u
+#define MODULES_VERSION_PLAIN 1u
 #define MODULES_MAX 4096u
 #define MODULES_SIZE_MAX (1u << 22)
 
@@ -42,6 +44,10 @@
 #define MODULE_ROLE 3u        /* the bits of the role */
 /* Asks for files by its own folder ($ORIGIN), which the loader may take for the replacement's (audit-names.c). */
 #define MODULE_USES_ORIGIN 4u
+/* A program that names a loader in the image's folder (share.h): who cannot reach that cannot start it. */
+#define MODULE_LINKED 8u
+/* Such a program that never asks for its own path: its replacement, in `direct`, may be executed itself. */
+#define MODULE_BY_ANY_NAME 16u
 
 struct modules_header {
   struct plan_envelope envelope;
@@ -73,7 +79,8 @@ static inline int modules_open(struct modules_table *table, const void *bytes, u
   const struct modules_header *header = bytes;
   if (size < sizeof *header || size > MODULES_SIZE_MAX || size % 8) return 0;
   const struct plan_envelope *envelope = &header->envelope;
-  if (envelope->magic != MODULES_MAGIC || envelope->version != MODULES_VERSION) return 0;
+  if (envelope->magic != MODULES_MAGIC) return 0;
+  if (envelope->version < MODULES_VERSION_PLAIN || envelope->version > MODULES_VERSION) return 0;
   if (envelope->head_size != size || envelope->total_size != size) return 0;
   if (header->count > MODULES_MAX || header->show > MODULES_SHOW_LAST) return 0;
   u64 strings = sizeof *header + (u64)header->count * sizeof *table->entries;

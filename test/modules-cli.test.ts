@@ -65,7 +65,7 @@ const build = (show?: ShowMode) =>
   buildImageWith(
     profileOf({ name: 'shown', program, argv: ['shown'], files: [] }),
     { imagesDir, ...(show === undefined ? {} : { show }) },
-    select,
+    { select },
   );
 
 beforeEach(async () => {

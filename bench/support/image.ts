@@ -26,13 +26,14 @@ export function buildInRoot(root: string, one: Recorded, variant: Variant | unde
 export async function buildSelectedInRoot(root: string, one: Recorded, cache: string): Promise<string> {
   const name = `${one.program.name}-select`;
   const options = { root, name, imagesDir: join(root, 'image') };
-  await buildImageWith(one.profile, options, (folder, inside) =>
-    buildSelect(
-      modulesUsed(one.profile),
-      contextOf(one.profile, { cold: 'file', ...(inside === undefined ? {} : { root: inside }) }),
-      { folder, cache },
-    ),
-  );
+  await buildImageWith(one.profile, options, {
+    select: (folder, inside) =>
+      buildSelect(
+        modulesUsed(one.profile),
+        contextOf(one.profile, { cold: 'file', ...(inside === undefined ? {} : { root: inside }) }),
+        { folder, cache },
+      ),
+  });
   return `/image/${name}/launch`;
 }
 

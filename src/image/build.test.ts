@@ -203,7 +203,7 @@ describe('buildImageWith', () => {
   };
 
   it('takes rewritten modules along, and fetches them in place of the originals', async () => {
-    const image = await buildImageWith(scene.profile('both'), { imagesDir, gapPages: 0 }, select);
+    const image = await buildImageWith(scene.profile('both'), { imagesDir, gapPages: 0 }, { select });
     expect(scene.entries().filter((name) => name.includes('stage'))).toEqual([]);
     const { techniques, select: told } = readImage(dirs, 'both').manifest;
     expect(techniques).toEqual(['prefetch', 'select']);
@@ -234,7 +234,7 @@ describe('buildImageWith', () => {
   });
 
   it('can leave the prefetch away', async () => {
-    const image = await buildImageWith(scene.profile('only'), { imagesDir, prefetch: false }, select);
+    const image = await buildImageWith(scene.profile('only'), { imagesDir, prefetch: false }, { select });
     expect(image.manifest.techniques).toEqual(['select']);
     expect(readPlan(image)).toMatchObject({ files: [], lookups: [], tasks: [], probes: [] });
   });
@@ -246,7 +246,7 @@ describe('buildImageWith', () => {
       await select(stage);
       throw Object.assign(new Error('no room'), { code: 'ENOSPC' });
     };
-    await expect(buildImageWith(scene.profile('one'), { imagesDir }, fails)).rejects.toThrow(
+    await expect(buildImageWith(scene.profile('one'), { imagesDir }, { select: fails })).rejects.toThrow(
       errorOf('E_IMAGE_FULL'),
     );
     expect(scene.entries()).toEqual(before);
@@ -260,7 +260,7 @@ describe('buildImageWith', () => {
       scene.build('other');
       return select(stage);
     };
-    await buildImageWith(scene.profile('one'), { imagesDir }, meanwhile);
+    await buildImageWith(scene.profile('one'), { imagesDir }, { select: meanwhile });
     expect(scene.entries().filter((name) => name.includes('stage'))).toEqual([]);
     expect(listImages(dirs).map(({ name }) => name)).toEqual(['one', 'other']);
   });

@@ -11,12 +11,13 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
   symlinkSync,
 } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { requireRunnable } from '../elf/probe.ts';
 import type { PlannedPrefetch, Replacement } from '../prefetch/model.ts';
@@ -27,15 +28,19 @@ import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
+import type { BuiltShare } from '../share/built.ts';
 import { describe } from './describe.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
-import { type Launcher, readAuditObject, readLauncher, sha256 } from './launcher.ts';
+import { type Launcher, readAuditObject, readLauncher, readRestore, sha256 } from './launcher.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
 import type { ColdMode, ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
+
+/** Folder of the image with the copy of the program under the program's name (runtime/show.c). */
+const DIRECT = 'direct';
 
 export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   /** The folder of all images; made if need be. */
@@ -66,29 +71,75 @@ export function buildImage(profile: Profile, options: BuildOptions): BuiltImage 
   return finish(profile, options, { ...checked, imagesDir });
 }
 
+/** What the files of an image besides the launcher's are made by. */
+export interface Makers {
+  /** Is given an empty folder and the root. */
+  readonly select?: (folder: string, root: string | undefined) => Promise<BuiltSelect>;
+  /** Is given the same folder. */
+  readonly share?: (place: SharePlace) => Promise<BuiltShare>;
+}
+
+export interface SharePlace {
+  readonly folder: string;
+  /** Where that folder will be, absolute. */
+  readonly image: string;
+  readonly restore: Launcher;
+  /** For files that whoever may use the image reads: added to their mode. */
+  readonly sharedMode: number;
+}
+
 /**
- * The same with modules rewritten by `select`, which is given an empty folder and the root.
- * @throws what `buildImage` throws, and `select`.
+ * The same with files that techniques make.
+ * @throws what `buildImage` throws, and the makers.
  */
 export async function buildImageWith(
   profile: Profile,
   options: BuildOptions,
-  select: (folder: string, root: string | undefined) => Promise<BuiltSelect>,
+  makers: Makers,
 ): Promise<BuiltImage> {
   // Before an hour's work: all that can be wrong with the command line.
   const checked = check(profile, options);
-  const audit = readAuditObject(options.cold ?? 'file');
+  const audit = makers.select === undefined ? undefined : readAuditObject(options.cold ?? 'file');
+  const restore = makers.share === undefined ? undefined : readRestore();
   const { imagesDir } = makeFolders(options.imagesDir);
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
   try {
-    const built = await select(stage.modules, checked.root).catch((error: unknown) => {
-      throw imageFailure(error, path);
-    });
-    return finish(profile, options, { ...checked, imagesDir, staged: { audit, stage, built } });
+    const made = await make(makers, { imagesDir, stage, root: checked.root, restore }).catch(
+      (error: unknown) => {
+        throw imageFailure(error, path);
+      },
+    );
+    const staged = { stage, ...(audit === undefined ? {} : { audit }), ...made };
+    return finish(profile, options, { ...checked, imagesDir, staged });
   } finally {
     stage.close();
   }
+}
+
+async function make(
+  { select, share }: Makers,
+  {
+    imagesDir,
+    stage,
+    root,
+    restore,
+  }: {
+    readonly imagesDir: string;
+    readonly stage: Stage;
+    readonly root: string | undefined;
+    readonly restore: Launcher | undefined;
+  },
+): Promise<Made> {
+  const folder = stage.modules;
+  const image = join(imagesDir, stage.version);
+  const sharedMode = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
+  return {
+    ...(select === undefined ? {} : { select: await select(folder, root) }),
+    ...(share === undefined || restore === undefined
+      ? {}
+      : { share: await share({ folder, image, restore, sharedMode }) }),
+  };
 }
 
 interface Checked {
@@ -125,10 +176,15 @@ function orFailure<T>(path: string, work: () => T): T {
   }
 }
 
-interface Staged {
-  readonly audit: Launcher;
+interface Made {
+  readonly select?: BuiltSelect;
+  readonly share?: BuiltShare;
+}
+
+interface Staged extends Made {
+  /** Where modules were rewritten. */
+  readonly audit?: Launcher;
   readonly stage: Stage;
-  readonly built: BuiltSelect;
 }
 
 function finish(
@@ -145,8 +201,7 @@ function finish(
     ...(staged === undefined ? {} : { replacements: replacementsOf(staged, imagesDir, root) }),
   });
   const plan = encodePlan(prefetch.plan);
-  const select = staged?.built;
-  const manifest = describe({ ...parts, profile, prefetch, prefetches, select });
+  const manifest = describe({ ...parts, ...staged, profile, prefetch, prefetches });
   orFailure(path, () =>
     withImagesLock(imagesDir, () => {
       removeOldVersions(imagesDir);
@@ -164,7 +219,7 @@ const nothingOf = (profile: Profile): Profile => ({
 
 /** Where the launcher finds the rewritten modules, and what a start needs of them. */
 function replacementsOf(
-  { stage, built }: Staged,
+  { stage, select }: Staged,
   imagesDir: string,
   root: string | undefined,
 ): Map<string, Replacement> {
@@ -172,7 +227,7 @@ function replacementsOf(
   const folder = join(imagesDir, stage.version);
   const inside = root !== undefined && folder.startsWith(`${root}/`) ? folder.slice(root.length) : folder;
   return new Map(
-    built.modules.map(({ path, file, fileSize, fileMtimeNs, fileInode, pages }) => {
+    (select?.modules ?? []).map(({ path, file, fileSize, fileMtimeNs, fileInode, pages }) => {
       const now = { size: fileSize, mtimeNs: fileMtimeNs, inode: fileInode, dev };
       return [path, { path: join(inside, file), ...now, ...pages }];
     }),
@@ -189,15 +244,30 @@ function checkProgram({ program }: Command, root: string | undefined, launcher: 
 }
 
 /** @param programs what the recordings saw executed; every other module is a library. */
-function shownModules({ modules }: BuiltSelect, programs: ReadonlySet<string>): ShownModule[] {
-  return modules.map(({ path, size, mtimeNs, inode, file, fileSize, usesOrigin }) => ({
-    path,
-    identity: { size, mtimeNs, inode },
-    replacement: file,
-    replacementSize: fileSize,
-    role: programs.has(path) ? 'program' : 'library',
-    usesOrigin,
-  }));
+function shownModules({ select, share }: Made, programs: ReadonlySet<string>): ShownModule[] {
+  return [
+    ...(select?.modules ?? []).map(
+      ({ path, size, mtimeNs, inode, file, fileSize, usesOrigin }): ShownModule => ({
+        path,
+        identity: { size, mtimeNs, inode },
+        replacement: file,
+        replacementSize: fileSize,
+        role: programs.has(path) ? 'program' : 'library',
+        usesOrigin,
+      }),
+    ),
+    ...(share?.programs ?? []).map(
+      ({ path, size, mtimeNs, inode, copy, copySize, asksForItself }): ShownModule => ({
+        path,
+        identity: { size, mtimeNs, inode },
+        replacement: copy,
+        replacementSize: copySize,
+        role: 'program',
+        usesOrigin: false,
+        linked: asksForItself === undefined ? 'by-any-name' : 'by-its-name',
+      }),
+    ),
+  ];
 }
 
 const programsOf = ({ runs }: Profile): Set<string> =>
@@ -227,9 +297,11 @@ function install(imagesDir: string, contents: Contents): void {
       mkdirSync(temporary, { mode: 0o700 });
     } else {
       renameSync(staged.stage.modules, temporary);
-      const table = writeModulesTable(shownModules(staged.built, programs), contents.show, staged.built.cold);
+      const table = writeModulesTable(shownModules(staged, programs), contents.show, staged.select?.cold);
       writeSynced(join(temporary, 'modules.bin'), table, file);
-      writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
+      if (staged.audit !== undefined)
+        writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
+      linkByOwnNames(temporary, command.program, staged.share, 0o700 | shared);
     }
     chmodSync(temporary, 0o700 | shared);
     writeSynced(join(temporary, 'manifest.json'), writeManifest(manifest), file);
@@ -248,6 +320,17 @@ function install(imagesDir: string, contents: Contents): void {
     rmSync(temporary, { recursive: true, force: true });
     rmSync(link, { force: true });
   }
+}
+
+/** Under its own name the copy of the command's program can be executed, and is called as ever in `ps`. */
+function linkByOwnNames(folder: string, program: string, share: BuiltShare | undefined, mode: number): void {
+  const path = realpathSync.native(program);
+  const shared = share?.programs.find((one) => one.path === path);
+  if (shared === undefined || shared.asksForItself !== undefined) return;
+  const names = new Set([program, path].map((one) => basename(one)));
+  mkdirSync(join(folder, DIRECT), { mode: 0o700 });
+  chmodSync(join(folder, DIRECT), mode);
+  for (const name of names) linkOrCopy(join(folder, shared.copy), join(folder, DIRECT, name));
 }
 
 function writeSynced(path: string, bytes: Uint8Array, mode: number): void {

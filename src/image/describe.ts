@@ -2,12 +2,15 @@
 import type { PlannedPrefetch } from '../prefetch/model.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import type { BuiltSelect } from '../select/model.ts';
+import type { BuiltShare } from '../share/built.ts';
 import type { Launcher } from './launcher.ts';
 import {
   type ImageManifest,
   MANIFEST_VERSION,
   MANIFEST_VERSION_PLAIN,
+  MANIFEST_VERSION_UNLINKED,
   type SelectManifest,
+  type ShareManifest,
 } from './manifest.ts';
 import { PLAN_VERSION } from './plan-layout.ts';
 
@@ -19,19 +22,24 @@ export interface ImageParts {
   readonly prefetch: PlannedPrefetch;
   readonly prefetches: boolean;
   readonly root: string | undefined;
-  readonly select: BuiltSelect | undefined;
+  readonly select?: BuiltSelect;
+  readonly share?: BuiltShare;
 }
 
 export function describe(parts: ImageParts): ImageManifest {
-  const { name, profile, command, launcher, prefetch, root, select } = parts;
+  const { name, profile, command, launcher, prefetch, root, select, share } = parts;
   return {
     winnow: 'image',
-    version: needsNewest(select) ? MANIFEST_VERSION : MANIFEST_VERSION_PLAIN,
+    version: versionOf(parts),
     name,
     builtAt: Date.now(),
     command: { program: command.program, argv: [...command.argv], cwd: command.cwd },
     profile: { name: profile.name, runs: profile.runs.map(({ id }) => id) },
-    techniques: [...(parts.prefetches ? ['prefetch'] : []), ...(select === undefined ? [] : ['select'])],
+    techniques: [
+      ...(parts.prefetches ? ['prefetch'] : []),
+      ...(select === undefined ? [] : ['select']),
+      ...(share === undefined ? [] : ['share']),
+    ],
     versions: { plan: PLAN_VERSION, launcher: launcher.sha256 },
     ...(root === undefined ? {} : { root }),
     inputs: prefetch.plan.files.map(({ path, size, mtimeNs, inode }) => ({
@@ -42,11 +50,37 @@ export function describe(parts: ImageParts): ImageManifest {
     })),
     prefetch: { figures: prefetch.figures, skipped: [...prefetch.skipped] },
     ...(select === undefined ? {} : { select: describeSelect(select) }),
+    ...(share === undefined ? {} : { share: describeShare(share) }),
   };
 }
 
-const needsNewest = (select: BuiltSelect | undefined): boolean =>
-  select !== undefined && (select.cold === 'store' || select.onMiss === 'log');
+function versionOf({ select, share }: ImageParts): ImageManifest['version'] {
+  if (share !== undefined) return MANIFEST_VERSION;
+  const isPlain = select === undefined || (select.cold !== 'store' && select.onMiss !== 'log');
+  return isPlain ? MANIFEST_VERSION_PLAIN : MANIFEST_VERSION_UNLINKED;
+}
+
+function describeShare({ programs, kept }: BuiltShare): ShareManifest {
+  return {
+    programs: programs.map((program) => ({
+      path: program.path,
+      size: program.size,
+      mtimeNs: String(program.mtimeNs),
+      inode: String(program.inode),
+      copy: program.copy,
+      copySize: program.copySize,
+      linked: program.linked,
+      restore: program.restore,
+      ...(program.asksForItself === undefined ? {} : { asksForItself: program.asksForItself }),
+      figures: {
+        ...program.figures,
+        fixUps: [...program.figures.fixUps],
+        leftovers: [...program.figures.leftovers],
+      },
+    })),
+    kept: [...kept],
+  };
+}
 
 export function describeSelect({ cold, onMiss, modules, kept }: BuiltSelect): SelectManifest {
   return {

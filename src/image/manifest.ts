@@ -3,8 +3,10 @@ import * as v from 'valibot';
 import { readTrusted } from '../profile/store-files.ts';
 import { imageDamaged, imageNewer } from './image-errors.ts';
 
-export const MANIFEST_VERSION = 3;
-/** What is written where nothing needs the newest one. */
+export const MANIFEST_VERSION = 4;
+/** What is written where no program is linked. */
+export const MANIFEST_VERSION_UNLINKED = 3;
+/** What is written where nothing needs a newer one. */
 export const MANIFEST_VERSION_PLAIN = 2;
 
 const Count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -84,10 +86,40 @@ const Select = v.object({
   ),
 });
 
+const Counted = v.object({ name: v.string(), count: Count });
+
+/** A program with an image after linking; names are those of files in the image's folder. */
+const SharedProgram = v.object({
+  ...Input.entries,
+  copy: v.string(),
+  copySize: Count,
+  linked: v.string(),
+  restore: v.string(),
+  /** The module in which it may ask for its own path. */
+  asksForItself: v.exactOptional(v.string()),
+  figures: v.object({
+    modules: Count,
+    maps: Count,
+    loaderMaps: Count,
+    pages: Count,
+    linkedPages: Count,
+    pointers: Count,
+    watches: Count,
+    bytes: Count,
+    fixUps: v.array(Counted),
+    leftovers: v.array(Counted),
+  }),
+});
+
+const Share = v.object({
+  programs: v.array(SharedProgram),
+  kept: v.array(v.object({ path: v.string(), reason: v.string(), detail: v.exactOptional(v.string()) })),
+});
+
 const Manifest = v.object({
   winnow: v.literal('image'),
-  /** 1 knew no `select`, 2 no stored code and no `onMiss`. */
-  version: v.picklist([1, MANIFEST_VERSION_PLAIN, MANIFEST_VERSION]),
+  /** 1 knew no `select`, 2 no stored code and no `onMiss`, 3 no `share`. */
+  version: v.picklist([1, MANIFEST_VERSION_PLAIN, MANIFEST_VERSION_UNLINKED, MANIFEST_VERSION]),
   name: v.string(),
   /** Milliseconds since the epoch. */
   builtAt: Count,
@@ -109,10 +141,12 @@ const Manifest = v.object({
     skipped: v.array(v.object({ path: v.string(), reason: v.string(), pages: Count })),
   }),
   select: v.optional(Select),
+  share: v.optional(Share),
 });
 
 export type ImageManifest = v.InferOutput<typeof Manifest>;
 export type SelectManifest = v.InferOutput<typeof Select>;
+export type ShareManifest = v.InferOutput<typeof Share>;
 
 const Versioned = v.object({ winnow: v.literal('image'), version: v.number() });
 

@@ -13,18 +13,22 @@ const word = fc
   .string({ unit: 'grapheme', minLength: 1, maxLength: 40 })
   .map((text) => text.replaceAll(/[\0/]/g, '_'));
 
-const module: fc.Arbitrary<ShownModule> = fc.record({
-  path: word.map((text) => `/${text}`),
-  identity: fc.record({
-    size: fc.maxSafeNat(),
-    mtimeNs: fc.bigInt(-(2n ** 62n), 2n ** 62n),
-    inode: fc.bigInt(0n, 2n ** 64n - 1n),
-  }),
-  replacement: word,
-  replacementSize: fc.maxSafeNat(),
-  role: fc.constantFrom(...MODULE_ROLES),
-  usesOrigin: fc.boolean(),
-});
+const module: fc.Arbitrary<ShownModule> = fc.record(
+  {
+    path: word.map((text) => `/${text}`),
+    identity: fc.record({
+      size: fc.maxSafeNat(),
+      mtimeNs: fc.bigInt(-(2n ** 62n), 2n ** 62n),
+      inode: fc.bigInt(0n, 2n ** 64n - 1n),
+    }),
+    replacement: word,
+    replacementSize: fc.maxSafeNat(),
+    role: fc.constantFrom(...MODULE_ROLES),
+    usesOrigin: fc.boolean(),
+    linked: fc.constantFrom('by-its-name' as const, 'by-any-name' as const),
+  },
+  { requiredKeys: ['path', 'identity', 'replacement', 'replacementSize', 'role', 'usesOrigin'] },
+);
 
 const table: fc.Arbitrary<ModulesTable> = fc.record({
   show: fc.constantFrom(...SHOW_MODES),
@@ -112,8 +116,14 @@ describe('modules.bin', () => {
     expect(failure(bytes.subarray(0, bytes.length - 8))).toBe('E_MODULES_TRUNCATED');
     expect(failure(Buffer.concat([bytes, Buffer.alloc(8)]))).toBe('E_MODULES_DAMAGED');
     expect(failure(edited((copy) => copy.writeUInt8(0, 0)))).toBe('E_MODULES_DAMAGED');
-    expect(failure(edited((copy) => copy.writeUInt32LE(2, ENVELOPE.version)))).toBe('E_MODULES_NEWER');
+    expect(failure(edited((copy) => copy.writeUInt32LE(3, ENVELOPE.version)))).toBe('E_MODULES_NEWER');
     expect(failure(edited((copy) => copy.writeUInt32LE(0, ENVELOPE.version)))).toBe('E_MODULES_DAMAGED');
+  });
+
+  it('has the older version where no program is linked', () => {
+    const versionOf = (one: ShownModule): number =>
+      Buffer.from(writeModulesTable([one])).readUInt32LE(ENVELOPE.version);
+    expect([small, { ...small, linked: 'by-its-name' as const }].map(versionOf)).toEqual([1, 2]);
   });
 
   it('finds every flipped bit', () => {

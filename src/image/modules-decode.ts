@@ -4,6 +4,8 @@ import { readTime } from '../base/records.ts';
 import { modulesDamaged, modulesNewer, modulesTruncated } from './modules-errors.ts';
 import {
   COLD_MODES,
+  MODULE_BY_ANY_NAME,
+  MODULE_LINKED,
   MODULE_ROLE,
   MODULE_ROLES,
   MODULE_USES_ORIGIN,
@@ -13,6 +15,7 @@ import {
   MODULES_MAX,
   MODULES_SIZE_MAX,
   MODULES_VERSION,
+  MODULES_VERSION_PLAIN,
   SHOW_MODES,
 } from './modules-layout.ts';
 import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
@@ -25,9 +28,14 @@ interface Parts {
   readonly show: ShowMode;
   readonly cold: ColdMode;
   readonly count: number;
+  /** Flags that modules of this version have. */
+  readonly known: number;
   /** Where the strings begin. */
   readonly strings: number;
 }
+
+const PLAIN_FLAGS = MODULE_ROLE | MODULE_USES_ORIGIN;
+const LINKED_FLAGS = MODULE_LINKED | MODULE_BY_ANY_NAME;
 
 /** Sizes and checksum; what is not as written is an error. */
 function openParts(bytes: Buffer, path: string): Parts {
@@ -36,7 +44,7 @@ function openParts(bytes: Buffer, path: string): Parts {
     throw modulesDamaged(path, 'it does not begin as one');
   const version = bytes.readUInt32LE(ENVELOPE.version);
   if (version > MODULES_VERSION) throw modulesNewer(path, version, MODULES_VERSION);
-  if (version !== MODULES_VERSION) throw modulesDamaged(path, `there is no version ${version}`);
+  if (version < MODULES_VERSION_PLAIN) throw modulesDamaged(path, `there is no version ${version}`);
   const total = bytes.readBigUInt64LE(ENVELOPE.total_size);
   if (total > BigInt(bytes.length) && total <= BigInt(MODULES_SIZE_MAX)) throw modulesTruncated(path);
   const isWhole = total === BigInt(bytes.length) && bytes.length % 8 === 0;
@@ -51,7 +59,8 @@ function openParts(bytes: Buffer, path: string): Parts {
   const isFull = strings + bytes.readUInt32LE(MODULES_HEADER.strings_size) === bytes.length;
   if (show === undefined || cold === undefined || count > MODULES_MAX || !isFull)
     throw modulesDamaged(path, 'its tables do not fill it');
-  return { bytes, path, show, cold, count, strings };
+  const known = version === MODULES_VERSION_PLAIN ? PLAIN_FLAGS : PLAIN_FLAGS | LINKED_FLAGS;
+  return { bytes, path, show, cold, count, strings, known };
 }
 
 function text({ bytes, path, strings }: Parts, offset: number): string {
@@ -70,8 +79,9 @@ function readModule(parts: Parts, index: number): ShownModule {
   const size = entry.readBigUInt64LE(MODULES_ENTRY.file_size);
   const replacementSize = entry.readBigUInt64LE(MODULES_ENTRY.replacement_size);
   const most = BigInt(Number.MAX_SAFE_INTEGER);
-  const isKnown = (flags & ~(MODULE_ROLE | MODULE_USES_ORIGIN)) === 0 && role !== undefined;
-  if (!isKnown || mtimeNs === undefined || size > most || replacementSize > most)
+  const isLinked = (flags & MODULE_LINKED) !== 0;
+  const isKnown = (flags & ~parts.known) === 0 && (isLinked || (flags & MODULE_BY_ANY_NAME) === 0);
+  if (!isKnown || role === undefined || mtimeNs === undefined || size > most || replacementSize > most)
     throw modulesDamaged(parts.path, 'a module is wrong');
   return {
     path: text(parts, entry.readUInt32LE(MODULES_ENTRY.path)),
@@ -80,6 +90,7 @@ function readModule(parts: Parts, index: number): ShownModule {
     replacementSize: Number(replacementSize),
     role,
     usesOrigin: (flags & MODULE_USES_ORIGIN) !== 0,
+    ...(isLinked ? { linked: (flags & MODULE_BY_ANY_NAME) === 0 ? 'by-its-name' : 'by-any-name' } : {}),
   };
 }
 

@@ -3,6 +3,8 @@
 import { Strings, writeTime } from '../base/records.ts';
 import {
   COLD_MODES,
+  MODULE_BY_ANY_NAME,
+  MODULE_LINKED,
   MODULE_ROLES,
   MODULE_USES_ORIGIN,
   MODULES_ENTRY,
@@ -11,6 +13,7 @@ import {
   MODULES_MAX,
   MODULES_SIZE_MAX,
   MODULES_VERSION,
+  MODULES_VERSION_PLAIN,
   SHOW_MODES,
 } from './modules-layout.ts';
 import type { ColdMode, ModulesTable, ShowMode, ShownModule } from './modules-model.ts';
@@ -45,7 +48,8 @@ export function encodeModules({ show, cold, modules }: ModulesTable): Uint8Array
   if (total > MODULES_SIZE_MAX) throw new RangeError('table of modules too large');
   const header = Buffer.alloc(MODULES_HEADER.size);
   header.writeBigUInt64LE(MODULES_MAGIC, ENVELOPE.magic);
-  header.writeUInt32LE(MODULES_VERSION, ENVELOPE.version);
+  const isPlain = modules.every(({ linked }) => linked === undefined);
+  header.writeUInt32LE(isPlain ? MODULES_VERSION_PLAIN : MODULES_VERSION, ENVELOPE.version);
   header.writeUInt32LE(total, ENVELOPE.head_size);
   header.writeBigUInt64LE(BigInt(total), ENVELOPE.total_size);
   header.writeUInt32LE(SHOW_MODES.indexOf(show), MODULES_HEADER.show);
@@ -58,12 +62,16 @@ export function encodeModules({ show, cold, modules }: ModulesTable): Uint8Array
 }
 
 function writeEntry(entry: Buffer, module: ShownModule, strings: Strings): void {
-  const { identity, role, usesOrigin } = module;
+  const { identity, role, usesOrigin, linked } = module;
   entry.writeUInt32LE(strings.add(module.path), MODULES_ENTRY.path);
   entry.writeUInt32LE(strings.add(module.replacement), MODULES_ENTRY.replacement);
   entry.writeBigUInt64LE(BigInt(identity.size), MODULES_ENTRY.file_size);
   writeTime(entry, MODULES_ENTRY.mtime_sec, MODULES_ENTRY.mtime_nsec, identity.mtimeNs);
-  const flags = MODULE_ROLES.indexOf(role) | (usesOrigin ? MODULE_USES_ORIGIN : 0);
+  const flags =
+    MODULE_ROLES.indexOf(role) |
+    (usesOrigin ? MODULE_USES_ORIGIN : 0) |
+    (linked === undefined ? 0 : MODULE_LINKED) |
+    (linked === 'by-any-name' ? MODULE_BY_ANY_NAME : 0);
   entry.writeUInt32LE(flags, MODULES_ENTRY.flags);
   entry.writeBigUInt64LE(identity.inode, MODULES_ENTRY.inode);
   entry.writeBigUInt64LE(BigInt(module.replacementSize), MODULES_ENTRY.replacement_size);

@@ -14,6 +14,7 @@ const STRUCTS = { modules_header: layout.MODULES_HEADER, modules_entry: layout.M
 const CONSTANTS = {
   MODULES_MAGIC: layout.MODULES_MAGIC,
   MODULES_VERSION: layout.MODULES_VERSION,
+  MODULES_VERSION_PLAIN: layout.MODULES_VERSION_PLAIN,
   MODULES_MAX: layout.MODULES_MAX,
   MODULES_SIZE_MAX: layout.MODULES_SIZE_MAX,
   MODULES_SHOW_AUTO: layout.SHOW_MODES.indexOf('auto'),
@@ -30,6 +31,8 @@ const CONSTANTS = {
   MODULE_INTERPRETER: layout.MODULE_ROLES.indexOf('interpreter'),
   MODULE_ROLE: layout.MODULE_ROLE,
   MODULE_USES_ORIGIN: layout.MODULE_USES_ORIGIN,
+  MODULE_LINKED: layout.MODULE_LINKED,
+  MODULE_BY_ANY_NAME: layout.MODULE_BY_ANY_NAME,
 };
 
 describe('the layout of modules.bin', () => {

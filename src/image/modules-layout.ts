@@ -4,7 +4,9 @@
  */
 
 export const MODULES_MAGIC = 0x4f4d776f6e6e6977n;
-export const MODULES_VERSION = 1;
+export const MODULES_VERSION = 2;
+/** What is written where no program is linked. */
+export const MODULES_VERSION_PLAIN = 1;
 export const MODULES_MAX = 4096;
 export const MODULES_SIZE_MAX = 2 ** 22;
 
@@ -15,6 +17,8 @@ export const COLD_MODES = ['file', 'deny', 'store'] as const;
 export const MODULE_ROLES = ['library', 'program', 'interpreter'] as const;
 export const MODULE_ROLE = 3;
 export const MODULE_USES_ORIGIN = 4;
+export const MODULE_LINKED = 8;
+export const MODULE_BY_ANY_NAME = 16;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const MODULES_HEADER = { size: 48, show: 32, count: 36, strings_size: 40, cold: 44 } as const;

@@ -20,6 +20,11 @@ export interface ShownModule {
   readonly role: (typeof MODULE_ROLES)[number];
   /** It asks for other files by its own folder (`mentionsOrigin`): the audit object takes more care of it. */
   readonly usesOrigin: boolean;
+  /**
+   * A program whose replacement names a loader of the image (src/share): it can be shown where that can be found. `by-any-name`: it
+   * never asks for its own path, so the replacement can be executed itself, too.
+   */
+  readonly linked?: 'by-its-name' | 'by-any-name';
 }
 
 export interface ModulesTable {

@@ -1,9 +1,8 @@
 /** `winnow build`: from a profile to an image. */
 import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
-import type { BuildOptions, BuiltImage } from '../../image/build.ts';
-import type { Profile } from '../../profile/model.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
+import { TECHNIQUES, type Technique } from '../build-techniques.ts';
 import {
   addExample,
   addJsonOption,
@@ -39,7 +38,10 @@ export function registerBuild(program: Command): void {
     .argument('[command...]', 'the recorded command, after --')
     .option('--name <name>', 'the profile, and the name of the image')
     .option('--root <dir>', 'build for the copied root file system in this folder')
-    .option('--only <techniques>', 'prefetch, select or both (default: all that the profile has figures for)')
+    .option(
+      '--only <techniques>',
+      'prefetch, select, share (default: prefetch, and select where the profile has functions)',
+    )
     .option('--cold <how>', 'code that no run used: file (default: paged when touched), deny or store')
     .option('--on-miss <how>', 'where denied code is come to: abort (default: with a report) or log')
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
@@ -55,7 +57,7 @@ export function registerBuild(program: Command): void {
 async function build(operands: string[], options: Options): Promise<void> {
   const { openStore } = await import('../../profile/store.ts');
   const { selectProfile } = await import('../select-profile.ts');
-  const { buildImage } = await import('../../image/build.ts');
+  const { buildTechniques } = await import('../build-techniques.ts');
   const { explainPlan } = await import('../../prefetch/explain.ts');
   const { hasFunctions } = await import('../../select/uses.ts');
   const { analysesDir } = await import('../analyses.ts');
@@ -77,6 +79,8 @@ async function build(operands: string[], options: Options): Promise<void> {
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
   const onMiss = onMissOf(options, cold);
+  if (techniques.has('share') && options.root !== undefined)
+    throw usage('share is not yet done for another root', 'leave out --root, or give --only prefetch');
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
   const buildOptions = {
@@ -87,19 +91,19 @@ async function build(operands: string[], options: Options): Promise<void> {
     ...(show === undefined ? {} : { show }),
     cold,
   };
-  const image = techniques.has('select')
-    ? await buildSelected(profile, buildOptions, {
-        cold,
-        onMiss,
-        all: options.all === true,
-        cache: analysesDir(),
-      })
-    : buildImage(profile, buildOptions);
+  const image = await buildTechniques(profile, buildOptions, {
+    techniques,
+    cold,
+    onMiss,
+    all: options.all === true,
+    cache: analysesDir(),
+  });
   const explanation = explainPlan(image.prefetch);
-  const { select } = image.manifest;
+  const { select, share } = image.manifest;
   if (options.json === true) {
     const { name, path, planBytes, manifest } = image;
     const { explainSelect } = await import('../../select/explain.ts');
+    const { explainShare } = await import('../../share/explain.ts');
     writeJson('build', JSON_VERSION, {
       name,
       path,
@@ -108,6 +112,7 @@ async function build(operands: string[], options: Options): Promise<void> {
       techniques: manifest.techniques,
       prefetch: explanation,
       ...(select === undefined ? {} : { select: { cold: select.cold, ...explainSelect(select) } }),
+      ...(share === undefined ? {} : { share: explainShare(share) }),
     });
     return;
   }
@@ -115,50 +120,19 @@ async function build(operands: string[], options: Options): Promise<void> {
   process.stdout.write(renderBuilt(image, explanation));
 }
 
-async function buildSelected(
-  profile: Profile,
-  options: BuildOptions,
-  {
-    cold,
-    onMiss,
-    all,
-    cache,
-  }: { readonly cold: Cold; readonly onMiss: OnMiss; readonly all: boolean; readonly cache: string },
-): Promise<BuiltImage> {
-  const { buildImageWith } = await import('../../image/build.ts');
-  const { buildSelect } = await import('../../select/build.ts');
-  const { contextOf } = await import('../../select/plan.ts');
-  const { modulesUsed } = await import('../../select/uses.ts');
-  const { startProgress } = await import('../../term/progress.ts');
-  const progress = startProgress('rewriting modules');
-  const onProgress = (done: number, all: number): void => progress.update(`${done} of ${all}`);
-  try {
-    const uses = modulesUsed(profile);
-    return await buildImageWith(profile, options, (folder, root) =>
-      buildSelect(uses, contextOf(profile, { cold, onMiss, all, ...(root === undefined ? {} : { root }) }), {
-        folder,
-        cache,
-        onProgress,
-      }),
-    );
-  } finally {
-    progress.stop();
-  }
-}
-
 const usage = (what: string, next: string): WinnowError =>
   new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
 
-const TECHNIQUES = ['prefetch', 'select'] as const;
-type Technique = (typeof TECHNIQUES)[number];
-
 function techniquesOf(only: string | undefined, hasFunctions: boolean): ReadonlySet<Technique> {
-  if (only === undefined) return new Set(hasFunctions ? TECHNIQUES : ['prefetch']);
+  if (only === undefined) return new Set(hasFunctions ? ['prefetch', 'select'] : ['prefetch']);
   const words = only.split(',');
   const found = TECHNIQUES.filter((name) => words.includes(name));
   const other = words.find((word) => !TECHNIQUES.some((name) => name === word));
-  if (other === undefined) return new Set(found);
-  throw usage(`'${other}' is no technique`, `give one or more of ${TECHNIQUES.join(',')}: --only select`);
+  if (other !== undefined)
+    throw usage(`'${other}' is no technique`, `give one or more of ${TECHNIQUES.join(',')}: --only select`);
+  if (words.includes('select') && words.includes('share'))
+    throw usage('select and share are not yet done together', 'give one of them: --only prefetch,share');
+  return new Set(found);
 }
 
 function coldOf({ cold }: Options, techniques: ReadonlySet<Technique>): Cold {

@@ -1,0 +1,82 @@
+/** Builds an image by the techniques that are asked for, and says on the way how far it is. */
+import type { BuildOptions, BuiltImage, SharePlace } from '../image/build.ts';
+import type { Profile } from '../profile/model.ts';
+import type { BuiltSelect, Cold, OnMiss } from '../select/model.ts';
+import type { BuiltShare } from '../share/built.ts';
+import { startProgress } from '../term/progress.ts';
+
+export const TECHNIQUES = ['prefetch', 'select', 'share'] as const;
+export type Technique = (typeof TECHNIQUES)[number];
+
+export interface TechniqueOptions {
+  readonly techniques: ReadonlySet<Technique>;
+  readonly cold: Cold;
+  readonly onMiss: OnMiss;
+  /** select: copy all code, used or not. */
+  readonly all: boolean;
+  /** Folder of the analyses of modules. */
+  readonly cache: string;
+}
+
+/** @throws what building an image throws; the one that was there before is unchanged then. */
+export async function buildTechniques(
+  profile: Profile,
+  options: BuildOptions,
+  how: TechniqueOptions,
+): Promise<BuiltImage> {
+  const { buildImage, buildImageWith } = await import('../image/build.ts');
+  const { techniques } = how;
+  const select = techniques.has('select') ? await selector(profile, how) : undefined;
+  const share = techniques.has('share') ? await sharer(profile) : undefined;
+  if (select === undefined && share === undefined) return buildImage(profile, options);
+  return await buildImageWith(profile, options, {
+    ...(select === undefined ? {} : { select }),
+    ...(share === undefined ? {} : { share }),
+  });
+}
+
+/** @throws WinnowError E_NO_FUNCTIONS */
+async function selector(profile: Profile, { cold, onMiss, all, cache }: TechniqueOptions) {
+  const { buildSelect } = await import('../select/build.ts');
+  const { contextOf } = await import('../select/plan.ts');
+  const { modulesUsed } = await import('../select/uses.ts');
+  const uses = modulesUsed(profile);
+  return (folder: string, root: string | undefined): Promise<BuiltSelect> => {
+    const context = contextOf(profile, { cold, onMiss, all, ...(root === undefined ? {} : { root }) });
+    return reported('rewriting modules', (onProgress) =>
+      buildSelect(uses, context, { folder, cache, onProgress }),
+    );
+  };
+}
+
+async function sharer(profile: Profile) {
+  const { buildShare } = await import('../share/build.ts');
+  const { mappedFiles } = await import('../share/observe.ts');
+  const { planShare } = await import('../share/plan.ts');
+  const { readProcessor } = await import('../share/processor.ts');
+  const processor = readProcessor();
+  return ({ folder, image, restore, sharedMode }: SharePlace): Promise<BuiltShare> =>
+    reported('linking programs', (onProgress) =>
+      buildShare(planShare(profile), {
+        folder,
+        image,
+        restore: restore.bytes,
+        processor,
+        mapped: mappedFiles(profile),
+        sharedMode,
+        onProgress,
+      }),
+    );
+}
+
+async function reported<T>(
+  what: string,
+  work: (onProgress: (done: number, all: number) => void) => Promise<T>,
+): Promise<T> {
+  const progress = startProgress(what);
+  try {
+    return await work((done, all) => progress.update(`${done} of ${all}`));
+  } finally {
+    progress.stop();
+  }
+}

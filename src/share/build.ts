@@ -1,0 +1,230 @@
+/** Builds what the plan says: for each program its linked image, its copy, and the launcher that the copy names. */
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  readSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { PAGE_SIZE } from '../base/brands.ts';
+import { WinnowError } from '../base/errors.ts';
+import { readElf } from '../elf/read.ts';
+import { identifyFile, sameFile } from '../profile/identity.ts';
+import { chooseBases } from './addresses.ts';
+import type { BuiltShare, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
+import { countNames } from './explain.ts';
+import { guardsOf } from './guards.ts';
+import { isLinked, linkProgram } from './link.ts';
+import { encodeLinked } from './linked-encode.ts';
+import type { PlacedImage, ProcessorTraits } from './linked-model.ts';
+import type { FileRange, LinkedState, NotLinked } from './model.ts';
+import { findQuestion } from './own-path.ts';
+import { placeLinked } from './place.ts';
+import { copyProgram, copyRestore } from './program-copy.ts';
+
+export interface ShareBuildOptions {
+  /** An empty folder to write into. */
+  readonly folder: string;
+  /** Where that folder will be found at a start. */
+  readonly image: string;
+  /** The launcher of linked images, and what it says of this machine's processor. */
+  readonly restore: Uint8Array;
+  readonly processor: ProcessorTraits;
+  /** Files that the recordings saw mapped: they may ask for the program's path, too. */
+  readonly mapped: readonly string[];
+  /** Added to the mode of files that the launcher reads: an image is as private as its folder. */
+  readonly sharedMode: number;
+  readonly onProgress?: (done: number, all: number) => void;
+}
+
+/**
+ * Blocks while a program's loader is run.
+ * @throws what linking a program and writing files throw; the folder then holds a part.
+ */
+export async function buildShare(
+  { programs, kept }: PlannedShare,
+  options: ShareBuildOptions,
+): Promise<BuiltShare> {
+  const built: SharedProgram[] = [];
+  const stayed: KeptProgram[] = [...kept];
+  for (const [index, { path }] of programs.entries()) {
+    options.onProgress?.(index, programs.length);
+    // Lets the progress be drawn.
+    await new Promise((resolve) => setImmediate(resolve));
+    const result = shareProgram(path, index, options);
+    if (result.kind === 'built') built.push(result.program);
+    else stayed.push(keptProgram(path, result));
+  }
+  return { programs: built, kept: stayed };
+}
+
+const keptProgram = (path: string, { reason, detail }: NotLinked): KeptProgram => ({
+  path,
+  reason,
+  ...(detail === undefined ? {} : { detail }),
+});
+
+type Shared = { readonly kind: 'built'; readonly program: SharedProgram };
+
+function shareProgram(path: string, index: number, options: ShareBuildOptions): Shared | NotLinked {
+  const { folder, image, restore } = options;
+  const names = fileNames(index, path);
+  let identity: ReturnType<typeof identifyFile>;
+  let state: LinkedState | NotLinked;
+  try {
+    identity = identifyFile(path);
+    state = linkProgram(path);
+  } catch (error) {
+    if (!(error instanceof WinnowError)) throw error;
+    return { kind: 'kept', reason: `cannot be linked: ${error.code}`, detail: error.what };
+  }
+  if (!isLinked(state)) return state;
+  const guards = guardsOf(state);
+  if (guards.kind === 'kept') return guards;
+  const program = readFileSync(path);
+  if (!sameFile(identifyFile(path), identity))
+    return { kind: 'kept', reason: 'a file has changed while the image was built', detail: path };
+  const copy = copyProgram(readElf(program, path), join(image, names.restore));
+  if (!Buffer.isBuffer(copy)) return copy;
+  const reader = new FileReader(state);
+  let placed: PlacedImage;
+  try {
+    const { processor } = options;
+    placed = placeLinked(state, chooseBases(state), { ...guards, processor, read: reader.read });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { kind: 'kept', reason: 'what its loader made cannot be placed', detail: error.message };
+  } finally {
+    reader.close();
+  }
+  const linked = encodeLinked(placed);
+  const patched = copyRestore(restore, join(image, names.linked), 'restore');
+  const own = 0o600 | (options.sharedMode & 0o044);
+  writeFile(join(folder, names.linked), linked, own);
+  writeFile(join(folder, names.restore), patched, 0o700 | options.sharedMode);
+  writeCopy(join(folder, names.copy), copy, path);
+  const { size, mtimeNs, inode } = identity;
+  return {
+    kind: 'built',
+    program: {
+      path,
+      size,
+      mtimeNs,
+      inode,
+      ...names,
+      copySize: copy.length,
+      asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
+      figures: figuresOf(state, placed, linked.length),
+      replaced: replacedPages(state),
+    },
+  };
+}
+
+/** Bytes that a file name may have, with the endings. */
+const MOST_NAME = 230;
+
+/** `share-00-git`, `….linked`, `….restore`. */
+function fileNames(index: number, path: string): Pick<SharedProgram, 'copy' | 'linked' | 'restore'> {
+  const number = `share-${String(index).padStart(2, '0')}`;
+  const name = `${number}-${basename(path)}`;
+  const copy = Buffer.byteLength(name) > MOST_NAME ? number : name;
+  return { copy, linked: `${copy}.linked`, restore: `${copy}.restore` };
+}
+
+function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): SharedProgram['figures'] {
+  return {
+    modules: state.files.length,
+    maps: placed.maps.length,
+    loaderMaps: state.mappings.length,
+    pages: placed.pages.length / PAGE_SIZE,
+    linkedPages: state.mappings.reduce((sum, { dirty }) => sum + dirty.length, 0),
+    pointers: state.pointers.reduce((sum, { at }) => sum + at.length, 0),
+    watches: placed.watches.length,
+    bytes,
+    fixUps: countNames(state.fixUps.map(({ kind }) => kind)),
+    leftovers: countNames(state.leftovers.map(({ cause }) => cause)),
+  };
+}
+
+/** Pages of files that nobody maps any more. */
+function replacedPages({ files, mappings }: LinkedState): SharedProgram['replaced'] {
+  const pages = files.map(() => new Set<number>());
+  for (const { source, dirty } of mappings) {
+    if (source === undefined) continue;
+    for (const { offset } of dirty) pages[source.file]?.add((source.offset + offset) / PAGE_SIZE);
+  }
+  return files.flatMap(({ path }, index) => {
+    const found = [...(pages[index] ?? [])].sort((a, b) => a - b);
+    return found.length === 0 ? [] : [{ path, pages: found }];
+  });
+}
+
+/** Pages of the linked files, as mappings show them. */
+class FileReader {
+  readonly #paths: readonly string[];
+  readonly #open = new Map<number, number>();
+
+  constructor({ files }: LinkedState) {
+    this.#paths = files.map(({ path }) => path);
+  }
+
+  readonly read = ({ file, offset }: FileRange, size: number): Buffer | undefined => {
+    const fd = this.#fd(file);
+    if (fd === undefined) return undefined;
+    const end = Math.ceil(fstatSync(fd).size / PAGE_SIZE) * PAGE_SIZE;
+    if (offset + size > end) return undefined;
+    const bytes = Buffer.alloc(size);
+    for (let at = 0; at < size; ) {
+      const got = readSync(fd, bytes, at, size - at, offset + at);
+      if (got === 0) break;
+      at += got;
+    }
+    return bytes;
+  };
+
+  #fd(file: number): number | undefined {
+    const known = this.#open.get(file);
+    const path = this.#paths[file];
+    if (known !== undefined || path === undefined) return known;
+    const fd = openSync(path, 'r');
+    this.#open.set(file, fd);
+    return fd;
+  }
+
+  close(): void {
+    for (const fd of this.#open.values()) closeSync(fd);
+  }
+}
+
+function writeFile(path: string, bytes: Uint8Array, mode: number): void {
+  const fd = openSync(path, 'wx', 0o600);
+  try {
+    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  // Whatever the umask.
+  chmodSync(path, mode);
+}
+
+/** The copy can be executed by whoever could the original; who finds it is up to the image's folder, or to a mount. */
+function writeCopy(path: string, bytes: Uint8Array, original: string): void {
+  writeFile(path, bytes, 0o600);
+  const fd = openSync(original, 'r');
+  try {
+    const { mode, uid, gid, atime, mtime } = fstatSync(fd);
+    // Whoever owns the copy could change it, so only root's stays with its owner.
+    if (uid === 0 && process.geteuid?.() === 0) chownSync(path, uid, gid);
+    chmodSync(path, 0o600 | (mode & 0o555));
+    utimesSync(path, atime, mtime);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,70 @@
+/** What the share technique wants to do and has done: data. */
+import type { FixUpKind } from './model.ts';
+
+/** A program of the recorded tree that may get an image. */
+export interface ProgramToShare {
+  /** Absolute, links resolved. */
+  readonly path: string;
+}
+
+/** A program starts as ever. Reasons are counted in reports. */
+export interface KeptProgram {
+  readonly path: string;
+  readonly reason: string;
+  /** The word, module or path that it is about. */
+  readonly detail?: string;
+}
+
+export interface PlannedShare {
+  readonly programs: readonly ProgramToShare[];
+  readonly kept: readonly KeptProgram[];
+}
+
+export interface Counted {
+  readonly name: string;
+  readonly count: number;
+}
+
+export interface ShareFigures {
+  readonly modules: number;
+  /** Mappings that a start makes, and those that the loader would make. */
+  readonly maps: number;
+  readonly loaderMaps: number;
+  /** 4 KiB pages in the image; of them, pages that linking wrote. */
+  readonly pages: number;
+  readonly linkedPages: number;
+  /** Words that hold addresses. */
+  readonly pointers: number;
+  /** Paths that a start looks at beside the modules. */
+  readonly watches: number;
+  /** Size of NAME.linked. */
+  readonly bytes: number;
+  /** Words that every start writes anew, by kind. */
+  readonly fixUps: readonly (Counted & { readonly name: FixUpKind })[];
+  /** Words that differed between runs and keep a value, by cause. */
+  readonly leftovers: readonly Counted[];
+}
+
+/** A program with an image after linking. */
+export interface SharedProgram {
+  readonly path: string;
+  /** The program as it was when the image was made; the launcher starts no copy of one that has become another. */
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly inode: bigint;
+  /** Names in the image's folder: the program's copy, NAME.linked, and the launcher that the copy names. */
+  readonly copy: string;
+  readonly copySize: number;
+  readonly linked: string;
+  readonly restore: string;
+  /** The module in which it may ask for its own path; undefined: the copy may be executed by its own name. */
+  readonly asksForItself: string | undefined;
+  readonly figures: ShareFigures;
+  /** Pages of modules that the image has in their place, for whoever fetches them: numbers in the file, ascending. */
+  readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];
+}
+
+export interface BuiltShare {
+  readonly programs: readonly SharedProgram[];
+  readonly kept: readonly KeptProgram[];
+}

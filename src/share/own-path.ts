@@ -1,0 +1,40 @@
+/**
+ * Whether a program may ask under which path it runs.
+ *
+ * Problem. Where nothing can be mounted, the copy of a program is executed by its own path in the image, which
+ * /proc/self/exe and the memory map then show. Most programs never look; chromium starts its children by
+ * that name, others look for their data beside it.
+ *
+ * Method. Every module of the program is searched for the names by which one can ask. libc and the loader
+ * know them all, for who asks them to.
+ *
+ * Limits. A script that asks is not seen, nor a library that no recording saw.
+ */
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { errnoOf } from '../base/errors.ts';
+import { mentionsOrigin } from '../elf/origin.ts';
+
+const QUESTIONS = ['self/exe', 'self/maps', '/proc/%'];
+const KNOWS_ALL = /^(?:ld-linux-x86-64\.so\.2|libc(?:-[\d.]+)?\.so(?:\.6)?)$/;
+
+/** @param modules the program first. @returns the first module that may ask. */
+export function findQuestion(modules: readonly string[]): string | undefined {
+  return modules.find((path, index) => {
+    if (KNOWS_ALL.test(basename(path))) return false;
+    const bytes = readModule(path);
+    if (bytes === undefined) return false;
+    return QUESTIONS.some((question) => bytes.includes(question)) || (index === 0 && mentionsOrigin(bytes));
+  });
+}
+
+/** Undefined where it is gone, or no ELF file. */
+function readModule(path: string): Buffer | undefined {
+  try {
+    const bytes = readFileSync(path);
+    return bytes.readUInt32BE(0) === 0x7f454c46 ? bytes : undefined;
+  } catch (error) {
+    if (errnoOf(error) !== undefined) return undefined;
+    throw error;
+  }
+}
