@@ -204,9 +204,10 @@ _Noreturn void launch_main(long *stack) {
   const char *path = path_to_execute(argv[0]);
   struct show_request request = {in_folder(""), path, envp, user, group};
   char **shown = show_modules(&request);
-  long error = sys_execve(path, argv, shown);
-  /* One variable more may have been one too many. */
-  if (error == -E2BIG && shown != envp) error = sys_execve(path, argv, envp);
+  long error = sys_execve(request.path, argv, shown);
+  /* One variable more may have been one too many, and what stands in the image has perhaps gone. */
+  if (error == -E2BIG && shown != envp) error = sys_execve(request.path, argv, envp);
+  if (error < 0 && request.path != path) error = sys_execve(path, argv, envp);
   fail_to_execute(error, path);
 }
 

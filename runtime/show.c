@@ -13,6 +13,8 @@
  *           nothing goes out. Names stay as they are, in maps, /proc/self/exe and everywhere. Needs CAP_SYS_ADMIN.
  *   audit   LD_AUDIT with an object of ours, which gives the loader the copy's path where it would open the
  *           original, takes the variable out again before the program begins, and gives it to children (audit.c).
+ *   direct  a program that is linked already and never asks for its own path is executed as it stands in the image
+ *           (linked-programs.c).
  *   plain   the originals.
  *
  * A module whose original has changed, or whose copy is missing or could have been written by others, is
@@ -23,6 +25,7 @@
  */
 #include "show.h"
 
+#include "linked-programs.h"
 #include "target.h"
 #include "text.h"
 
@@ -111,7 +114,7 @@ static int is_mountable(const struct show_request *request, const struct modules
     return 0;
   return copy != NULL && original[0] == '/' && sys_stat(original, &now) >= 0 && module_is_original(entry, &now) &&
          sys_lstat(copy, &instead) >= 0 && module_is_replacement(entry, &instead, request->user) &&
-         is_as_usable(&now, &instead);
+         is_as_usable(&now, &instead) && (!(entry->flags & MODULE_LINKED) || linked_has_loader(request, path_buffer));
 }
 
 static int write_file(const char *path, const char *text) {
@@ -172,12 +175,23 @@ static int may_mount(void) {
   return sys_capget(&header, data) >= 0 && (data[0].effective >> CAP_SYS_ADMIN & 1);
 }
 
-/* Whether any module was mounted. */
-static int mount_modules(const struct show_request *request, const struct modules_table *table, int in_user_namespace) {
+static int has_linked(const struct modules_table *table) {
+  for (u32 i = 0; i < table->header->count; i++)
+    if (table->entries[i].flags & MODULE_LINKED) return 1;
+  return 0;
+}
+
+/* Whether any module was mounted. `with_linked`: also what names a loader that not everybody can reach. */
+static int mount_modules(const struct show_request *request, const struct modules_table *table, int in_user_namespace,
+                         int with_linked) {
   static u8 mountable[MODULES_MAX];
   u32 count = 0, mounted = 0;
-  for (u32 i = 0; i < table->header->count; i++)
-    count += mountable[i] = (u8)is_mountable(request, table, &table->entries[i]);
+  int reachable = with_linked || in_user_namespace || (has_linked(table) && linked_is_reachable(request));
+  for (u32 i = 0; i < table->header->count; i++) {
+    const struct modules_entry *entry = &table->entries[i];
+    if ((entry->flags & MODULE_LINKED) && !reachable) continue;
+    count += mountable[i] = (u8)is_mountable(request, table, entry);
+  }
   if (count == 0 || !root_is_mount()) return 0;
   if (in_user_namespace ? !child_enters(request) : !may_mount()) return 0;
   if (!enter_namespaces(request, in_user_namespace)) return 0;
@@ -256,13 +270,15 @@ char **show_modules(struct show_request *request) {
   /* A filter may kill whoever asks, so under one nobody asks without being told to. */
   if (automatic && !stored && sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0) way = MODULES_SHOW_MOUNTS;
   if (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS) {
-    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS)) {
+    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS, !automatic)) {
       if (table.header->cold == MODULES_COLD_FILE) return request->envp;
       /* Says what was called; a program that does not take it dies all the same. */
       way = MODULES_SHOW_AUDIT;
     }
   }
   if (!automatic && way != MODULES_SHOW_AUDIT) return request->envp;
+  const char *direct = linked_direct_path(request, &table);
+  if (direct != NULL) request->path = direct;
   char **envp = environment_with_audit(request, &table);
   return envp != NULL ? envp : request->envp;
 }

@@ -9,7 +9,7 @@
 
 struct show_request {
   const char *folder; /* of the image, with a slash at its end */
-  const char *path;   /* what will be executed */
+  const char *path;   /* what will be executed; show_modules may find a better one */
   char **envp;
   u32 user;  /* effective */
   u32 group; /* effective */

@@ -11,7 +11,7 @@ const out = join(root, 'dist', 'runtime');
 
 /** Each program of the runtime with its sources: static, without libc. */
 const PROGRAMS = {
-  launch: ['launch.c', 'prefetch.c', 'show.c', 'target.c'],
+  launch: ['launch.c', 'linked-programs.c', 'prefetch.c', 'show.c', 'target.c'],
   stub: ['stub.c'],
   keeper: ['keeper.c'],
   watcher: ['watcher.c'],

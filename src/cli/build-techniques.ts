@@ -53,7 +53,7 @@ async function sharer(profile: Profile) {
   const { buildShare } = await import('../share/build.ts');
   const { mappedFiles } = await import('../share/observe.ts');
   const { planShare } = await import('../share/plan.ts');
-  const { readProcessor } = await import('../share/processor.ts');
+  const { readProcessor } = await import('../share/restore-answer.ts');
   const processor = readProcessor();
   return ({ folder, image, restore, sharedMode }: SharePlace): Promise<BuiltShare> =>
     reported('linking programs', (onProgress) =>

@@ -3,14 +3,17 @@ import { WinnowError } from '../base/errors.ts';
 import type { BuiltImage } from '../image/build.ts';
 import type { Image, ListedImage } from '../image/images.ts';
 import type { CheckedModules } from '../image/modules-check.ts';
+import type { CheckedProgram } from '../image/share-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { REASONS } from '../prefetch/explain.ts';
 import type { PrefetchPlan } from '../prefetch/model.ts';
 import { renderKept, renderModules, renderTotals } from '../report/functions-text.ts';
 import { explainSelect } from '../select/explain.ts';
+import { explainShare } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
+import { renderShare, renderShareChecks } from './share-text.ts';
 
 const PAGE = 4096;
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -38,7 +41,9 @@ export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): st
   const select = renderSelect(image);
   const fetches = image.manifest.techniques.includes('prefetch');
   const prefetch = fetches ? renderPrefetch(image, explanation) : `built ${image.name}\n`;
-  return [prefetch, select].filter((part) => part !== '').join('\n');
+  const { share } = image.manifest;
+  const linked = share === undefined ? '' : renderShare(explainShare(share));
+  return [prefetch, select, linked].filter((part) => part !== '').join('\n');
 }
 
 function renderPrefetch(image: BuiltImage, explanation: PlanExplanation): string {
@@ -121,14 +126,23 @@ function renderCold({ cold, onMiss, modules }: NonNullable<Image['manifest']['se
   ];
 }
 
-/** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine. */
+/** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine; `programs`: those that are linked. */
 export function renderImage(
   image: Image,
-  { plan, modules }: { readonly plan: PrefetchPlan; readonly modules: CheckedModules | undefined },
+  {
+    plan,
+    modules,
+    programs,
+  }: {
+    readonly plan: PrefetchPlan;
+    readonly modules: CheckedModules | undefined;
+    readonly programs: readonly CheckedProgram[];
+  },
   withFiles: boolean,
 ): string {
   const { manifest, name, path } = image;
-  const { command, profile, select } = manifest;
+  const { command, profile, select, share } = manifest;
+  const shared = share === undefined ? undefined : explainShare(share);
   const fetches = manifest.techniques.includes('prefetch');
   const head = [
     `${name}: ${printable(command.argv.join(' '))}`,
@@ -149,6 +163,7 @@ export function renderImage(
   const figures = [
     fetches ? figureTable(manifest.prefetch.figures) : '',
     select === undefined ? '' : `${renderModules(explainSelect(select))}\n${renderSelect(image)}`,
+    shared === undefined ? '' : `${renderShare(shared)}\n${renderShareChecks(shared, programs)}`,
   ]
     .filter((part) => part !== '')
     .join('\n');

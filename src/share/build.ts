@@ -94,16 +94,17 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
   if (!Buffer.isBuffer(copy)) return copy;
   const reader = new FileReader(state);
   let placed: PlacedImage;
+  let linked: Buffer;
   try {
     const { processor } = options;
     placed = placeLinked(state, chooseBases(state), { ...guards, processor, read: reader.read });
+    linked = encodeLinked(placed);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return { kind: 'kept', reason: 'what its loader made cannot be placed', detail: error.message };
   } finally {
     reader.close();
   }
-  const linked = encodeLinked(placed);
   const patched = copyRestore(restore, join(image, names.linked), 'restore');
   const own = 0o600 | (options.sharedMode & 0o044);
   writeFile(join(folder, names.linked), linked, own);

@@ -1,6 +1,4 @@
 /** What the share technique wants to do and has done: data. */
-import type { FixUpKind } from './model.ts';
-
 /** A program of the recorded tree that may get an image. */
 export interface ProgramToShare {
   /** Absolute, links resolved. */
@@ -40,7 +38,7 @@ export interface ShareFigures {
   /** Size of NAME.linked. */
   readonly bytes: number;
   /** Words that every start writes anew, by kind. */
-  readonly fixUps: readonly (Counted & { readonly name: FixUpKind })[];
+  readonly fixUps: readonly Counted[];
   /** Words that differed between runs and keep a value, by cause. */
   readonly leftovers: readonly Counted[];
 }

@@ -59,18 +59,20 @@ function addShow(group: Command): void {
   command.action(async (name: string, options: ReadOptions & { readonly files?: boolean }) => {
     const { readImage, readPlan } = await import('../../image/images.ts');
     const { checkModules } = await import('../../image/modules-check.ts');
+    const { checkShared } = await import('../../image/share-check.ts');
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
     // Another machine's files cannot be looked at from here.
     const modules = image.manifest.root === undefined ? checkModules(image) : undefined;
+    const programs = checkShared(image);
     if (options.json === true) {
       const { manifest, path } = image;
       const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan, modules };
-      writeJson('image', JSON_VERSION, shown);
+      writeJson('image', JSON_VERSION, manifest.share === undefined ? shown : { ...shown, programs });
       return;
     }
     const { renderImage } = await import('../image-text.ts');
-    process.stdout.write(renderImage(image, { plan, modules }, options.files === true));
+    process.stdout.write(renderImage(image, { plan, modules, programs }, options.files === true));
   });
 }
 

@@ -1,0 +1,75 @@
+/** Programs that start linked, in words and tables. */
+import type { CheckedProgram } from '../image/share-check.ts';
+import type { ShareExplanation } from '../share/explain.ts';
+import { formatBytes, formatCount, formatPlural } from '../term/format.ts';
+import { type Column, renderTable } from '../term/table.ts';
+import { printable } from '../term/text.ts';
+
+const right = (title: string): Column => ({ title, align: 'right' });
+
+/** What `winnow build` says, and `winnow image show` after its head. */
+export function renderShare({ programs, kept, totals }: ShareExplanation): string {
+  const columns = [
+    right('modules'),
+    right('relocated pages'),
+    right('addresses'),
+    right('mappings'),
+    right('by ld.so'),
+    right('image'),
+    { title: 'program' },
+  ];
+  const rows = programs.map(({ path, figures }) => [
+    formatCount(figures.modules),
+    formatCount(figures.linkedPages),
+    formatCount(figures.pointers),
+    formatCount(figures.maps),
+    formatCount(figures.loaderMaps),
+    formatBytes(figures.bytes),
+    printable(path),
+  ]);
+  const reasons = kept.map(
+    ({ reason, programs: count, example, detail }) =>
+      `  ${formatPlural(count, 'program')}: ${reason} (${printable(example)}${detail === undefined ? '' : `: ${printable(detail)}`})\n`,
+  );
+  return [
+    `${formatPlural(totals.programs, 'program')} linked, ${formatBytes(totals.bytes)}\n`,
+    rows.length === 0 ? '' : renderTable(columns, rows),
+    reasons.length === 0 ? '' : `started by their own loader:\n${reasons.join('')}`,
+  ].join('');
+}
+
+/** What `winnow image show` adds: what each start writes, and which guards hold now. */
+export function renderShareChecks(explanation: ShareExplanation, checks: readonly CheckedProgram[]): string {
+  return checks
+    .map((check) => {
+      const program = explanation.programs.find(({ path }) => path === check.path);
+      const broken = check.guards.filter((guard) => !guard.holds);
+      const count = (kind: string): string =>
+        formatCount(check.guards.filter((guard) => guard.kind === kind).length);
+      const names = (all: readonly { readonly name: string; readonly count: number }[] | undefined): string =>
+        (all ?? []).map(({ name, count: times }) => (times === 1 ? name : `${name} ×${times}`)).join(', ') ||
+        'none';
+      return [
+        `${printable(check.path)}: ${check.refused === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(check.refused)}`}`,
+        `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
+        `  each start writes ${names(program?.figures.fixUps)}`,
+        `  may differ ${names(program?.figures.leftovers)}`,
+        ...(program?.asksForItself === undefined
+          ? []
+          : [
+              `  may ask for its own path, so it is shown by mounts only: ${printable(program.asksForItself)}`,
+            ]),
+        `  guards     ${count('module')} modules unchanged, ${count('unchanged')} paths unchanged, ${count('absent')} paths absent; ` +
+          `${broken.length === 0 ? 'all hold' : `${formatCount(broken.length)} do not hold`}`,
+        ...broken.map(({ kind, path }) => `             ${WORDS[kind]}: ${printable(path)}`),
+        '',
+      ].join('\n');
+    })
+    .join('');
+}
+
+const WORDS = {
+  module: 'has changed or is gone',
+  unchanged: 'has changed or is gone',
+  absent: 'has come',
+} as const;

@@ -1,0 +1,118 @@
+/**
+ * Which programs of an image would start linked if they were started now, and what each of their guards says: what
+ * restore.c finds out at a start, in words.
+ */
+import { join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
+import { readTrusted } from '../profile/store-files.ts';
+import { holds, lookAtFile } from '../share/guards.ts';
+import { decodeLinked } from '../share/linked-decode.ts';
+import type { PlacedFile, PlacedImage } from '../share/linked-model.ts';
+import { type Answer, askRestore } from '../share/restore-answer.ts';
+import type { ImageManifest } from './manifest.ts';
+
+type SharedProgram = NonNullable<ImageManifest['share']>['programs'][number];
+
+export interface CheckedGuard {
+  /** `module`: the file that is mapped. `absent`, `unchanged`: a path that decided where the loader found something. */
+  readonly kind: 'module' | 'absent' | 'unchanged';
+  readonly path: string;
+  readonly holds: boolean;
+}
+
+export interface CheckedProgram {
+  readonly path: string;
+  /** Why it would start by its own loader; undefined where it starts linked. */
+  readonly refused?: string;
+  readonly guards: readonly CheckedGuard[];
+  /** Bytes of each kind of mapping: what a process shares with others, and what it does not. */
+  readonly mapped: { readonly files: number; readonly pages: number; readonly zeros: number };
+}
+
+const REFUSED: Readonly<Record<Answer['refused'], string>> = {
+  good: '',
+  environment: 'LD_…, GLIBC_TUNABLES or MALLOC_… is set',
+  secure: 'it runs with the rights of another user',
+  kernel: 'the kernel says something else of the machine',
+  stack: 'the limit of the stack (ulimit -s) is another one',
+  processor: 'the processor is another one',
+  vdso: 'the kernel has another vDSO',
+  image: 'the linked image is missing or damaged, or others could have written it',
+  program: 'the program has changed',
+  file: 'a module has changed',
+  watch: 'something has changed where libraries are looked for',
+  address: 'its addresses are taken',
+  call: 'the kernel refuses a call that the loader makes',
+};
+
+/** @throws WinnowError E_STORE_… */
+export function checkShared(image: {
+  readonly path: string;
+  readonly manifest: ImageManifest;
+}): CheckedProgram[] {
+  return (image.manifest.share?.programs ?? []).map((program) => checkProgram(image.path, program));
+}
+
+function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
+  const none = { path: program.path, guards: [], mapped: { files: 0, pages: 0, zeros: 0 } };
+  const path = join(folder, program.linked);
+  const bytes = readTrusted(path);
+  if (bytes === undefined) return { ...none, refused: REFUSED.image };
+  let linked: PlacedImage;
+  try {
+    linked = decodeLinked(bytes, path);
+  } catch (error) {
+    if (!(error instanceof WinnowError)) throw error;
+    return { ...none, refused: `${error.code}: ${error.what}` };
+  }
+  const guards = guardsNow(linked);
+  const refused = whyRefused(folder, program, guards);
+  return {
+    path: program.path,
+    guards,
+    mapped: mappedBytes(linked),
+    ...(refused === undefined ? {} : { refused }),
+  };
+}
+
+function guardsNow({ files, watches }: PlacedImage): CheckedGuard[] {
+  return [
+    ...files.map((file): CheckedGuard => ({ kind: 'module', path: file.path, holds: isThere(file) })),
+    ...watches.map((watch): CheckedGuard => ({ kind: watch.kind, path: watch.path, holds: holds(watch) })),
+  ];
+}
+
+function isThere({ path, size, mtimeNs, inode }: PlacedFile): boolean {
+  const now = lookAtFile(path);
+  return now?.kind === 'file' && now.size === size && now.mtimeNs === mtimeNs && now.inode === inode;
+}
+
+function whyRefused(
+  folder: string,
+  { path, size, mtimeNs, inode, restore, linked }: SharedProgram,
+  guards: readonly CheckedGuard[],
+): string | undefined {
+  const now = lookAtFile(path);
+  const isSame =
+    now?.kind === 'file' &&
+    now.size === size &&
+    String(now.mtimeNs) === mtimeNs &&
+    String(now.inode) === inode;
+  if (!isSame) return REFUSED.program;
+  const broken = guards.find((guard) => !guard.holds);
+  if (broken !== undefined)
+    return `${broken.kind === 'module' ? REFUSED.file : REFUSED.watch}: ${broken.path}`;
+  try {
+    const { refused } = askRestore(join(folder, restore), join(folder, linked));
+    return refused === 'good' ? undefined : REFUSED[refused];
+  } catch (error) {
+    if (error instanceof WinnowError) return 'its launcher cannot be run';
+    throw error;
+  }
+}
+
+function mappedBytes({ maps }: PlacedImage): CheckedProgram['mapped'] {
+  const sum = (kinds: readonly string[]): number =>
+    maps.reduce((total, { size, source }) => (kinds.includes(source.kind) ? total + size : total), 0);
+  return { files: sum(['file', 'program']), pages: sum(['pages']), zeros: sum(['zeros']) };
+}
