@@ -19,8 +19,10 @@ export interface AddressRange {
 }
 
 const PAGEMAP_SCAN = 0xc0606610;
+const PAGE_IS_FILE = 1n << 2n;
 const PAGE_IS_PRESENT = 1n << 3n;
 const PAGE_IS_SWAPPED = 1n << 4n;
+const PAGE_IS_PFNZERO = 1n << 5n;
 const ARG_SIZE = 96;
 const ARG = {
   size: 0,
@@ -29,6 +31,8 @@ const ARG = {
   walkEnd: 32,
   vec: 40,
   vecLen: 48,
+  inverted: 64,
+  mask: 72,
   anyOf: 80,
   returnMask: 88,
 } as const;
@@ -46,21 +50,48 @@ export const pagemapMethod = (): 'scan' | 'bits' => (scanMissing ? 'bits' : 'sca
  * @param method what to look with; `bits` works on any kernel.
  * @throws Error with the errno where the process is gone or may not be looked at.
  */
-export function backedPages(
+export const backedPages = (
   process: Pid,
   ranges: readonly AddressRange[],
   method: 'scan' | 'bits' = pagemapMethod(),
+): AddressRange[] => pagesOf(process, ranges, method, BACKED);
+
+/**
+ * The pages within `ranges` that are the process's own: anonymous, or private copies of a file's pages. The
+ * zero page, which reading of untouched memory maps, may be among them.
+ *
+ * @throws as `backedPages`.
+ */
+export const ownPages = (
+  process: Pid,
+  ranges: readonly AddressRange[],
+  method: 'scan' | 'bits' = pagemapMethod(),
+): AddressRange[] => pagesOf(process, ranges, method, OWN);
+
+/** Which pages are asked for: categories that must not be set, and bits of pagemap's words likewise. */
+interface Wanted {
+  readonly without: bigint;
+  readonly withoutBits: bigint;
+}
+const BACKED: Wanted = { without: 0n, withoutBits: 0n };
+const OWN: Wanted = { without: PAGE_IS_FILE | PAGE_IS_PFNZERO, withoutBits: 1n << 61n };
+
+function pagesOf(
+  process: Pid,
+  ranges: readonly AddressRange[],
+  method: 'scan' | 'bits',
+  wanted: Wanted,
 ): AddressRange[] {
   if (ranges.length === 0) return [];
   const fd = openSync(`/proc/${process}/pagemap`, 'r');
   try {
     if (method === 'scan') {
-      const scanned = scanPages(fd, ranges);
+      const scanned = scanPages(fd, ranges, wanted);
       if (scanned !== undefined) return scanned;
       scanMissing = true;
     }
     const found: AddressRange[] = [];
-    for (const range of ranges) readBits(fd, range, found);
+    for (const range of ranges) readBits(fd, range, wanted, found);
     return found;
   } finally {
     closeSync(fd);
@@ -82,7 +113,7 @@ export function scanRaw(process: Pid, range: AddressRange): Buffer | undefined {
   const fd = openSync(`/proc/${process}/pagemap`, 'r');
   const pieces: Buffer[] = [];
   try {
-    const works = walk(fd, range, (vec, count) =>
+    const works = walk(fd, range, BACKED, (vec, count) =>
       pieces.push(Buffer.from(vec.subarray(0, count * REGION_SIZE))),
     );
     scanMissing = !works;
@@ -102,13 +133,13 @@ export function regionsOf(bytes: Buffer): AddressRange[] {
 }
 
 /** One call walks everything from the first range to the last; what lies between is cut away. */
-function scanPages(fd: number, ranges: readonly AddressRange[]): AddressRange[] | undefined {
+function scanPages(fd: number, ranges: readonly AddressRange[], wanted: Wanted): AddressRange[] | undefined {
   const first = ranges[0];
   const last = ranges.at(-1);
   if (first === undefined || last === undefined) return [];
   const found: AddressRange[] = [];
   let range = 0;
-  const works = walk(fd, { start: first.start, end: last.end }, (vec, count) => {
+  const works = walk(fd, { start: first.start, end: last.end }, wanted, (vec, count) => {
     for (let i = 0; i < count; i++) {
       const start = Number(vec.readBigUInt64LE(i * REGION_SIZE));
       const end = Number(vec.readBigUInt64LE(i * REGION_SIZE + 8));
@@ -122,12 +153,19 @@ const arg = Buffer.alloc(ARG_SIZE);
 const vec = Buffer.alloc(REGIONS * REGION_SIZE);
 
 /** @returns whether the kernel has the call; `take` gets some regions at a time, and may not keep them. */
-function walk(fd: number, { start, end }: AddressRange, take: (vec: Buffer, count: number) => void): boolean {
+function walk(
+  fd: number,
+  { start, end }: AddressRange,
+  wanted: Wanted,
+  take: (vec: Buffer, count: number) => void,
+): boolean {
   arg.fill(0);
   arg.writeBigUInt64LE(BigInt(ARG_SIZE), ARG.size);
   arg.writeBigUInt64LE(BigInt(end), ARG.end);
   arg.writeBigUInt64LE(koffi.address(vec), ARG.vec);
   arg.writeBigUInt64LE(BigInt(REGIONS), ARG.vecLen);
+  arg.writeBigUInt64LE(wanted.without, ARG.inverted);
+  arg.writeBigUInt64LE(wanted.without, ARG.mask);
   arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.anyOf);
   arg.writeBigUInt64LE(PAGE_IS_PRESENT | PAGE_IS_SWAPPED, ARG.returnMask);
   let at = BigInt(start);
@@ -178,16 +216,17 @@ function append(into: AddressRange[], start: number, end: number): void {
 const PRESENT_BIT = 1n << 63n;
 const SWAPPED_BIT = 1n << 62n;
 
-function readBits(fd: number, range: AddressRange, found: AddressRange[]): void {
+function readBits(fd: number, range: AddressRange, wanted: Wanted, found: AddressRange[]): void {
   const words = Buffer.alloc(8 * 512);
   let page = range.start / PAGE_SIZE;
   const endPage = range.end / PAGE_SIZE;
   while (page < endPage) {
-    const wanted = Math.min(512, endPage - page) * 8;
-    const got = readSync(fd, words, 0, wanted, page * 8);
+    const bytes = Math.min(512, endPage - page) * 8;
+    const got = readSync(fd, words, 0, bytes, page * 8);
     if (got < 8) break;
     for (let at = 0; at + 8 <= got; at += 8) {
-      if ((words.readBigUInt64LE(at) & (PRESENT_BIT | SWAPPED_BIT)) !== 0n) {
+      const word = words.readBigUInt64LE(at);
+      if ((word & (PRESENT_BIT | SWAPPED_BIT)) !== 0n && (word & wanted.withoutBits) === 0n) {
         append(found, page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
       }
       page++;

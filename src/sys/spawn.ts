@@ -17,7 +17,14 @@ import { WinnowError } from '../base/errors.ts';
 import { OWN_VARIABLES } from './caller.ts';
 import { closeFd } from './fds.ts';
 import { lastErrno, libc, poll } from './libc.ts';
-import { ACTIONS_SIZE, actionsDestroy, actionsDup2, actionsInit, posixSpawn } from './posix-spawn.ts';
+import {
+  ACTIONS_SIZE,
+  actionsChdir,
+  actionsDestroy,
+  actionsDup2,
+  actionsInit,
+  posixSpawn,
+} from './posix-spawn.ts';
 
 export type Stdio =
   | { readonly kind: 'null' }
@@ -75,7 +82,6 @@ const attrSetMask = libc.func('int posix_spawnattr_setsigmask(void *attr, const 
 const actionsOpen = libc.func(
   'int posix_spawn_file_actions_addopen(void *actions, int fd, const char *path, int flags, unsigned int mode)',
 );
-const actionsChdir = libc.func('int posix_spawn_file_actions_addchdir_np(void *actions, const char *path)');
 const actionsCloseFrom = glibc234('int posix_spawn_file_actions_addclosefrom_np(void *actions, int from)');
 const wait4 = libc.func('int wait4(int pid, _Out_ int *status, int options, void *rusage)');
 const pidfdOpen = libc.func('long syscall(long number, long a, long b)');

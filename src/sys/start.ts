@@ -10,7 +10,14 @@ import { readSync, writeSync } from 'node:fs';
 import { type Pid, pid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, isOpen, openPidfd } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
-import { ACTIONS_SIZE, actionsDestroy, actionsDup2, actionsInit, posixSpawn } from './posix-spawn.ts';
+import {
+  ACTIONS_SIZE,
+  actionsChdir,
+  actionsDestroy,
+  actionsDup2,
+  actionsInit,
+  posixSpawn,
+} from './posix-spawn.ts';
 import { runtimeFile } from './runtime.ts';
 
 const socketpair = libc.func('int socketpair(int domain, int type, int protocol, void *fds)');
@@ -31,6 +38,8 @@ export interface StartOptions {
   readonly blockedSignals: string;
   /** The caller's descriptors beyond the first three, for the program; closed here. */
   readonly descriptors: readonly Fd[];
+  /** Where it runs; this process's folder where nothing is said. */
+  readonly cwd?: string;
 }
 
 /** A stub that waits. Exactly one of `release` and `abandon` must be called. */
@@ -58,6 +67,7 @@ export function startWaiting(options: StartOptions): WaitingProgram {
     // Node has put close-on-exec on all that it inherited.
     const inherited = options.descriptors.filter(isOpen);
     for (const fd of [0, 1, 2, ...inherited]) actionsDup2(actions, fd, fd);
+    if (options.cwd !== undefined) actionsChdir(actions, options.cwd);
     const { ignoredSignals, blockedSignals } = options;
     const setUp = [String(theirs), String(options.openFiles), ignoredSignals, blockedSignals];
     const env = Object.entries(options.env).map(([name, value]) => `${name}=${value}`);
