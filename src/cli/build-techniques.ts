@@ -1,5 +1,6 @@
 /** Builds an image by the techniques that are asked for, and says on the way how far it is. */
-import type { BuildOptions, BuiltImage, SharePlace } from '../image/build.ts';
+import type { BuildOptions, BuiltImage } from '../image/build.ts';
+import type { SharePlace } from '../image/makers.ts';
 import type { Profile } from '../profile/model.ts';
 import type { BuiltSelect, Cold, OnMiss } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';

@@ -5,20 +5,16 @@
 import {
   chmodSync,
   closeSync,
-  copyFileSync,
   fsyncSync,
-  linkSync,
   mkdirSync,
   openSync,
   readFileSync,
-  realpathSync,
   renameSync,
   rmSync,
   statSync,
   symlinkSync,
 } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { errnoOf } from '../base/errors.ts';
+import { dirname, join, resolve } from 'node:path';
 import { requireRunnable } from '../elf/probe.ts';
 import type { PlannedPrefetch, Replacement } from '../prefetch/model.ts';
 import { type PrefetchOptions, planPrefetch } from '../prefetch/plan.ts';
@@ -27,20 +23,17 @@ import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import { checkName } from '../profile/name.ts';
 import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/store-files.ts';
-import type { BuiltSelect } from '../select/model.ts';
-import type { BuiltShare } from '../share/built.ts';
 import { describe } from './describe.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
 import { type Launcher, readAuditObject, readLauncher, readRestore, sha256 } from './launcher.ts';
+import { type Made, type Makers, make } from './makers.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
 import type { ColdMode, ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
+import { linkByOwnNames, linkedReplacements, linkOrCopy, shownPrograms } from './shared-parts.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
-
-/** Folder of the image with the copy of the program under the program's name (runtime/show.c). */
-const DIRECT = 'direct';
 
 export interface BuildOptions extends Omit<PrefetchOptions, 'replacements'> {
   /** The folder of all images; made if need be. */
@@ -71,23 +64,6 @@ export function buildImage(profile: Profile, options: BuildOptions): BuiltImage 
   return finish(profile, options, { ...checked, imagesDir });
 }
 
-/** What the files of an image besides the launcher's are made by. */
-export interface Makers {
-  /** Is given an empty folder and the root. */
-  readonly select?: (folder: string, root: string | undefined) => Promise<BuiltSelect>;
-  /** Is given the same folder. */
-  readonly share?: (place: SharePlace) => Promise<BuiltShare>;
-}
-
-export interface SharePlace {
-  readonly folder: string;
-  /** Where that folder will be, absolute. */
-  readonly image: string;
-  readonly restore: Launcher;
-  /** For files that whoever may use the image reads: added to their mode. */
-  readonly sharedMode: number;
-}
-
 /**
  * The same with files that techniques make.
  * @throws what `buildImage` throws, and the makers.
@@ -115,31 +91,6 @@ export async function buildImageWith(
   } finally {
     stage.close();
   }
-}
-
-async function make(
-  { select, share }: Makers,
-  {
-    imagesDir,
-    stage,
-    root,
-    restore,
-  }: {
-    readonly imagesDir: string;
-    readonly stage: Stage;
-    readonly root: string | undefined;
-    readonly restore: Launcher | undefined;
-  },
-): Promise<Made> {
-  const folder = stage.modules;
-  const image = join(imagesDir, stage.version);
-  const sharedMode = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
-  return {
-    ...(select === undefined ? {} : { select: await select(folder, root) }),
-    ...(share === undefined || restore === undefined
-      ? {}
-      : { share: await share({ folder, image, restore, sharedMode }) }),
-  };
 }
 
 interface Checked {
@@ -174,11 +125,6 @@ function orFailure<T>(path: string, work: () => T): T {
   } catch (error) {
     throw imageFailure(error, path);
   }
-}
-
-interface Made {
-  readonly select?: BuiltSelect;
-  readonly share?: BuiltShare;
 }
 
 interface Staged extends Made {
@@ -217,21 +163,23 @@ const nothingOf = (profile: Profile): Profile => ({
   runs: profile.runs.map((run) => ({ ...run, files: [], processes: [], lookups: [] })),
 });
 
-/** Where the launcher finds the rewritten modules, and what a start needs of them. */
+/** Where the launcher finds what it shows in place of originals, and what a start needs of it. */
 function replacementsOf(
-  { stage, select }: Staged,
+  { stage, select, share }: Staged,
   imagesDir: string,
   root: string | undefined,
 ): Map<string, Replacement> {
   const { dev } = statSync(stage.modules, { bigint: true });
   const folder = join(imagesDir, stage.version);
   const inside = root !== undefined && folder.startsWith(`${root}/`) ? folder.slice(root.length) : folder;
-  return new Map(
-    (select?.modules ?? []).map(({ path, file, fileSize, fileMtimeNs, fileInode, pages }) => {
+  const modules = (select?.modules ?? []).map(
+    ({ path, file, fileSize, fileMtimeNs, fileInode, pages }): [string, Replacement] => {
       const now = { size: fileSize, mtimeNs: fileMtimeNs, inode: fileInode, dev };
       return [path, { path: join(inside, file), ...now, ...pages }];
-    }),
+    },
   );
+  const programs = share === undefined ? [] : linkedReplacements(share, { from: stage.modules, to: inside });
+  return new Map([...modules, ...programs]);
 }
 
 /** A launcher that starts itself would go round for ever. */
@@ -256,17 +204,7 @@ function shownModules({ select, share }: Made, programs: ReadonlySet<string>): S
         usesOrigin,
       }),
     ),
-    ...(share?.programs ?? []).map(
-      ({ path, size, mtimeNs, inode, copy, copySize, asksForItself }): ShownModule => ({
-        path,
-        identity: { size, mtimeNs, inode },
-        replacement: copy,
-        replacementSize: copySize,
-        role: 'program',
-        usesOrigin: false,
-        linked: asksForItself === undefined ? 'by-any-name' : 'by-its-name',
-      }),
-    ),
+    ...(share === undefined ? [] : shownPrograms(share)),
   ];
 }
 
@@ -301,7 +239,8 @@ function install(imagesDir: string, contents: Contents): void {
       writeSynced(join(temporary, 'modules.bin'), table, file);
       if (staged.audit !== undefined)
         writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
-      linkByOwnNames(temporary, command.program, staged.share, 0o700 | shared);
+      if (staged.share !== undefined)
+        linkByOwnNames(temporary, command.program, staged.share, 0o700 | shared);
     }
     chmodSync(temporary, 0o700 | shared);
     writeSynced(join(temporary, 'manifest.json'), writeManifest(manifest), file);
@@ -322,17 +261,6 @@ function install(imagesDir: string, contents: Contents): void {
   }
 }
 
-/** Under its own name the copy of the command's program can be executed, and is called as ever in `ps`. */
-function linkByOwnNames(folder: string, program: string, share: BuiltShare | undefined, mode: number): void {
-  const path = realpathSync.native(program);
-  const shared = share?.programs.find((one) => one.path === path);
-  if (shared === undefined || shared.asksForItself !== undefined) return;
-  const names = new Set([program, path].map((one) => basename(one)));
-  mkdirSync(join(folder, DIRECT), { mode: 0o700 });
-  chmodSync(join(folder, DIRECT), mode);
-  for (const name of names) linkOrCopy(join(folder, shared.copy), join(folder, DIRECT, name));
-}
-
 function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
   const fd = openSync(path, 'wx', mode);
   try {
@@ -343,15 +271,4 @@ function writeSynced(path: string, bytes: Uint8Array, mode: number): void {
   }
   // Whatever the umask.
   chmodSync(path, mode);
-}
-
-function linkOrCopy(from: string, to: string): void {
-  try {
-    linkSync(from, to);
-  } catch (error) {
-    // File systems without hard links.
-    if (errnoOf(error) !== 'EPERM' && errnoOf(error) !== 'EOPNOTSUPP' && errnoOf(error) !== 'EMLINK')
-      throw error;
-    copyFileSync(from, to);
-  }
 }

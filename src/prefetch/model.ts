@@ -29,6 +29,16 @@ export interface Replacement {
   readonly dropped: readonly Extent[];
   /** Pages that every start needs; ascending and apart. */
   readonly added: readonly Extent[];
+  /** Files of which every start that uses it needs all. */
+  readonly companions?: readonly WholeFile[];
+}
+
+export interface WholeFile {
+  readonly path: string;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly inode: bigint;
+  readonly dev: bigint;
 }
 
 export interface PlannedLookup {

@@ -19,7 +19,7 @@
  * stay are fetched only when a probe meets one. Files on tmpfs and the like have nothing to fetch.
  */
 import { realpathSync } from 'node:fs';
-import { PAGE_SIZE, pagesIn } from '../base/brands.ts';
+import { PAGE_SIZE, pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
 import { subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
@@ -28,7 +28,14 @@ import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } fro
 import { fileFinder } from './adopt.ts';
 import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
 import { type DeviceTraits, deviceTraits } from './device.ts';
-import type { PlanFigures, PlannedFile, PlannedPrefetch, Replacement, SkippedFile } from './model.ts';
+import type {
+  PlanFigures,
+  PlannedFile,
+  PlannedPrefetch,
+  Replacement,
+  SkippedFile,
+  WholeFile,
+} from './model.ts';
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
 
@@ -137,8 +144,27 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
     collected.probed.push({ path, sure: chosen.sure });
     addFigures(collected.figures, wanted, planned, chosen);
     if (found.anew) collected.figures.readopted += 1;
+    for (const whole of other?.companions ?? []) addWhole(collected, whole, traits(whole.dev).chunkPages);
   }
   return collected;
+}
+
+function addWhole(
+  { files, recorded, probed, figures }: Collected,
+  { path, size, mtimeNs, inode }: WholeFile,
+  chunkPages: number,
+): void {
+  const count = pagesIn(size);
+  const extents = [{ page: pageIndex(0), count }];
+  files.push({ path, size, mtimeNs, inode, chunkPages, extents });
+  recorded.push(path);
+  probed.push({ path, sure: [{ page: pageIndex(0), count, hits: 1, weight: 1, how: 'mapped' }] });
+  figures.filePages += count;
+  figures.usedPages += count;
+  figures.plannedPages += count;
+  figures.usedExtents += 1;
+  figures.plannedExtents += 1;
+  figures.calls += Math.ceil(count / chunkPages);
 }
 
 /** What the recordings say of the file that stands for `file` now. */

@@ -1,0 +1,54 @@
+/** Techniques that make files of an image: what each is given, and what comes of it. */
+import { join } from 'node:path';
+import { trustedFolder } from '../profile/store-files.ts';
+import type { BuiltSelect } from '../select/model.ts';
+import type { BuiltShare } from '../share/built.ts';
+import type { Launcher } from './launcher.ts';
+import type { Stage } from './stage.ts';
+
+/** What the files of an image besides the launcher's are made by. */
+export interface Makers {
+  /** Is given an empty folder and the root. */
+  readonly select?: (folder: string, root: string | undefined) => Promise<BuiltSelect>;
+  /** Is given the same folder. */
+  readonly share?: (place: SharePlace) => Promise<BuiltShare>;
+}
+
+export interface SharePlace {
+  readonly folder: string;
+  /** Where that folder will be, absolute. */
+  readonly image: string;
+  readonly restore: Launcher;
+  /** For files that whoever may use the image reads: added to their mode. */
+  readonly sharedMode: number;
+}
+
+export interface Made {
+  readonly select?: BuiltSelect;
+  readonly share?: BuiltShare;
+}
+
+export async function make(
+  { select, share }: Makers,
+  {
+    imagesDir,
+    stage,
+    root,
+    restore,
+  }: {
+    readonly imagesDir: string;
+    readonly stage: Stage;
+    readonly root: string | undefined;
+    readonly restore: Launcher | undefined;
+  },
+): Promise<Made> {
+  const folder = stage.modules;
+  const image = join(imagesDir, stage.version);
+  const sharedMode = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
+  return {
+    ...(select === undefined ? {} : { select: await select(folder, root) }),
+    ...(share === undefined || restore === undefined
+      ? {}
+      : { share: await share({ folder, image, restore, sharedMode }) }),
+  };
+}

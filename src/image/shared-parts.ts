@@ -1,0 +1,90 @@
+/** What an image has of programs that start linked, beside the files that `src/share` made. */
+import { chmodSync, copyFileSync, linkSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { pageIndex, pagesIn } from '../base/brands.ts';
+import { errnoOf } from '../base/errors.ts';
+import type { Replacement } from '../prefetch/model.ts';
+import type { Extent } from '../profile/model.ts';
+import type { BuiltShare } from '../share/built.ts';
+import type { ShownModule } from './modules-model.ts';
+
+/** Folder of the image with the copy of the program under the program's name (runtime/linked-programs.c). */
+const DIRECT = 'direct';
+
+export const shownPrograms = ({ programs }: BuiltShare): ShownModule[] =>
+  programs.map(({ path, size, mtimeNs, inode, copy, copySize, asksForItself }) => ({
+    path,
+    identity: { size, mtimeNs, inode },
+    replacement: copy,
+    replacementSize: copySize,
+    role: 'program',
+    usesOrigin: false,
+    linked: asksForItself === undefined ? 'by-any-name' : 'by-its-name',
+  }));
+
+/** Under its own name the copy of the command's program can be executed, and is called as ever in `ps`. */
+export function linkByOwnNames(folder: string, program: string, share: BuiltShare, mode: number): void {
+  const path = realpathSync.native(program);
+  const shared = share.programs.find((one) => one.path === path);
+  if (shared === undefined || shared.asksForItself !== undefined) return;
+  const names = new Set([program, path].map((one) => basename(one)));
+  mkdirSync(join(folder, DIRECT), { mode: 0o700 });
+  chmodSync(join(folder, DIRECT), mode);
+  for (const name of names) linkOrCopy(join(folder, shared.copy), join(folder, DIRECT, name));
+}
+
+/**
+ * What a start needs of the programs' images: all of each, and no page of the originals that an image has in its place.
+ *
+ * @param from the folder with the files, which will be `to`.
+ */
+export function linkedReplacements(
+  { programs, kept }: BuiltShare,
+  { from, to }: { readonly from: string; readonly to: string },
+): [string, Replacement][] {
+  const fileOf = (name: string) => {
+    const { size, mtimeNs, ino, dev } = statSync(join(from, name), { bigint: true });
+    return { path: join(to, name), size: Number(size), mtimeNs, inode: ino, dev };
+  };
+  const copies = programs.map(({ path, copy, copySize, linked, restore }): [string, Replacement] => {
+    const last = { page: pageIndex(pagesIn(copySize) - 1), count: 1 };
+    const companions = [linked, restore].map(fileOf);
+    // The path of the loader stands at its end.
+    return [path, { ...fileOf(copy), dropped: [], added: [last], companions }];
+  });
+  // Another program may map such pages as they stand in the file.
+  const [only] = programs;
+  if (only === undefined || programs.length > 1 || kept.length > 0) return copies;
+  const libraries = only.replaced
+    .filter(({ path }) => path !== only.path)
+    .flatMap(({ path, pages }): [string, Replacement][] => {
+      const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+      if (now === undefined) return [];
+      const { size, mtimeNs, ino, dev } = now;
+      const dropped = extentsOf(pages);
+      return [[path, { path, size: Number(size), mtimeNs, inode: ino, dev, dropped, added: [] }]];
+    });
+  return [...copies, ...libraries];
+}
+
+/** @param pages ascending. */
+function extentsOf(pages: readonly number[]): Extent[] {
+  const extents: { page: Extent['page']; count: number }[] = [];
+  for (const page of pages) {
+    const last = extents.at(-1);
+    if (last !== undefined && last.page + last.count === page) last.count += 1;
+    else extents.push({ page: pageIndex(page), count: 1 });
+  }
+  return extents;
+}
+
+export function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    // File systems without hard links.
+    if (errnoOf(error) !== 'EPERM' && errnoOf(error) !== 'EOPNOTSUPP' && errnoOf(error) !== 'EMLINK')
+      throw error;
+    copyFileSync(from, to);
+  }
+}
