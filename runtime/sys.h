@@ -57,6 +57,7 @@ typedef long long i64;
 
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
 
 #define PROT_NONE 0
 #define PROT_READ 1
@@ -64,7 +65,11 @@ typedef long long i64;
 #define PROT_EXEC 4
 #define MAP_SHARED 1
 #define MAP_PRIVATE 2
+#define MAP_FIXED 0x10
 #define MAP_ANONYMOUS 0x20
+#define MAP_FIXED_NOREPLACE 0x100000 /* before Linux 4.17: a hint */
+#define MREMAP_MAYMOVE 1
+#define MREMAP_FIXED 2
 
 #define POSIX_FADV_RANDOM 1
 #define RWF_NOWAIT 8
@@ -79,7 +84,11 @@ typedef long long i64;
 #define __WALL 0x40000000
 #define CLOCK_MONOTONIC 1
 
+#define RLIMIT_STACK 3
 #define RLIMIT_NOFILE 7
+
+#define ARCH_SET_FS 0x1002
+#define RSEQ_FLAG_UNREGISTER 1
 
 #define CLONE_NEWNS 0x00020000
 #define CLONE_NEWUSER 0x10000000
@@ -95,6 +104,8 @@ typedef long long i64;
 #define PR_GET_SECCOMP 21
 #define PR_GET_CHILD_SUBREAPER 37
 #define PR_SET_NO_NEW_PRIVS 38
+#define PR_SET_MM 35
+#define PR_SET_MM_MAP 14
 
 #define SECCOMP_SET_MODE_FILTER 1
 #define SECCOMP_FILTER_FLAG_SPEC_ALLOW (1u << 2)
@@ -104,12 +115,21 @@ typedef long long i64;
 /* Types of the auxiliary vector. */
 #define AT_NULL 0
 #define AT_PHDR 3
+#define AT_PHNUM 5
 #define AT_PAGESZ 6
+#define AT_BASE 7
 #define AT_ENTRY 9
 #define AT_EUID 12
 #define AT_EGID 14
+#define AT_PLATFORM 15
+#define AT_HWCAP 16
+#define AT_CLKTCK 17
+#define AT_SECURE 23
 #define AT_RANDOM 25
+#define AT_HWCAP2 26
 #define AT_EXECFN 31
+#define AT_SYSINFO_EHDR 33
+#define AT_MINSIGSTKSZ 51
 
 struct sys_iovec {
   void *base;
@@ -269,6 +289,12 @@ static inline long sys_mprotect(void *at, unsigned long size, int protection) {
   return sys_call3(10, (long)at, (long)size, protection);
 }
 
+static inline long sys_brk(unsigned long at) { return sys_call3(12, (long)at, 0, 0); }
+
+static inline long sys_mremap(void *at, unsigned long size, unsigned long next_size, int flags, void *to) {
+  return sys_call6(25, (long)at, (long)size, (long)next_size, flags, (long)to, 0);
+}
+
 static inline long sys_sigaction(int signal, const struct sys_sigaction *next, struct sys_sigaction *previous) {
   return sys_call4(13, signal, (long)next, (long)previous, 8);
 }
@@ -326,6 +352,10 @@ static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsig
   return sys_call6(157, option, (long)a, (long)b, (long)c, (long)d, 0);
 }
 
+static inline long sys_arch_prctl(int option, unsigned long value) {
+  return sys_call3(158, option, (long)value, 0);
+}
+
 static inline long sys_setrlimit(int resource, const struct sys_rlimit *limit) {
   return sys_call3(160, resource, (long)limit, 0);
 }
@@ -342,6 +372,8 @@ static inline long sys_readahead(int fd, u64 offset, unsigned long size) {
   return sys_call3(187, fd, (long)offset, (long)size);
 }
 
+static inline long sys_set_tid_address(void *at) { return sys_call3(218, (long)at, 0, 0); }
+
 static inline long sys_fadvise(int fd, u64 offset, u64 size, int advice) {
   return sys_call4(221, fd, (long)offset, (long)size, advice);
 }
@@ -352,6 +384,10 @@ static inline long sys_clock_gettime(int clock, struct sys_timespec *time) {
 
 static inline _Noreturn void sys_exit(int status) {
   for (;;) sys_call3(231, status, 0, 0); /* exit_group */
+}
+
+static inline long sys_set_robust_list(void *at, unsigned long size) {
+  return sys_call3(273, (long)at, (long)size, 0);
 }
 
 static inline long sys_unshare(unsigned long flags) { return sys_call3(272, (long)flags, 0, 0); }
@@ -371,6 +407,10 @@ static inline long sys_openat(int folder, const char *path, int flags) {
 
 static inline long sys_fstatat(int folder, const char *path, struct sys_stat *stat, int flags) {
   return sys_call4(262, folder, (long)path, (long)stat, flags);
+}
+
+static inline long sys_rseq(void *at, u32 size, int flags, u32 signature) {
+  return sys_call4(334, (long)at, size, flags, signature);
 }
 
 static inline long sys_statx(int folder, const char *path, int flags, u32 mask, struct sys_statx *result) {

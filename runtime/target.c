@@ -12,41 +12,13 @@
  */
 #include "target.h"
 
+#include "elf.h"
 #include "sys.h"
 
 #define START_SIZE 1024
 #define SCRIPT_LINE 256 /* BINPRM_BUF_SIZE of the kernel */
 #define SCRIPT_DEPTH 5
 #define LOADER "/ld-linux-x86-64.so.2"
-
-#define PT_INTERP 3
-#define EM_X86_64 62
-
-struct elf_header {
-  u8 ident[16];
-  u16 type;
-  u16 machine;
-  u32 version;
-  u64 entry;
-  u64 phoff;
-  u64 shoff;
-  u32 flags;
-  u16 ehsize;
-  u16 phentsize;
-  u16 phnum;
-  u16 rest[3];
-};
-
-struct elf_segment {
-  u32 type;
-  u32 flags;
-  u64 offset;
-  u64 vaddr;
-  u64 paddr;
-  u64 filesz;
-  u64 memsz;
-  u64 align;
-};
 
 /* Reads all `size` bytes at `offset`, from the file's start where that holds them. */
 static int read_at(int fd, const u8 *start, u64 have, u64 offset, void *into, u64 size) {
@@ -59,12 +31,7 @@ static int read_at(int fd, const u8 *start, u64 have, u64 offset, void *into, u6
 
 static int loader_is_ours(int fd, const u8 *start, u64 have) {
   const struct elf_header *elf = (const struct elf_header *)start;
-  /* Magic, 64-bit, little-endian. */
-  static const u8 ident[] = {0x7f, 'E', 'L', 'F', 2, 1};
-  if (have < sizeof *elf) return 0;
-  for (unsigned i = 0; i < sizeof ident; i++)
-    if (elf->ident[i] != ident[i]) return 0;
-  if (elf->machine != EM_X86_64 || elf->phentsize != sizeof(struct elf_segment) || elf->phnum > 512) return 0;
+  if (have < sizeof *elf || !elf_is_ours(elf) || elf->phnum > 512) return 0;
   for (u64 i = 0; i < elf->phnum; i++) {
     struct elf_segment segment;
     if (!read_at(fd, start, have, elf->phoff + i * sizeof segment, &segment, sizeof segment)) return 0;

@@ -9,6 +9,9 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const out = join(root, 'dist', 'runtime');
 
+/** The launcher in front of linked programs: an ELF interpreter, at any address, without relocations. */
+const RESTORE = ['restore.c', 'restore-guards.c', 'restore-map.c', 'restore-plain.c', 'restore-state.c'];
+
 /** Each program of the runtime with its sources: static, without libc. */
 const PROGRAMS = {
   launch: ['launch.c', 'linked-programs.c', 'prefetch.c', 'show.c', 'target.c'],
@@ -82,6 +85,17 @@ const CC_FLAGS = [
   '-s',
 ];
 
+const RESTORE_FLAGS = [
+  ...CC_FLAGS.filter((flag) => !['-static', '-fno-pie', '-no-pie'].includes(flag)),
+  '-fPIE',
+  '-static-pie',
+  '-fvisibility=hidden',
+  '-fno-strict-aliasing',
+  '-fno-jump-tables',
+  '-mgeneral-regs-only', // vector registers stay as the kernel left them
+  '-Wl,-T,runtime/restore.ld',
+];
+
 function run(command, args) {
   const done = spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] });
   if (done.error?.code === 'ENOENT')
@@ -104,6 +118,7 @@ function buildRuntime() {
   const all = [
     ...Object.entries(PROGRAMS).map((entry) => [...entry, CC_FLAGS]),
     ...Object.entries(LIBRARIES).map((entry) => [...entry, LIBRARY_FLAGS]),
+    ['restore', RESTORE, RESTORE_FLAGS],
     ['demand.so', DEMAND, [...LIBRARY_FLAGS, ...DEMAND_FLAGS], DEMAND_LIBRARIES],
   ];
   for (const [name, sources, flags, libraries = []] of all) {

@@ -1,0 +1,181 @@
+/*
+ * restore-guards.c: is everything that the dynamic loader depends on as it was when the image was built?
+ *
+ * The cheapest first: the environment, what the kernel says of itself, the processor, then a look at each file. No
+ * content is read but that of the image's head and of the vDSO; size, time and inode tell a file that has changed.
+ */
+#include "modules.h"
+#include "restore.h"
+
+static int begins(const char *text, const char *with) {
+  for (; *with; text++, with++)
+    if (*text != *with) return 0;
+  return 1;
+}
+
+struct verdict check_surroundings(const struct start *start) {
+  if (aux(start, AT_SECURE) != 0) return verdict(LINKED_BAD_SECURE, 0);
+  for (char **at = start->envp; *at != NULL; at++) {
+    const char *text = *at;
+    /* MALLOC_…: older names of tunables. */
+    int counts = (text[0] == 'L' && begins(text, "LD_")) || (text[0] == 'G' && begins(text, "GLIBC_TUNABLES=")) ||
+                 (text[0] == 'M' && begins(text, "MALLOC_"));
+    if (counts) return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
+  }
+  return verdict(LINKED_GOOD, 0);
+}
+
+static void cpuid(u32 leaf, u32 words[4]) {
+  __asm__ volatile("cpuid" : "=a"(words[0]), "=b"(words[1]), "=c"(words[2]), "=d"(words[3]) : "a"(leaf), "c"(0));
+}
+
+void read_processor(struct image *image) {
+  u32 one[4], seven[4], low = 0, high = 0;
+  cpuid(1, one);
+  cpuid(7, seven);
+  if (one[2] & (1u << 27)) __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  image->processor = (struct linked_processor){
+      one[0], one[1] & 0xffffff, one[2], one[3], seven[1], seven[2], seven[3], 0, (u64)high << 32 | low};
+  image->processor_number = one[1] & 0xff000000u;
+}
+
+static int same_processor(const struct linked_processor *a, const struct linked_processor *b) {
+  const u64 *x = (const u64 *)a, *y = (const u64 *)b;
+  for (unsigned i = 0; i < sizeof *a / 8; i++)
+    if (x[i] != y[i]) return 0;
+  return 1;
+}
+
+/* The tables fill the head, and their strings end in it. */
+static int head_is_whole(struct image *image, u64 file_size) {
+  const struct linked_header *header = image->header;
+  const struct plan_envelope *envelope = &header->envelope;
+  if (file_size < sizeof *header || envelope->magic != LINKED_MAGIC || envelope->version != LINKED_VERSION) return 0;
+  u64 size = envelope->head_size;
+  if (size < sizeof *header || size > LINKED_HEAD_MAX || size % 8 || envelope->total_size != file_size) return 0;
+  if (header->pages_offset < size || header->pages_offset > file_size ||
+      header->pages_size != file_size - header->pages_offset || header->flags != 0)
+    return 0;
+  if (header->file_count > LINKED_FILES_MAX || header->map_count > LINKED_MAPS_MAX ||
+      header->fixup_count > LINKED_FIXUPS_MAX || header->watch_count > LINKED_WATCHES_MAX)
+    return 0;
+  image->files = (const struct linked_file *)(header + 1);
+  image->maps = (const struct linked_map *)(image->files + header->file_count);
+  image->fixups = (const struct linked_fixup *)(image->maps + header->map_count);
+  image->watches = (const struct linked_watch *)(image->fixups + header->fixup_count);
+  image->strings = (const char *)(image->watches + header->watch_count);
+  if ((u64)(image->strings - (const char *)header) + header->strings_size != size) return 0;
+  if (header->strings_size > 0 && image->strings[header->strings_size - 1] != 0) return 0;
+  return plan_checksum((const u8 *)header + sizeof *envelope, size - sizeof *envelope) == envelope->head_checksum;
+}
+
+struct verdict image_open(struct image *image, const char *path, const struct start *start) {
+  struct sys_stat stat;
+  image->fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (image->fd < 0 || sys_fstat(image->fd, &stat) < 0) return verdict(LINKED_BAD_IMAGE, 0);
+  if (!only_owner_writes(&stat, (u32)aux(start, AT_EUID))) return verdict(LINKED_BAD_IMAGE, 0);
+  u64 size = (u64)stat.size;
+  if (size < sizeof *image->header) return verdict(LINKED_BAD_IMAGE, 0);
+  u64 wanted = size < LINKED_HEAD_MAX ? size : LINKED_HEAD_MAX;
+  long at = sys_mmap(NULL, wanted, PROT_READ, MAP_PRIVATE, image->fd, 0);
+  if (at < 0 && at > -4096) return verdict(LINKED_BAD_IMAGE, 0);
+  image->header = (const struct linked_header *)at;
+  image->mapped = wanted;
+  return verdict(head_is_whole(image, size) ? LINKED_GOOD : LINKED_BAD_IMAGE, 0);
+}
+
+void image_close(struct image *image) {
+  if (image->mapped > 0) sys_munmap((void *)image->header, image->mapped);
+  if (image->fd >= 0) sys_close(image->fd);
+}
+
+/* The bytes that a vDSO has mapped: its one PT_LOAD, in whole pages. */
+static u64 vdso_size(const struct elf_header *vdso) {
+  if (!elf_is_ours(vdso) || vdso->phoff + vdso->phnum * sizeof(struct elf_segment) > PLAN_PAGE) return 0;
+  const struct elf_segment *segments = (const struct elf_segment *)((const u8 *)vdso + vdso->phoff);
+  for (unsigned i = 0; i < vdso->phnum; i++)
+    if (segments[i].type == PT_LOAD && segments[i].offset == 0)
+      return (segments[i].memsz + PLAN_PAGE - 1) & ~(u64)(PLAN_PAGE - 1);
+  return 0;
+}
+
+static int vdso_is_same(const struct linked_header *header, u64 at) {
+  if (header->vdso_at == 0 || at == 0) return header->vdso_at == at;
+  return vdso_size((const struct elf_header *)at) == header->vdso_size &&
+         plan_checksum((const void *)at, header->vdso_size) == header->vdso_checksum;
+}
+
+struct verdict check_machine(const struct image *image, const struct start *start) {
+  const struct linked_header *header = image->header;
+  if (aux(start, AT_HWCAP) != header->hwcap || aux(start, AT_HWCAP2) != header->hwcap2 ||
+      aux(start, AT_MINSIGSTKSZ) != header->minsigstksz || aux(start, AT_PAGESZ) != header->page_size ||
+      aux(start, AT_CLKTCK) != header->clock_tick)
+    return verdict(LINKED_BAD_KERNEL, 0);
+  struct sys_rlimit limit;
+  if (sys_getrlimit(RLIMIT_STACK, &limit) < 0 || limit.soft != header->stack_limit)
+    return verdict(LINKED_BAD_STACK, 0);
+  if (!same_processor(&image->processor, &header->processor)) return verdict(LINKED_BAD_PROCESSOR, 0);
+  if (!vdso_is_same(header, aux(start, AT_SYSINFO_EHDR))) return verdict(LINKED_BAD_VDSO, 0);
+  return verdict(LINKED_GOOD, 0);
+}
+
+static const char *text_at(const struct image *image, u32 at) {
+  return at < image->header->strings_size ? image->strings + at : "";
+}
+
+static int is_absent(const char *path) {
+  struct sys_stat stat;
+  long failed = sys_stat(path, &stat);
+  return failed == -ENOENT || failed == -ENOTDIR;
+}
+
+static int is_folder(const struct sys_stat *stat) { return (stat->mode & S_IFMT) == S_IFDIR; }
+
+static int is_unchanged(const struct linked_watch *watch, const char *path) {
+  struct sys_stat stat;
+  return sys_stat(path, &stat) >= 0 && stat.ino == watch->inode &&
+         (is_folder(&stat) ? 0 : (u64)stat.size) == watch->size && stat.mtime.sec == watch->mtime_sec &&
+         stat.mtime.nsec == watch->mtime_nsec;
+}
+
+struct verdict check_watches(const struct image *image) {
+  for (u32 i = 0; i < image->header->watch_count; i++) {
+    const struct linked_watch *watch = &image->watches[i];
+    const char *path = text_at(image, watch->path);
+    int good = watch->kind == LINKED_ABSENT      ? is_absent(path)
+               : watch->kind == LINKED_UNCHANGED ? is_unchanged(watch, path)
+                                                 : 0;
+    if (!good) return verdict(LINKED_BAD_WATCH, i);
+  }
+  return verdict(LINKED_GOOD, 0);
+}
+
+static int file_is_same(const struct linked_file *file, const struct sys_stat *now) {
+  return (now->mode & S_IFMT) == S_IFREG && now->ino == file->inode && (u64)now->size == file->size &&
+         now->mtime.sec == file->mtime_sec && now->mtime.nsec == file->mtime_nsec;
+}
+
+/* Opens a file of the image that is as it was; -1 where it is not. */
+int open_file(const struct image *image, u32 index) {
+  if (index >= image->header->file_count) return -1;
+  const struct linked_file *file = &image->files[index];
+  int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  int fd = (int)sys_open(text_at(image, file->path), flags);
+  struct sys_stat stat;
+  if (fd < 0) return -1;
+  if (sys_fstat(fd, &stat) >= 0 && file_is_same(file, &stat)) return fd;
+  sys_close(fd);
+  return -1;
+}
+
+struct verdict check_files(const struct image *image, int all) {
+  for (u32 i = 0; i < image->header->file_count; i++) {
+    const struct linked_file *file = &image->files[i];
+    struct sys_stat stat;
+    /* The others are looked at when they are opened. */
+    if (!all && !(file->flags & LINKED_NOT_MAPPED)) continue;
+    if (sys_stat(text_at(image, file->path), &stat) < 0 || !file_is_same(file, &stat))
+      return verdict(LINKED_BAD_FILE, i);
+  }
+  return verdict(LINKED_GOOD, 0);
+}

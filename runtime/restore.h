@@ -1,0 +1,81 @@
+/* restore.h: what the files of restore share. */
+#ifndef WINNOW_RESTORE_H
+#define WINNOW_RESTORE_H
+
+#include "elf.h"
+#include "share.h"
+
+#define AUX_TYPES 64
+
+/* What the kernel put on the stack. */
+struct start {
+  u64 *stack; /* argc stands here */
+  long argc;
+  char **argv;
+  char **envp;
+  u64 *auxv;
+  u64 auxv_size;            /* bytes, AT_NULL included */
+  u64 *values[AUX_TYPES];   /* of the auxiliary vector, by type; NULL where there is none */
+};
+
+static inline u64 aux(const struct start *start, unsigned type) {
+  return start->values[type] == NULL ? 0 : *start->values[type];
+}
+
+/* Whether a call that gives an address gave an error. */
+static inline int failed(long result) { return result < 0 && result > -4096; }
+
+/* NAME.linked, open. */
+struct image {
+  int fd;
+  const struct linked_header *header; /* the head, mapped */
+  u64 mapped;                         /* bytes of it */
+  const struct linked_file *files;
+  const struct linked_map *maps;
+  const struct linked_fixup *fixups;
+  const struct linked_watch *watches;
+  const char *strings;
+  struct linked_processor processor; /* of this machine */
+  u32 processor_number;              /* the highest byte of cpuid 1 ebx, in place */
+};
+
+/* Why an image is not used: LINKED_BAD_…, and of what; `refused` is LINKED_GOOD where nothing speaks against it. */
+struct verdict {
+  u32 refused;
+  u32 index;
+};
+
+static inline struct verdict verdict(u32 refused, u64 index) { return (struct verdict){refused, (u32)index}; }
+
+/* Where to go on, and what is in rax then. */
+struct jump {
+  u64 rax;
+  u64 to;
+};
+
+void read_processor(struct image *image);
+/* Whatever it says, image_close comes after it. */
+struct verdict image_open(struct image *image, const char *path, const struct start *start);
+void image_close(struct image *image);
+/* The guards that need nothing but the image and the machine. */
+struct verdict check_surroundings(const struct start *start);
+struct verdict check_machine(const struct image *image, const struct start *start);
+struct verdict check_watches(const struct image *image);
+/* `all`: also those that are looked at when they are opened. */
+struct verdict check_files(const struct image *image, int all);
+/* Opens a file of the image that is as it was; -1 where it is not. */
+int open_file(const struct image *image, u32 index);
+
+/* Maps the image, and puts this process into the state that the loader would have left. It is closed if that is done. */
+struct verdict restore_image(struct image *image, struct start *start, struct jump *jump);
+
+/* Maps the dynamic loader that the program names. */
+struct jump map_plain_loader(struct start *start);
+
+/*
+ * Tells the kernel where the program is, for /proc/PID/stat and auxv. A kernel that refuses it leaves debuggers
+ * with the addresses of exec.
+ */
+void tell_kernel(const struct start *start, u64 bias, const struct elf_segment *segments, u64 count);
+
+#endif
