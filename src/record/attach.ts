@@ -8,6 +8,7 @@ import { type Pid, pid as toPid } from '../base/brands.ts';
 import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { Run } from '../profile/model.ts';
 import { readMaps } from '../sys/maps.ts';
+import { TraceeGone } from '../sys/ptrace.ts';
 import { assembleRun } from './assemble.ts';
 import { Family } from './family.ts';
 import { FileUse } from './file-use.ts';
@@ -65,7 +66,7 @@ function checkReadable(process: Pid): void {
     readdirSync(`/proc/${process}/map_files`);
     if (readMaps(process).length > 0) return;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') throw noProcess(process);
+    if (error instanceof TraceeGone || errnoOf(error) === 'ENOENT') throw noProcess(process);
     throw new WinnowError({
       code: 'E_PROCESS_REFUSED',
       kind: 'environment',

@@ -65,12 +65,20 @@ export function withCalls<T>(
   const saved = getRegisters(tid);
   const mask = getSignalMask(tid);
   setSignalMask(tid, ALL_SIGNALS);
-  try {
-    return body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args));
-  } finally {
+  const restore = (): void => {
     setRegisters(tid, saved);
     setSignalMask(tid, mask);
+  };
+  let result: T;
+  try {
+    result = body((nr, ...args) => callOnce(tid, saved, syscallAt, nr, args));
+  } catch (error) {
+    // What has ended has no registers any more, and its end must be told.
+    if (!(error instanceof EndedDuringCall)) restore();
+    throw error;
   }
+  restore();
+  return result;
 }
 
 function callOnce(tid: Tid, saved: Registers, syscallAt: bigint, nr: bigint, args: bigint[]): bigint {

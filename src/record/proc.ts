@@ -1,6 +1,7 @@
 /** What /proc says of a tracee. Everything may be gone at any time: then the answer is empty. */
 import { readFileSync, readlinkSync } from 'node:fs';
 import type { Pid, Tid } from '../base/brands.ts';
+import { hasSignal } from '../sys/caller.ts';
 
 function orEmpty(read: () => string): string {
   try {
@@ -39,6 +40,12 @@ export function isTrapOnItsWay(thread: Tid): boolean {
   const mask = (name: string): bigint =>
     BigInt(`0x${new RegExp(`^${name}:\\s*([0-9a-f]+)`, 'm').exec(status)?.[1] ?? '0'}`);
   return (mask('SigPnd') & ~mask('SigBlk') & (1n << 4n)) !== 0n;
+}
+
+/** Whether there is a handler for a signal; false too where the thread is gone. */
+export function catches(thread: Tid, signal: number): boolean {
+  const status = orEmpty(() => readFileSync(`/proc/${thread}/status`, 'utf8'));
+  return hasSignal(/^SigCgt:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0', signal);
 }
 
 /** The working folder of a thread. */

@@ -10,12 +10,12 @@
  * Limits: of a program that blocks SIGTRAP and has no handler for it, the signal is unblocked; one that
  * ignores it does so no longer. Nobody sends it SIGTRAP but a debugger.
  */
-import { readFileSync, readSync, writeSync } from 'node:fs';
-import type { Tid } from '../base/brands.ts';
+import { readSync, writeSync } from 'node:fs';
 import { errnoOf } from '../base/errors.ts';
 import type { Control } from '../record/events.ts';
 import { OWN_CALL, SYS } from '../record/filter.ts';
 import { HeldUp, withCalls } from '../record/inject.ts';
+import { catches } from '../record/proc.ts';
 import { type Image, openMemory, type Thread } from '../record/tracees.ts';
 import { getRegisters, getSignalMask, setSignalMask } from '../sys/ptrace.ts';
 import type { Notice } from '../sys/seccomp.ts';
@@ -47,7 +47,7 @@ export class TrapHandlers {
   /** After a breakpoint's trap, before the thread goes on. */
   mend(image: Image, thread: Thread): void {
     const action = this.#actionOf(image);
-    if (action === undefined || catchesTrap(thread.tid)) return;
+    if (action === undefined || catches(thread.tid, SIGTRAP)) return;
     try {
       setAction(thread, image.syscallAt, action);
       // It was blocked, or the kernel would have left the handler alone.
@@ -69,12 +69,6 @@ export class TrapHandlers {
     }
     return this.#actions.get(image);
   }
-}
-
-function catchesTrap(thread: Tid): boolean {
-  const status = readFileSync(`/proc/${thread}/status`, 'utf8');
-  const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? '0';
-  return (BigInt(`0x${caught}`) & SIGTRAP_BIT) !== 0n;
 }
 
 /** The thread calls sigaction itself, with the struct on its stack below what it uses. */

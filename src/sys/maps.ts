@@ -1,6 +1,8 @@
 /** /proc/PID/maps, parsed: the mappings of a process in ascending order. */
 import { readFileSync } from 'node:fs';
-import { type FileOffset, fileOffset, type Pid, type UserAddress, userAddress } from '../base/brands.ts';
+import { type FileOffset, fileOffset, type Pid, tid, type UserAddress, userAddress } from '../base/brands.ts';
+import { errnoOf } from '../base/errors.ts';
+import { TraceeGone } from './ptrace.ts';
 
 export interface Mapping {
   readonly start: UserAddress;
@@ -61,8 +63,20 @@ export function parseMaps(
   return mappings;
 }
 
-/** The text that `parseMaps` reads. @throws the file system's error. */
-export const readMapsText = (process: Pid): string => readFileSync(`/proc/${process}/maps`, 'utf8');
+/**
+ * The text that `parseMaps` reads; empty for one that is dead and not waited for yet.
+ *
+ * @throws TraceeGone where the process is gone; the file system's error where it may not be looked at.
+ */
+export function readMapsText(process: Pid): string {
+  try {
+    return readFileSync(`/proc/${process}/maps`, 'utf8');
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT' || errno === 'ESRCH') throw new TraceeGone(tid(process), 'maps');
+    throw error;
+  }
+}
 
-/** @throws the file system's error where the process is gone or may not be looked at. */
+/** @throws like `readMapsText`. */
 export const readMaps = (process: Pid): Mapping[] => parseMaps(readMapsText(process));
