@@ -125,8 +125,8 @@ static const char *text_at(const struct image *image, u32 at) {
 
 static int is_absent(const char *path) {
   struct sys_stat stat;
-  long failed = sys_stat(path, &stat);
-  return failed == -ENOENT || failed == -ENOTDIR;
+  /* For whatever reason: what cannot be seen cannot be opened either. */
+  return sys_stat(path, &stat) < 0;
 }
 
 static int is_folder(const struct sys_stat *stat) { return (stat->mode & S_IFMT) == S_IFDIR; }

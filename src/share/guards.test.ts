@@ -56,6 +56,10 @@ describe('guards', () => {
     expect(files[1]?.inode).toBe(statSync(at('lib/libz.so.1.2'), { bigint: true }).ino);
   });
 
+  it('do not watch what each process has of its own', () => {
+    expect(watched([{ path: '/proc/self/exe', found: true }])).toEqual([]);
+  });
+
   it('see a file that comes where one was looked for', () => {
     const watches = watched([lookup('opt/libz.so.1')]);
     expect(watches).toEqual([{ kind: 'absent', path: at('opt/libz.so.1') }]);
