@@ -1,0 +1,44 @@
+/** Real programs, linked: what the image would have is what another run of their loader has, byte by byte. */
+import { existsSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { comparedWithFreshRun, linked } from '../../test/support/snapshot-scene.ts';
+import { CAUSES } from './causes.ts';
+
+/** Small, of ten libraries, and linked to fixed addresses. */
+const PROGRAMS = ['/usr/bin/true', '/usr/bin/git', '/usr/bin/python3'].filter((path) => existsSync(path));
+
+describe.each(PROGRAMS)('%s', (path) => {
+  const state = linked(path);
+
+  it('is, at the addresses of a fresh run, what that run has', () => {
+    const { bytes, wrong } = comparedWithFreshRun(state);
+    expect(wrong).toEqual([]);
+    expect(bytes).toBeGreaterThan(1e6);
+  });
+
+  it('needs a dozen fix-ups, each of them in a page of its own bytes', () => {
+    expect(state.fixUps.length).toBeGreaterThan(8);
+    expect(state.fixUps.length).toBeLessThan(20);
+    for (const { at } of [...state.fixUps, ...state.leftovers]) {
+      const mapping = state.mappings.find(
+        ({ place, size }) =>
+          place.anchor === at.anchor && at.offset >= place.offset && at.offset < place.offset + size,
+      );
+      const page = at.offset - (at.offset % 4096) - (mapping?.place.offset ?? 0);
+      expect(mapping?.dirty.some(({ offset }) => offset === page)).toBe(true);
+    }
+  });
+
+  it('keeps no value of a run without a cause of the catalogue', () => {
+    const known = new Set(CAUSES.filter(({ harmless }) => harmless !== undefined).map(({ name }) => name));
+    for (const { cause } of state.leftovers) expect(known).toContain(cause);
+  });
+
+  it('has the program, its loader and its libraries, with the names that the loader knows', () => {
+    expect(state.files.map(({ role }) => role).slice(0, 3)).toEqual(['program', 'loader', 'library']);
+    expect(state.files[0]).toMatchObject({ name: '' });
+    const libc = state.files.find(({ path: its }) => its.endsWith('/libc.so.6'));
+    expect(libc?.name).toMatch(/\/libc\.so\.6$/);
+    expect(state.lookups).toContainEqual({ path: '/etc/ld.so.cache', found: true });
+  });
+});
