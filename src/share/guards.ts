@@ -17,7 +17,7 @@
  * built anew.
  */
 import { statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, normalize } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { sameFile } from '../profile/identity.ts';
 import type { FileIdentity } from '../profile/model.ts';
@@ -59,7 +59,8 @@ export function guardsOf(
     if (now === undefined || !sameFile(now, file.identity)) return changed(name);
     const { size, mtimeNs, inode } = now;
     placed.push({ path: name, size, mtimeNs, inode });
-    names.set(name, file.identity);
+    // The loader knows `/app/lib/../libz.so.1` by that name; what was seen of its look-up is the short one.
+    for (const known of [name, normalize(name)]) names.set(known, file.identity);
   }
   const watches = new Map<string, PlacedWatch>();
   const failed = new Map<string, string[]>();
@@ -70,8 +71,10 @@ export function guardsOf(
     const now = look(path);
     if (found !== (now !== undefined)) return changed(path);
     if (now !== undefined) {
+      const module = names.get(path);
+      const isModule = module !== undefined && sameFile(module, now);
       // A folder counts for what was not found in it.
-      if (now.kind !== 'folder' && !names.has(path)) watches.set(path, unchanged(path, now));
+      if (now.kind !== 'folder' && !isModule) watches.set(path, unchanged(path, now));
       continue;
     }
     const folder = dirname(path);

@@ -92,8 +92,36 @@ function addDrop(group: Command): void {
   });
 }
 
+function addRefresh(group: Command): void {
+  const command = group
+    .command('refresh')
+    .description('build images anew: linked programs get other random addresses')
+    .argument('[names...]', 'default: all images of your store with linked programs')
+    .option('--stale', 'only those of which a program would start by its own loader now');
+  addExample(addStoreOption(command), 'winnow image refresh git-status', 'winnow image refresh --stale');
+  command.action(async (names: string[], options: StoreOption & { readonly stale?: boolean }) => {
+    const { openStore } = await import('../../profile/store.ts');
+    const { listImages, readImage } = await import('../../image/images.ts');
+    const { isStale, refreshImage } = await import('../refresh.ts');
+    const store = openStore(options);
+    const dirs = [store.imagesDir];
+    const wanted =
+      names.length > 0
+        ? names
+        : listImages(dirs).flatMap(({ name, manifest }) =>
+            !(manifest instanceof WinnowError) && manifest.share !== undefined ? [name] : [],
+          );
+    for (const name of wanted) {
+      const image = readImage(dirs, name);
+      if (options.stale === true && !(await isStale(image))) continue;
+      await refreshImage(store, image);
+      say(`refreshed ${name}`);
+    }
+  });
+}
+
 export function registerImage(program: Command): void {
-  const group = program.command('image').description('list, show and drop images');
+  const group = program.command('image').description('list, show, refresh and drop images');
   addExample(group, 'winnow image list');
-  for (const add of [addList, addShow, addDrop]) add(group);
+  for (const add of [addList, addShow, addRefresh, addDrop]) add(group);
 }

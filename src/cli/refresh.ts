@@ -1,0 +1,39 @@
+/** `winnow image refresh`: the same image anew, at other random addresses, from the profile as it is now. */
+import type { BuiltImage } from '../image/build.ts';
+import type { Image } from '../image/images.ts';
+import type { Store } from '../profile/store.ts';
+import { analysesDir } from './analyses.ts';
+import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
+
+/** @throws WinnowError E_NO_PROFILE, E_NO_FUNCTIONS, and what building an image throws; the image is unchanged then. */
+export async function refreshImage(store: Store, image: Image): Promise<BuiltImage> {
+  const { checkModules } = await import('../image/modules-check.ts');
+  const { manifest, name } = image;
+  const { techniques, select, root } = manifest;
+  const show = checkModules(image)?.show;
+  const cold = select?.cold ?? 'file';
+  return await buildTechniques(
+    store.read(manifest.profile.name),
+    {
+      imagesDir: store.imagesDir,
+      name,
+      prefetch: techniques.includes('prefetch'),
+      cold,
+      ...(root === undefined ? {} : { root }),
+      ...(show === undefined ? {} : { show }),
+    },
+    {
+      techniques: new Set(TECHNIQUES.filter((one) => techniques.includes(one))),
+      cold,
+      onMiss: select?.onMiss ?? 'abort',
+      all: false,
+      cache: analysesDir(),
+    },
+  );
+}
+
+/** Whether a program of the image would start by its own loader now. @throws WinnowError E_STORE_… */
+export async function isStale(image: Image): Promise<boolean> {
+  const { checkShared } = await import('../image/share-check.ts');
+  return checkShared(image).some(({ refused }) => refused !== undefined);
+}
