@@ -20,7 +20,10 @@
  */
 import type { FileIdentity } from '../profile/model.ts';
 
-/** What is placed by itself: the program, all that the loader mapped (one block), the loader, and the vDSO with its data. */
+/**
+ * What is placed by itself: the program, all that the loader mapped (one block), the loader, and the vDSO with its data.
+ * Addresses rise in this order in every run and in every image: glibc keeps a table of modules sorted by address.
+ */
 export type Anchor = 'program' | 'arena' | 'loader' | 'vdso';
 
 /** A byte of the image before it is placed. */
