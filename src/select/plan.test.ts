@@ -155,6 +155,11 @@ describe('workOn', () => {
       expect(one.page * 4096).toBeLessThan(written.bytes.length);
       expect((one.page + one.count) * 4096).toBeGreaterThan(original.bytes.length);
     }
+    const frames = Math.floor(
+      (written.sections.find(({ name }) => name === '.eh_frame')?.offset ?? 0) / 4096,
+    );
+    expect(frames).toBeGreaterThan(page);
+    expect(module.pages.added.some((one) => one.page <= frames && frames < one.page + one.count)).toBe(false);
   });
 
   it('keeps a module with a damaged table', () => {

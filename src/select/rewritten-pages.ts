@@ -5,9 +5,9 @@
  * code: what was copied is not run in its old place any more. So the pages that copied code came from are left out, and
  * those of the copies are taken in. Pages that hold anything else beside code (headers and constants in files of
  * one segment), and pages of used code that was not copied, stay; so do recorded pages of which nobody knows what
- * was run there (Chromium has functions without unwind information, where no breakpoint tells). Rebuilt unwind tables are read when an exception is thrown, so they are left to the kernel.
+ * was run there (Chromium has functions without unwind information, where no breakpoint tells). Rebuilt unwind tables
+ * have a segment of their own. They are read when an exception is thrown, so they are left to the kernel.
  */
-import { PAGE_SIZE } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import {
   PF_X,
@@ -35,16 +35,19 @@ export function rewrittenPages(
   cold: readonly Unit[],
 ): RewrittenPages {
   const end = original.bytes.length;
+  const tables = rewritten.segments.find(({ type }) => type === PT_GNU_EH_FRAME)?.offset;
   const fresh = rewritten.segments.filter(
-    ({ type, offset, fileSize }) => type === PT_LOAD && fileSize > 0 && offset + fileSize > end,
+    ({ type, offset, fileSize }) =>
+      type === PT_LOAD && fileSize > 0 && offset + fileSize > end && offset !== tables,
   );
-  const added = fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize));
   return {
     dropped: subtract(
       joinExtents(pagesOfCode(original, copied)),
       joinExtents([...besideCode(original), ...pagesOfCode(original, cold)]),
     ),
-    added: joinExtents(subtract(joinExtents(added), unwindTables(rewritten, end))),
+    added: joinExtents(
+      fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize)),
+    ),
   };
 }
 
@@ -69,20 +72,4 @@ function pagesOfCode(image: ElfImage, units: readonly Unit[]): Extent[] {
     const offset = image.offsetOf(start);
     return offset === undefined ? [] : [pagesOver(offset, offset + (end - start))];
   });
-}
-
-/** Whole pages behind `from` that hold unwind tables alone. */
-function unwindTables(image: ElfImage, from: number): Extent[] {
-  const parts = [
-    ...image.segments
-      .filter(({ type }) => type === PT_GNU_EH_FRAME)
-      .map(({ offset, fileSize }) => ({ offset, size: fileSize })),
-    ...image.sections.filter(({ name }) => name === '.eh_frame' || name === '.eh_frame_hdr'),
-  ].filter(({ offset, size }) => offset >= from && size > 0);
-  return joinExtents(
-    parts.map(({ offset, size }) => {
-      const first = Math.ceil(offset / PAGE_SIZE);
-      return pagesOver(first * PAGE_SIZE, Math.floor((offset + size) / PAGE_SIZE) * PAGE_SIZE);
-    }),
-  );
 }
