@@ -23,6 +23,8 @@ export interface ResidentPages {
   readonly writable: number;
   /** 4 KiB pages without a file. */
   readonly anonymous: number;
+  /** Those of them that are executable and not writable: stored code that was brought, in an image that has such. */
+  readonly brought: number;
 }
 
 export interface ResidentRun {
@@ -76,6 +78,7 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
     readOnly: sum((one) => one.readOnly),
     writable: sum((one) => one.writable),
     anonymous: sum((one) => one.anonymous),
+    brought: sum((one) => one.brought),
   };
 }
 
@@ -100,19 +103,24 @@ function smapsOf(tid: number): string | undefined {
 
 /** Pages of one process by its smaps. */
 export function countPages(smaps: string): ResidentPages {
-  const pages = { processes: 1, executable: 0, readOnly: 0, writable: 0, anonymous: 0 };
+  const pages = { processes: 1, executable: 0, readOnly: 0, writable: 0, anonymous: 0, brought: 0 };
+  let isBrought = false;
   let kind: 'executable' | 'readOnly' | 'writable' | 'anonymous' = 'anonymous';
   for (const line of smaps.split('\n')) {
     const head = /^[0-9a-f]+-[0-9a-f]+ (\S{4}) \S+ \S+ (\d+)/.exec(line);
     if (head !== null) {
       const [, protection = '', inode = '0'] = head;
+      // The kernel's own page of code has a name in brackets.
+      isBrought = inode === '0' && protection.startsWith('r-x') && !line.endsWith(']');
       if (inode === '0') kind = 'anonymous';
       else if (protection[2] === 'x') kind = 'executable';
       else kind = protection[1] === 'w' ? 'writable' : 'readOnly';
       continue;
     }
     const rss = /^Rss:\s+(\d+) kB/.exec(line);
-    if (rss !== null) pages[kind] += Number(rss[1]) / 4;
+    if (rss === null) continue;
+    pages[kind] += Number(rss[1]) / 4;
+    if (isBrought) pages.brought += Number(rss[1]) / 4;
   }
   return pages;
 }

@@ -6,6 +6,7 @@ import { formatMs } from '../../src/term/format.ts';
 import type { ResidentPages } from '../resident.ts';
 import { markdownTable } from './markdown.ts';
 import type { FunctionsReport } from './select-json.ts';
+import { PARTS, type StoredSizes } from './stored.ts';
 import { WORKLOADS } from './workloads.ts';
 
 export interface WorkloadResult {
@@ -16,6 +17,8 @@ export interface WorkloadResult {
   readonly building: { readonly firstMs: number; readonly againMs: number; readonly peakMib: number };
   readonly resident?: { readonly original: ResidentPages; readonly image: ResidentPages };
   readonly time?: { readonly originalMs: Summary; readonly imageMs: Summary; readonly ratio: RatioSummary };
+  /** With `--cold store`: sizes, pages of code brought in the recorded run, whether the program did and said the same. */
+  readonly stored?: { readonly sizes: StoredSizes; readonly broughtPages: number; readonly isSame: boolean };
   readonly misses?: { readonly pages: number; readonly functions: number };
 }
 
@@ -40,6 +43,8 @@ export function renderSelect(report: SelectReport): string {
     paperTable(report.programs),
     residentTable(report.programs),
     timeTable(report.programs),
+    storedTable(report.programs),
+    partsTable(report.programs),
     costTable(report.programs),
   ];
   if (report.unmeasured.length > 0) {
@@ -139,6 +144,47 @@ function timeTable(programs: readonly WorkloadResult[]): string {
   );
   if (rows.length === 0) return '';
   return `Run time, warm, the launcher's included.\n\n${markdownTable(['program', 'original', 'image', 'ratio (95 %)'], rows)}`;
+}
+
+const mb = (bytes: number): string => (bytes / 1e6).toFixed(1);
+const part = (bytes: number, of: number): string => `${((100 * bytes) / of).toFixed(1)} %`;
+
+function storedTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.flatMap(({ title, stored }) => {
+    if (stored === undefined) return [];
+    const { modules, kept, originals, copies, stores, others } = stored.sizes;
+    const image = copies.disk + stores.disk;
+    return [
+      [
+        title,
+        `${modules} / ${kept}`,
+        mb(originals.disk),
+        mb(copies.disk),
+        mb(stores.disk),
+        part(image, originals.disk),
+        part(copies.apparent + stores.apparent, originals.apparent),
+        part(image + others.disk, originals.disk + others.disk),
+        String(stored.broughtPages),
+        stored.isSame ? 'the same' : '**differs**',
+      ],
+    ];
+  });
+  if (rows.length === 0) return '';
+  return `Unused code stored (\`--cold store\`), MB on disk (blocks): the modules that have a copy in the image and those that stay as they are, the originals, copies and stores; the image's part of the originals, by file sizes (holes counted), and with the modules that stay counted on both sides. Brought: 4 KiB pages of stored code in the recorded run. The program's end and output, on a run that prints its result.\n\n${markdownTable(
+    ['program', 'modules', 'originals', 'copies', 'stores', 'part', 'by size', 'of all', 'brought', 'output'],
+    rows,
+  )}`;
+}
+
+function partsTable(programs: readonly WorkloadResult[]): string {
+  const rows = programs.flatMap(({ title, stored }) => {
+    if (stored === undefined) return [];
+    const { parts, stores, originals } = stored.sizes;
+    const all = [stores.disk, ...PARTS.map((one) => parts[one] ?? 0)];
+    return [[title, ...all.map((bytes) => part(bytes, originals.disk))]];
+  });
+  if (rows.length === 0) return '';
+  return `The same by what it is: each as a part of the originals' bytes.\n\n${markdownTable(['program', 'stores', ...PARTS], rows)}`;
 }
 
 function costTable(programs: readonly WorkloadResult[]): string {

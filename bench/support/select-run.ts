@@ -17,6 +17,7 @@ import { type ResidentPages, residentAtExit } from '../resident.ts';
 import { SCRATCH } from './programs.ts';
 import { readFunctionsReport, readMisses } from './select-json.ts';
 import type { WorkloadResult } from './select-report.ts';
+import { storedSizes } from './stored.ts';
 import { REPOSITORY } from './winnow.ts';
 import { type Invocation, type Workload, workloadEnvironment } from './workloads.ts';
 
@@ -82,11 +83,13 @@ export async function measureWorkload(
   };
   const resident = workload.pages ? residentOf(place, options) : undefined;
   const time = workload.timed ? await timeOf(place, options) : undefined;
+  const stored = workload.pages ? storedOf(place, options) : undefined;
   const misses = workload.pages ? missesOf(place, options) : undefined;
   return {
     ...result,
     ...(resident === undefined ? {} : { resident }),
     ...(time === undefined ? {} : { time }),
+    ...(stored === undefined ? {} : { stored }),
     ...(misses === undefined ? {} : { misses }),
   };
 }
@@ -148,6 +151,45 @@ async function timeOf(
     imageMs: image.wallMs,
     ratio: pairedRatio(wall(image.samples), wall(original.samples)),
   };
+}
+
+/** Builds with everything cold stored: what that saves, and whether the program does the same. */
+function storedOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['stored']> {
+  talk(`${place.workload.title}: stored code`);
+  winnow(place, ['build', '--only', 'select', '--cold', 'store']);
+  const launcher = launcherOf(place);
+  freshScratch();
+  const { run, env, folder, workload } = place;
+  const argv = [run.file, ...run.args];
+  const { brought } = residentAtExit({ file: launcher, argv, env, cwd: folder });
+  const talking = [...argv, ...(workload.talking ?? [])];
+  const [original, image] = [run.file, launcher].map((file) => outcome(place, file, talking));
+  return {
+    sizes: storedSizes(join(place.store, 'images', workload.name)),
+    broughtPages: brought,
+    isSame: original === image,
+  };
+}
+
+/** How the program ends, and what it says on the way. */
+function outcome(place: Place, file: string, argv: readonly string[]): string {
+  freshScratch();
+  const path = join(place.folder, 'outcome');
+  const output = openSync(path, 'w');
+  try {
+    const done = runProcess({
+      file,
+      argv,
+      env: place.env,
+      cwd: place.folder,
+      stdin: { kind: 'null' },
+      stdout: { kind: 'fd', fd: output },
+      stderr: { kind: 'null' },
+    });
+    return `${JSON.stringify(done.status)}\n${readFileSync(path, 'utf8')}`;
+  } finally {
+    closeSync(output);
+  }
 }
 
 /** Builds with everything cold forbidden, runs once under the tracer, and counts what was called all the same. */

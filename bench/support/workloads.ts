@@ -13,6 +13,8 @@ export interface Workload {
   readonly setUp: (folder: string) => Invocation;
   /** In the tables of pages; the others are only timed. */
   readonly pages: boolean;
+  /** More words that make it say what it computed; they lead to code that was not recorded. */
+  readonly talking?: readonly string[];
   /** In the tables of run time. */
   readonly timed: boolean;
   /** The share of text pages that the paper saved on it, and which libraries it was about. */
@@ -103,6 +105,7 @@ export const WORKLOADS: readonly Workload[] = [
     packages: PETSC,
     setUp: petscExample('ex5', 'snes/tutorials/ex5.c'),
     pages: true,
+    talking: ['-snes_monitor', '-snes_view'],
     timed: true,
     paper: { saved: PAPER.saved.ex5, libraries: PAPER.libraries },
   },
@@ -112,6 +115,7 @@ export const WORKLOADS: readonly Workload[] = [
     packages: PETSC,
     setUp: petscExample('ex2', 'ksp/ksp/tutorials/ex2.c'),
     pages: true,
+    talking: ['-ksp_monitor', '-ksp_view'],
     timed: true,
     paper: { saved: PAPER.saved.ex2, libraries: PAPER.libraries },
   },
@@ -124,6 +128,7 @@ export const WORKLOADS: readonly Workload[] = [
       return { file: '/usr/bin/mpirun', args: ['--allow-run-as-root', '--oversubscribe', '-n', '2', file] };
     },
     pages: true,
+    talking: ['-snes_monitor', '-snes_view'],
     timed: false,
   },
   {

@@ -42,6 +42,8 @@ const WINDOW_BITS = 16;
 /** What src/rewrite/restore.ts ends a file with: it still tells a rewritten file. */
 const UNDO_SECTION = '.winnow.undo';
 const UNDO_TRAILER = 32;
+/** `sh_size` in a section header. */
+const SHDR_SIZE_FIELD = 32;
 /** Bytes between two functions. */
 const MOST_FILLER = 64;
 
@@ -71,6 +73,8 @@ export interface ColdRequest {
 export interface ColdFile {
   /** The file that stands beside the module. Where its unused code can be executed, it has no ranges. */
   readonly contents: Uint8Array;
+  /** What the module becomes. */
+  readonly module: Uint8Array;
   /** Bytes of the module that were overwritten with zeros. */
   readonly cutBytes: number;
 }
@@ -78,18 +82,22 @@ export interface ColdFile {
 /** Makes the file that stands beside a module, and cuts out of `bytes` what is in that alone. */
 export function separateCold({ image, analysis, bytes, cold, onMiss }: ColdRequest): ColdFile {
   const code = cold === 'file' ? [] : codeRanges(image);
-  if (cold !== 'store')
-    return { contents: coldFile({ ranges: code, hidden: [], bytes, cold, onMiss }), cutBytes: 0 };
+  if (cold !== 'store') {
+    const contents = coldFile({ ranges: code, hidden: [], bytes, size: bytes.length, cold, onMiss });
+    return { contents, module: bytes, cutBytes: 0 };
+  }
   const rewritten = readElf(bytes, image.path);
   const tables = unwindRanges(rewritten, code);
   const hidden = inOrder([...hiddenCode(image, analysis.units), ...tables]);
-  const contents = coldFile({ ranges: inOrder([...code, ...tables]), hidden, bytes, cold, onMiss });
+  const ranges = inOrder([...code, ...tables]);
+  const size = sizeWithoutRecord(rewritten);
+  const contents = coldFile({ ranges, hidden, bytes, size, cold, onMiss });
   const isHidden = ({ start, end }: Unit): boolean =>
     hidden.some((range) => range.start <= start && end <= range.end);
   const visible = analysis.units.filter((unit) => !isHidden(unit));
   const cutBytes = cutHidden(rewritten, hidden, bytes) + cutUnits(image, visible, bytes);
   cutRest(image, rewritten, bytes);
-  return { contents, cutBytes };
+  return { contents, module: withoutRecord(rewritten, bytes, size), cutBytes };
 }
 
 const inOrder = (ranges: readonly PageRange[]): PageRange[] => [...ranges].sort((a, b) => a.start - b.start);
@@ -97,9 +105,11 @@ const inOrder = (ranges: readonly PageRange[]): PageRange[] => [...ranges].sort(
 interface Contents extends Pick<ColdRequest, 'bytes' | 'cold' | 'onMiss'> {
   readonly ranges: readonly PageRange[];
   readonly hidden: readonly PageRange[];
+  /** Of the module as it will be. */
+  readonly size: number;
 }
 
-function coldFile({ ranges, hidden, bytes, cold, onMiss }: Contents): Uint8Array {
+function coldFile({ ranges, hidden, bytes, size, cold, onMiss }: Contents): Uint8Array {
   const chunks = cold === 'store' ? ranges.map((range) => chunksOf(range, bytes)) : [];
   const all = chunks.flat();
   const hiddenAt = layout.COLD_HEADER.size + ranges.length * layout.COLD_RANGE.size;
@@ -133,7 +143,7 @@ function coldFile({ ranges, hidden, bytes, cold, onMiss }: Contents): Uint8Array
   head.writeUInt32LE(layout.COLD_VERSION, layout.COLD_HEADER.version);
   head.writeUInt32LE(headSize, layout.COLD_HEADER.head_size);
   head.writeBigUInt64LE(BigInt(offset), layout.COLD_HEADER.total_size);
-  head.writeBigUInt64LE(BigInt(bytes.length), layout.COLD_HEADER.module_size);
+  head.writeBigUInt64LE(BigInt(size), layout.COLD_HEADER.module_size);
   head.writeUInt32LE(flags, layout.COLD_HEADER.flags);
   head.writeUInt32LE(ranges.length, layout.COLD_HEADER.range_count);
   head.writeUInt32LE(all.length, layout.COLD_HEADER.chunk_count);
@@ -219,8 +229,8 @@ function cutUnits(image: ElfImage, units: readonly Unit[], bytes: Uint8Array): n
 }
 
 /**
- * The same for what no program reads any more: unwind tables of the original where there are new ones; the record of what
- * was changed, which leads nowhere without the code; and symbols that were added for debuggers, where the original had none.
+ * The same for what no program reads any more: unwind tables of the original where there are new ones, and symbols that were
+ * added for debuggers, where the original had none.
  */
 function cutRest(image: ElfImage, rewritten: ElfImage, bytes: Uint8Array): void {
   for (const { name, offset, size } of image.sections) {
@@ -228,15 +238,34 @@ function cutRest(image: ElfImage, rewritten: ElfImage, bytes: Uint8Array): void 
     const now = rewritten.sections.find((section) => section.name === name);
     if (now !== undefined && now.offset >= image.bytes.length) bytes.fill(0, offset, offset + size);
   }
-  const record = rewritten.sections.find(({ name }) => name === UNDO_SECTION);
-  if (record !== undefined)
-    bytes.fill(0, record.offset, Math.max(record.offset, record.offset + record.size - UNDO_TRAILER));
   const symbols = rewritten.sections.find(({ type }) => type === SHT_SYMTAB);
   if (symbols === undefined || image.sections.some(({ type }) => type === SHT_SYMTAB)) return;
   bytes.fill(0, symbols.offset, symbols.offset + symbols.size);
   const row = rewritten.header.sectionsAt + symbols.index * SHDR_SIZE;
   // A section header that means nothing: SHT_NULL.
   bytes.fill(0, row, row + SHDR_SIZE);
+}
+
+/** The record of what was changed, which leads nowhere without the code, where the file ends with it. */
+const recordOf = ({ sections, bytes }: ElfImage): ElfImage['sections'][number] | undefined =>
+  sections.find(
+    ({ name, offset, size }) =>
+      name === UNDO_SECTION && size > UNDO_TRAILER && offset + size === bytes.length,
+  );
+
+function sizeWithoutRecord(rewritten: ElfImage): number {
+  const record = recordOf(rewritten);
+  return record === undefined ? rewritten.bytes.length : record.offset + UNDO_TRAILER;
+}
+
+/** The file as far as there is something in it, and the trailer. */
+function withoutRecord(rewritten: ElfImage, bytes: Uint8Array, size: number): Uint8Array {
+  const record = recordOf(rewritten);
+  if (record === undefined) return bytes;
+  const row = rewritten.header.sectionsAt + record.index * SHDR_SIZE;
+  viewOf(bytes).setBigUint64(row + SHDR_SIZE_FIELD, BigInt(UNDO_TRAILER), true);
+  bytes.copyWithin(record.offset, bytes.length - UNDO_TRAILER);
+  return bytes.subarray(0, size);
 }
 
 /** Bytes on disk: pages of zeros take none. */

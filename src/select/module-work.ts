@@ -83,7 +83,7 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   const original = statSync(hostPath(use.path, context.root));
   const copied = rewritten.map.clones.map(({ unit }) => unit);
   const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, cold);
-  const { coldFile, stored } = separate(examined, rewritten, { context, treated });
+  const { bytes, coldFile, stored } = separate(examined, rewritten, { context, treated });
   if (
     !gains &&
     stored !== undefined &&
@@ -91,7 +91,7 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   )
     return keep(NOTHING_TO_GAIN);
   if (into !== undefined) {
-    writeFile(into, rewritten.bytes, original);
+    writeFile(into, bytes, original);
     if (coldFile !== undefined) writeFile(`${into}${COLD_ENDING}`, coldFile, original);
   }
   const file = into === undefined ? undefined : statSync(into, { bigint: true });
@@ -101,7 +101,7 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
       ...module,
       file: name,
       stayed: joined(module.stayed, rewritten.kept),
-      fileSize: rewritten.bytes.length,
+      fileSize: bytes.length,
       fileMtimeNs: file?.mtimeNs ?? 0n,
       fileInode: file?.ino ?? 0n,
       usesOrigin: mentionsOrigin(image.bytes),
@@ -114,6 +114,8 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
 }
 
 interface Separated {
+  /** The rewritten module, without what stands in the other file alone. */
+  readonly bytes: Uint8Array;
   readonly coldFile?: Uint8Array;
   readonly stored?: StoredCode;
 }
@@ -124,13 +126,14 @@ function separate(
   { bytes }: RewrittenModule,
   { context, treated }: { readonly context: SelectContext; readonly treated: Cold },
 ): Separated {
-  if (context.cold === 'file') return {};
+  if (context.cold === 'file') return { bytes };
   const onMiss = context.onMiss ?? 'abort';
-  const { contents, cutBytes } = separateCold({ image, analysis, bytes, cold: treated, onMiss });
-  if (treated !== 'store') return { coldFile: contents };
+  const { contents, module, cutBytes } = separateCold({ image, analysis, bytes, cold: treated, onMiss });
+  if (treated !== 'store') return { bytes: module, coldFile: contents };
   return {
+    bytes: module,
     coldFile: contents,
-    stored: { storeBytes: contents.length, cutBytes, diskBytes: bytesOnDisk(bytes) },
+    stored: { storeBytes: contents.length, cutBytes, diskBytes: bytesOnDisk(module) },
   };
 }
 
