@@ -25,6 +25,8 @@ export interface CheckedProgram {
   /** Why it would start by its own loader; undefined where it starts linked. */
   readonly refused?: string;
   readonly guards: readonly CheckedGuard[];
+  /** Where it was placed, hexadecimal; the same at every start of this image. */
+  readonly addresses: { readonly program: string; readonly loader: string };
   /** Bytes of each kind of mapping: what a process shares with others, and what it does not. */
   readonly mapped: { readonly files: number; readonly pages: number; readonly zeros: number };
 }
@@ -54,7 +56,12 @@ export function checkShared(image: {
 }
 
 function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
-  const none = { path: program.path, guards: [], mapped: { files: 0, pages: 0, zeros: 0 } };
+  const none = {
+    path: program.path,
+    guards: [],
+    addresses: { program: '', loader: '' },
+    mapped: { files: 0, pages: 0, zeros: 0 },
+  };
   const path = join(folder, program.linked);
   const bytes = readTrusted(path);
   if (bytes === undefined) return { ...none, refused: REFUSED.image };
@@ -70,6 +77,7 @@ function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
   return {
     path: program.path,
     guards,
+    addresses: { program: linked.program.at.toString(16), loader: linked.base.toString(16) },
     mapped: mappedBytes(linked),
     ...(refused === undefined ? {} : { refused }),
   };

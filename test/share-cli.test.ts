@@ -1,0 +1,142 @@
+/** `winnow build --only share`, as a person uses it: the program starts linked, and is the same in all else. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isRoot, ShareScene } from './share-scene.ts';
+import { codeOf } from './support/winnow.ts';
+
+const scene = new ShareScene();
+afterAll(() => scene.remove());
+const { program, other, winnow } = scene;
+
+beforeAll(() => {
+  scene.good('record', '-q', '--name', 'one', '--', program, 'child', other, 'nothing');
+  scene.good('build', '--name', 'one', '--only', 'share');
+});
+
+interface Started {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Starts the image's launcher, as an installed command would be. */
+function start(show: string, argv0: string, words: readonly string[], env: NodeJS.ProcessEnv = {}): Started {
+  const { status, signal, stdout, stderr } = spawnSync(scene.launcher('one'), words, {
+    argv0,
+    encoding: 'utf8',
+    env: { ...scene.env, WINNOW_SHOW: show, ...env },
+  });
+  return { status, signal, stdout, stderr };
+}
+
+const ways = isRoot ? ['auto', 'mounts', 'audit'] : ['auto', 'audit'];
+
+describe('an image of linked programs', () => {
+  it('says what it holds', () => {
+    const json = JSON.parse(scene.good('build', '--name', 'one', '--only', 'share', '--json').stdout);
+    expect(json.techniques).toEqual(['share']);
+    const paths = json.share.programs.map(({ path }: { path: string }) => path);
+    expect(paths).toEqual([program, other]);
+    const [{ figures }] = json.share.programs;
+    expect(figures).toMatchObject({ modules: 4 });
+    expect(figures.linkedPages).toBeGreaterThan(10);
+    expect(figures.maps).toBeLessThan(figures.loaderMaps + 3);
+    const shown = scene.good('image show', 'one').stdout;
+    expect(shown).toMatch(/^does {7}share$/m);
+    expect(shown).toContain(`${program}: would start linked now`);
+    expect(shown).toMatch(/^ {2}each start writes .*stack-guard/m);
+    expect(shown).toMatch(/guards .* all hold$/m);
+  });
+
+  it.each(ways)(
+    'starts it linked (%s), with its arguments, environment, name, threads and exit code',
+    (show) => {
+      for (const argv0 of ['main', 'another name', program]) {
+        const env = { OWN: 'a value', NOTHING: '' };
+        const plain = start('plain', argv0, ['say'], env);
+        expect(plain).toMatchObject({ status: 5, stderr: 'plain\n' });
+        expect(start(show, argv0, ['say'], env)).toEqual({ ...plain, stderr: 'linked\n' });
+      }
+    },
+  );
+
+  it.each(ways)('ends by the signal that the program ends by (%s)', (show) => {
+    expect(start(show, 'main', ['die'])).toMatchObject({ status: null, signal: 'SIGUSR1' });
+  });
+
+  it.runIf(isRoot)('is the program to itself and to others where it is mounted', () => {
+    expect(start('mounts', 'main', ['self'])).toMatchObject({ stdout: `${program}\n`, stderr: 'linked\n' });
+  });
+
+  it('keeps its name where it is executed from the image', () => {
+    const at = start('audit', 'main', ['self']);
+    expect(at.stderr).toBe('linked\n');
+    expect(at.stdout).toMatch(/\/direct\/main\n$/);
+  });
+
+  it.runIf(isRoot)('starts children of the recorded tree linked, where they are mounted', () => {
+    const ran = start('mounts', 'main', ['child', other, 'say']);
+    expect(ran).toMatchObject({ status: 5, stderr: 'linked\n' });
+    expect(start('audit', 'main', ['child', other, 'say'])).toMatchObject({ status: 5, stderr: 'plain\n' });
+  });
+
+  it('starts 20 times under the kernel’s random addresses', () => {
+    for (let i = 0; i < 20; i += 1)
+      expect(start('auto', 'main', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
+  });
+
+  it('runs by winnow run and stands winnow verify', () => {
+    const ran = winnow('run', '--name', 'one', '--', program, 'say');
+    expect([ran.status, ran.stderr]).toEqual([5, 'linked\n']);
+    expect(scene.good('verify', '--name', 'one', '--', program, 'die').stdout).toMatch(/^same: /);
+  });
+
+  it('comes with the prefetch of its own files', () => {
+    scene.good('record', '-q', '--name', 'both', '--', program, 'nothing');
+    scene.good('build', '--name', 'both', '--only', 'prefetch,share');
+    const { plan } = JSON.parse(scene.good('image show', 'both', '--json').stdout);
+    const paths: string[] = plan.files.map(({ path }: { path: string }) => path);
+    expect(paths).not.toContain(program);
+    for (const end of ['share-00-main', 'share-00-main.linked', 'share-00-main.restore'])
+      expect(paths.some((path) => path.endsWith(`/${end}`))).toBe(true);
+    const ran = spawnSync(scene.launcher('both'), ['say'], { encoding: 'utf8', env: scene.env });
+    expect([ran.status, ran.stderr]).toEqual([5, 'linked\n']);
+  });
+
+  it('has other addresses after winnow image refresh', () => {
+    const addresses = (): string[] => {
+      const { programs } = JSON.parse(scene.good('image show', 'one', '--json').stdout);
+      return programs.map((one: { addresses: { program: string } }) => one.addresses.program);
+    };
+    const before = addresses();
+    const folder = readlinkSync(scene.image('one'));
+    expect(scene.good('image refresh', '--stale').stderr).toBe('');
+    expect(readlinkSync(scene.image('one'))).toBe(folder);
+    expect(scene.good('image refresh', 'one').stderr).toContain('refreshed one\n');
+    expect(readlinkSync(scene.image('one'))).not.toBe(folder);
+    expect(addresses()).not.toEqual(before);
+    expect(start('auto', 'main', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
+  });
+
+  it('is as private as the store, but for what its programs are to everybody', () => {
+    const mode = (name: string): number => statSync(join(scene.image('one'), name)).mode & 0o777;
+    expect(['.', 'share-00-main.linked', 'share-00-main.restore', 'direct'].map(mode)).toEqual([
+      0o700, 0o600, 0o700, 0o700,
+    ]);
+    expect(mode('share-00-main')).toBe(statSync(program).mode & 0o755);
+    expect(readdirSync(join(scene.image('one'), 'direct'))).toEqual(['main']);
+    expect(existsSync(join(scene.image('one'), 'audit.so'))).toBe(false);
+  });
+
+  it.each([
+    [['--only', 'select,share']],
+    [['--only', 'share', '--root', '/']],
+    [['--only', 'share', '--cold', 'deny']],
+  ])('is refused with %j', (words) => {
+    const ran = winnow('build', '--name', 'one', ...words);
+    expect([ran.status, codeOf(ran), ran.stdout]).toEqual([2, 'E_USAGE', '']);
+  });
+});

@@ -1,0 +1,123 @@
+/** A program with a library of its own, which tells how it was started; and its image after linking. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { type Ran, winnowOn } from './support/winnow.ts';
+
+export const isRoot = process.geteuid?.() === 0;
+
+const LIBRARY = 'int own(int x) { return x * 6; }\n';
+
+/** Names by which a program asks for itself stand in it one letter on, so that it does not look like one that asks. */
+const MAIN = `#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int own(int);
+int (*const pointer)(int) = own;
+static __thread int in_thread = 3;
+static const char *back(char *text) { for (char *c = text; *c; c++) --*c; return text; }
+static const char *how(void) {
+  char path[] = "0qspd0tfmg0nbqt", line[4096];
+  FILE *maps = fopen(back(path), "r");
+  const char *found = "plain";
+  while (maps && fgets(line, sizeof line, maps)) if (strstr(line, ".linked")) found = "linked";
+  if (maps) fclose(maps);
+  return found;
+}
+static void *thread(void *unused) { in_thread += own(1); return unused; }
+int main(int argc, char **argv) {
+  const char *what = argc > 1 ? argv[1] : "say";
+  if (!strcmp(what, "say")) {
+    pthread_t one;
+    pthread_create(&one, 0, thread, 0);
+    pthread_join(one, 0);
+    char comm[32] = "";
+    FILE *file = fopen("/proc/self/comm", "r");
+    if (file) { if (!fgets(comm, sizeof comm, file)) comm[0] = 0; fclose(file); }
+    comm[strcspn(comm, "\\n")] = 0;
+    const char *value = getenv("OWN");
+    printf("%s %s %s %d %d\\n", argv[0], comm, value ? value : "none", pointer(7), in_thread);
+    fprintf(stderr, "%s\\n", how());
+    return 5;
+  }
+  if (!strcmp(what, "self")) {
+    char path[] = "0qspd0tfmg0fyf", to[4096];
+    ssize_t size = readlink(back(path), to, sizeof to - 1);
+    to[size > 0 ? size : 0] = 0;
+    puts(to);
+    fprintf(stderr, "%s\\n", how());
+    return 0;
+  }
+  if (!strcmp(what, "die")) raise(SIGUSR1);
+  if (!strcmp(what, "child")) {
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) { execv(argv[2], argv + 2); _exit(99); }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+  }
+  return 0;
+}
+`;
+
+export class ShareScene {
+  // Not under /tmp: what lies there is temporary.
+  readonly folder = mkdtempSync(join(import.meta.dirname, '.programs-share-'));
+  readonly store = join(this.folder, 'store');
+  readonly program = join(this.folder, 'bin', 'main');
+  readonly other = join(this.folder, 'bin', 'other');
+  /** In which the loader looks first, and which is empty. */
+  readonly first = join(this.folder, 'first');
+  readonly libraries = join(this.folder, 'lib');
+  readonly library = join(this.libraries, 'libown.so');
+  readonly env = { ...process.env, XDG_CACHE_HOME: join(this.folder, 'cache') };
+
+  constructor() {
+    chmodSync(this.folder, 0o755);
+    for (const name of ['bin', 'first', 'lib']) mkdirSync(join(this.folder, name));
+    writeFileSync(join(this.folder, 'own.c'), LIBRARY);
+    writeFileSync(join(this.folder, 'main.c'), MAIN);
+    this.compileLibrary();
+    for (const path of [this.program, this.other]) this.gcc('-o', path, 'main.c', ...this.#linking());
+  }
+
+  #linking(): string[] {
+    return ['-Llib', '-lown', `-Wl,-rpath,${this.first}:${this.libraries}`, '-pthread'];
+  }
+
+  compileLibrary(): void {
+    this.gcc('-shared', '-fPIC', '-o', this.library, 'own.c');
+  }
+
+  gcc(...words: string[]): void {
+    const done = spawnSync('gcc', ['-O1', ...words], { cwd: this.folder, encoding: 'utf8' });
+    expect(done.stderr).toBe('');
+  }
+
+  readonly winnow = (command: string, ...words: readonly string[]): Ran =>
+    winnowOn(this.store)(command, words, { cwd: this.folder, env: this.env });
+
+  good(command: string, ...words: readonly string[]): Ran {
+    const ran = this.winnow(command, ...words);
+    expect(ran.status, ran.stderr).toBe(0);
+    return ran;
+  }
+
+  image(name: string): string {
+    return join(this.store, 'images', name);
+  }
+
+  launcher(name: string): string {
+    return join(this.image(name), 'launch');
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
