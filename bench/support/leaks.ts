@@ -3,7 +3,7 @@
  *
  * Each place is one of: in a unit that the rewriting refuses, with its reason; in a copied unit of a program with fixed
  * addresses, where addresses of functions stay the originals' and others can know this one's; in a copied unit whose
- * jump table or landing pads stay. Whatever else there is, behind an indirect jump that is not seen to go through a
+ * jump table or landing pads stay; a copied unit that code which stays leads to. Whatever else there is, behind an indirect jump that is not seen to go through a
  * table too, is not explained, and counts as a fault. A place need not be an entry: a page is noticed when it is come to
  * first, perhaps in the middle of what began on another one.
  */
@@ -11,7 +11,7 @@ import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { ET_EXEC, STT_FUNC } from '../../src/elf/spec.ts';
 import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
-import type { Kept, ModuleAnalysis, Unit } from '../../src/rewrite/model.ts';
+import { type Kept, type ModuleAnalysis, REFERENCE_ADDRESS, type Unit } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
 import { namedAddresses } from '../../src/select/fixed-addresses.ts';
 import { decodeRange } from '../../src/x86/decode.ts';
@@ -33,6 +33,9 @@ export interface Explanation {
 
 export const FIXED_ADDRESS = 'its address is a plain number in a program with fixed addresses';
 
+/** Fields in code that stays are changed only where that is certain to be code. */
+export const LED_HERE = 'code leads here that stays';
+
 /** Compilers may keep what they read from a table on the stack, far from the jump: then nobody sees a table. */
 export const UNKNOWN_JUMP = 'its unit has an indirect jump that is not seen to go through a table';
 
@@ -47,6 +50,7 @@ export class LeakExplainer {
   /** Starts of functions with names, ascending. */
   readonly #functions: readonly { readonly name: string; readonly at: number }[];
   #known: ReadonlySet<number> | undefined;
+  #ledTo: ReadonlyMap<number, string> | undefined;
 
   constructor(path: string) {
     const image = readElfFile(path);
@@ -94,17 +98,33 @@ export class LeakExplainer {
     const whole = [unit, ...this.#partsOf(unit)];
     if (this.#isFixed && whole.some(({ entries }) => entries.some((entry) => this.#isKnown(entry))))
       return { reason: FIXED_ADDRESS, explained: true };
+    const [leading] = whole.flatMap(({ entries }) =>
+      entries.flatMap((entry) => this.#leadingHere(entry) ?? []),
+    );
+    if (leading !== undefined) return { reason: `${LED_HERE}: ${leading}`, explained: true };
     const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
     if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: false };
     return { reason: 'copied, and nobody knows the way here', explained: false };
   }
 
-  /** Whether the address stands somewhere as a number, or is told to other modules. */
+  /** Of code that stays and leads to a place: why it stays. */
+  #leadingHere(entry: number): string | undefined {
+    this.#ledTo ??= targetsOf(
+      this.#image,
+      this.#analysis.units.filter(({ start }) => !this.#cloned.has(start)),
+      ({ kept, start }) => kept ?? this.#kept.find(({ at }) => at === start)?.reason ?? '',
+    );
+    return this.#ledTo.get(entry);
+  }
+
+  /** Whether the address stands somewhere as a number, is made by an instruction, or is told to other modules. */
   #isKnown(entry: number): boolean {
     if (this.#known === undefined) {
       const all = new Set<number>(this.#analysis.units.flatMap(({ entries }) => entries));
       const exported = this.#image.symbols.flatMap(({ rva: start }) => start ?? []);
-      this.#known = new Set<number>([...namedAddresses(this.#image, all), ...exported]);
+      const { kind, target } = this.#analysis.references;
+      const made = target.filter((_, row) => kind[row] === REFERENCE_ADDRESS);
+      this.#known = new Set<number>([...namedAddresses(this.#image, all), ...exported, ...made]);
     }
     return this.#known.has(entry);
   }
@@ -118,6 +138,23 @@ function indirectJumps(image: ElfImage, { start, end }: Unit): number {
     if (flow === 'indirect-jump') count++;
   });
   return count;
+}
+
+/** Where direct branches of some units lead, each with what `reasonOf` says of one of the units. */
+function targetsOf(
+  image: ElfImage,
+  units: readonly Unit[],
+  reasonOf: (unit: Unit) => string,
+): ReadonlyMap<number, string> {
+  const found = new Map<number, string>();
+  for (const unit of units) {
+    const offset = image.offsetOf(unit.start);
+    if (offset === undefined) continue;
+    decodeRange(image.bytes.subarray(offset, offset + (unit.end - unit.start)), unit.start, ({ target }) => {
+      if (target >= 0) found.set(target, reasonOf(unit));
+    });
+  }
+  return found;
 }
 
 /** The places of all programs, each once. */
