@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type Closure, readClosure } from '../../src/share/closure/modules.ts';
 
 const VERSIONED = `
 #include <stddef.h>
@@ -137,6 +138,13 @@ export class LinkedScene {
     gcc('-O1', ...program, file('main.c', MAIN), '-L.', '-ltwo', '-lone', '-Wl,-rpath,$ORIGIN', '-o', 'main');
     return join(folder, 'main');
   }
+}
+
+/** The modules of a program that has some. */
+export function closureOf(program: string): Closure {
+  const closure = readClosure(program, {});
+  if ('kind' in closure) throw new Error(closure.reason);
+  return closure;
 }
 
 /** What the loader itself binds, without running the program: `from|to|symbol|version`, sorted. */

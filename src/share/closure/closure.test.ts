@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import { LINKED_MAKES, LinkedScene, loaderBindings } from '../../../test/support/linked-scene.ts';
+import { closureOf, LINKED_MAKES, LinkedScene, loaderBindings } from '../../../test/support/linked-scene.ts';
 import { WinnowError } from '../../base/errors.ts';
 import { Binder } from './bindings.ts';
 import { type Closure, parseList, readClosure } from './modules.ts';
@@ -8,12 +8,6 @@ import { Scope } from './scope.ts';
 
 const scene = new LinkedScene();
 afterAll(() => scene.remove());
-
-function closureOf(program: string): Closure {
-  const closure = readClosure(program, {});
-  if ('kind' in closure) throw new Error(closure.reason);
-  return closure;
-}
 
 /** As `loaderBindings`: what is visible in other modules too, as the loader looks for nothing else. */
 function ourBindings({ modules }: Closure): string[] {

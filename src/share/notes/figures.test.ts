@@ -1,7 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, describe, expect, it } from 'vitest';
-import { LINKED_MAKES, LinkedScene } from '../../../test/support/linked-scene.ts';
-import { type Closure, readClosure } from '../closure/modules.ts';
+import { closureOf, LINKED_MAKES, LinkedScene } from '../../../test/support/linked-scene.ts';
 import { Scope } from '../closure/scope.ts';
 import { allRelocations, type RelocationCounts } from './count-relocations.ts';
 import { sharingFigures } from './figures.ts';
@@ -11,12 +10,6 @@ import { nameHash } from './name-hash.ts';
 
 const scene = new LinkedScene();
 afterAll(() => scene.remove());
-
-function closureOf(program: string): Closure {
-  const closure = readClosure(program, {});
-  if ('kind' in closure) throw new Error(closure.reason);
-  return closure;
-}
 
 const NAMES: Readonly<Record<string, keyof RelocationCounts>> = {
   R_X86_64_RELATIVE: 'relative',

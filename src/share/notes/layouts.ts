@@ -13,8 +13,10 @@ const ARENA_START = 0x7f00_0000_0000;
 const PIE_START = 0x5555_5555_4000;
 const HEAP_ROOM = 2 ** 28;
 
+export type HasSegments = Pick<ElfImage, 'segments'>;
+
 /** The first page of a module's PT_LOADs, and the end of the last, as RVAs. */
-export function pagesOf({ segments }: ElfImage): { readonly first: number; readonly end: number } {
+export function pagesOf({ segments }: HasSegments): { readonly first: number; readonly end: number } {
   const loads = segments.filter(({ type, memSize }) => type === spec.PT_LOAD && memSize > 0);
   const first = loads.reduce((low, { rva }) => Math.min(low, rva), loads[0]?.rva ?? 0);
   const end = loads.reduce((high, { rva, memSize }) => Math.max(high, rva + memSize), 0);
@@ -22,12 +24,12 @@ export function pagesOf({ segments }: ElfImage): { readonly first: number; reado
 }
 
 /** Bytes from the first page of the PT_LOADs to the end of the last. */
-export function spanOf(image: ElfImage): number {
+export function spanOf(image: HasSegments): number {
   const { first, end } = pagesOf(image);
   return end - first;
 }
 
-export const alignOf = ({ segments }: ElfImage): number =>
+export const alignOf = ({ segments }: HasSegments): number =>
   segments.reduce(
     (most, { type, align }) => (type === spec.PT_LOAD ? Math.max(most, align) : most),
     PAGE_SIZE,

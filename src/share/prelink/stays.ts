@@ -8,12 +8,14 @@ import type { Relocation } from '../../elf/relocations.ts';
 import * as spec from '../../elf/spec.ts';
 import type { Binding } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
+import type { PlannedAddresses } from './model.ts';
 
 export type StayReason =
   | 'in the program, which stays as it is'
   | 'in the loader, which stays as it is'
   | 'to the program, whose address is not planned'
   | 'to the loader, whose address is not planned'
+  | 'to a module that stays as it is'
   | 'to a function that is resolved at each start'
   | 'thread-local storage'
   | 'the word is not in the file'
@@ -32,11 +34,13 @@ const THREAD_LOCAL: readonly number[] = [
 /**
  * Undefined where the relocation can be applied.
  * @param binding of a relocation by symbol.
+ * @param planned libraries with an address; all of them where it is not given.
  */
 export function whyItStays(
   module: ClosureModule,
   relocation: Relocation,
   binding: Binding | undefined,
+  planned?: PlannedAddresses,
 ): StayReason | undefined {
   if (module.role === 'program') return 'in the program, which stays as it is';
   if (module.role === 'loader') return 'in the loader, which stays as it is';
@@ -48,19 +52,24 @@ export function whyItStays(
   if (!BY_SYMBOL.includes(type) || binding === undefined) return 'another type';
   // The loader adds it, and no linker writes one.
   if (type !== spec.R_X86_64_64 && relocation.addend !== 0n) return 'another type';
-  return whyTheTargetStays(binding);
+  return whyTheTargetStays(binding, planned);
 }
 
-function whyTheTargetStays({ symbol, definition }: Binding): StayReason | undefined {
+function whyTheTargetStays(
+  { symbol, definition }: Binding,
+  planned: PlannedAddresses | undefined,
+): StayReason | undefined {
   // A weak one becomes 0.
   if (definition === undefined) return symbol.binding === spec.STB_WEAK ? undefined : 'nothing defines it';
   const target = definition.symbol;
   if (target.type === spec.STT_TLS) return 'thread-local storage';
   if (target.type === spec.STT_GNU_IFUNC) return 'to a function that is resolved at each start';
   if (target.shndx === spec.SHN_ABS) return undefined;
-  const { role, image } = definition.module;
+  const { module } = definition;
+  const { role, image } = module;
   if (role === 'loader') return 'to the loader, whose address is not planned';
   if (role === 'program' && image.header.type !== spec.ET_EXEC)
     return 'to the program, whose address is not planned';
+  if (role === 'library' && planned?.has(module) === false) return 'to a module that stays as it is';
   return undefined;
 }

@@ -1,0 +1,203 @@
+/** Prelinked copies: judged by readelf, eu-elflint, gdb and the dynamic loader; and programs run as before with them. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { readElf, readElfFile } from '../src/elf/read.ts';
+import * as spec from '../src/elf/spec.ts';
+import { pagesOf } from '../src/share/notes/layouts.ts';
+import { whyNotSlid } from '../src/share/prelink/slide.ts';
+import { LINKED_MAKES, LinkedScene } from './support/linked-scene.ts';
+import {
+  type Copies,
+  mappedAt,
+  memoryWhenLinked,
+  remarks,
+  run,
+  SCHEMES,
+  writeCopies,
+} from './support/prelink-scene.ts';
+
+const scene = new LinkedScene();
+afterAll(() => scene.remove());
+
+const REAL: readonly (readonly string[])[] = [
+  ['/usr/bin/git', '--version'],
+  [
+    '/usr/bin/python3.11',
+    '-c',
+    'import ssl, sqlite3, ctypes, threading; print(ssl.OPENSSL_VERSION, sqlite3.sqlite_version)',
+  ],
+  ['/usr/bin/gdb', '-nx', '-batch', '-ex', 'info line main', '/usr/bin/git'],
+  ['/usr/bin/perl', '-MPOSIX', '-e', 'print POSIX::strftime("%Y", gmtime(0)), "\\n"'],
+].filter(([program = '']) => existsSync(program));
+
+/** Every copy is mapped where it was planned. */
+function expectPlaced(copies: Copies): void {
+  const mapped = mappedAt(copies);
+  expect(copies.modules.length).toBeGreaterThan(0);
+  for (const { module, base } of copies.modules) {
+    expect(mapped.get(module.name), module.name).toBe(base + pagesOf(module.image).first);
+  }
+}
+
+describe('a program made', () => {
+  for (const make of LINKED_MAKES) {
+    it(`${make.name} runs as before with prelinked libraries`, () => {
+      const program = scene.make(make);
+      const before = run([program]);
+      expect(before).toMatchObject({ end: 0, stderr: '' });
+      expect(before.stdout).toContain('three');
+      for (const relocations of ['applied', 'kept'] as const) {
+        for (const [name, scheme] of Object.entries(SCHEMES)) {
+          const folder = scene.path(`${make.name}-${relocations}-${name}`);
+          const copies = writeCopies(program, folder, relocations, scheme);
+          expectPlaced(copies);
+          expect(run([program], { LD_LIBRARY_PATH: folder })).toEqual(before);
+        }
+      }
+    });
+  }
+});
+
+describe('a program of the system', () => {
+  for (const argv of REAL) {
+    it(`${basename(argv[0] ?? '')} runs as before with prelinked libraries`, () => {
+      const folder = scene.path(`real-${basename(argv[0] ?? '')}`);
+      const copies = writeCopies(argv[0] ?? '', folder);
+      expectPlaced(copies);
+      expect(copies.kept.map(({ module }) => module.role).sort()).toEqual(['loader', 'program']);
+      expect(run(argv, { LD_LIBRARY_PATH: folder })).toEqual(run(argv));
+    });
+  }
+});
+
+describe('what is written in advance', () => {
+  // The same addresses with all relocations kept: what the loader makes of them is right.
+  // gdb starts twice for each, so not every make is taken.
+  it.each(['lazy', 'relr', 'symbolic', 'large-pages', 'tls-descriptors', 'fixed', '/usr/bin/git'])(
+    'is what the loader would have written: %s',
+    (name) => {
+      const make = LINKED_MAKES.find((one) => one.name === name);
+      const program = make === undefined ? name : scene.make(make);
+      const at = (text: string): string => scene.path(`memory-${basename(name)}`, text);
+      const applied = memoryWhenLinked(writeCopies(program, at('copies'), 'applied'), at('dump-applied'));
+      const kept = memoryWhenLinked(writeCopies(program, at('copies'), 'kept'), at('dump-kept'));
+      expect([...applied.keys()]).toEqual([...kept.keys()]);
+      for (const [span, bytes] of applied) {
+        expect(bytes.length).toBeGreaterThan(0);
+        expect(differences(bytes, kept.get(span) ?? Buffer.alloc(0)), span).toEqual([]);
+      }
+    },
+  );
+});
+
+function differences(one: Buffer, other: Buffer): string[] {
+  if (one.length !== other.length) return [`${one.length} bytes, ${other.length} bytes`];
+  const found: string[] = [];
+  for (let at = 0; at + 8 <= one.length; at += 8) {
+    const [a, b] = [one.readBigUInt64LE(at), other.readBigUInt64LE(at)];
+    if (a !== b) found.push(`+${at.toString(16)}: ${a.toString(16)} ${b.toString(16)}`);
+  }
+  return found;
+}
+
+describe('a prelinked library', () => {
+  const makes = LINKED_MAKES.filter(({ name }) => name !== 'fixed');
+
+  it.each(makes.map(({ name }) => name))(
+    'is as good as the original for readelf and eu-elflint: %s',
+    (name) => {
+      const make = makes.find((one) => one.name === name);
+      const program = scene.make(make ?? { name });
+      const copies = writeCopies(program, scene.path(`${name}-judged`));
+      for (const { module } of copies.modules) {
+        const copy = `${copies.folder}/${basename(module.name)}`;
+        for (const tool of ['readelf', 'eu-elflint'] as const) {
+          const known = new Set(remarks(tool, module.path));
+          expect(
+            remarks(tool, copy).filter((text) => !known.has(text)),
+            `${tool} ${module.name}`,
+          ).toEqual([]);
+        }
+      }
+    },
+  );
+
+  it('reads back as the original, higher by its base', () => {
+    const program = scene.make({ name: 'read-back' });
+    const { modules } = writeCopies(program, scene.path('read-back-copies'));
+    for (const { module, base, bytes, left } of modules) {
+      const { image } = module;
+      const copy = readElf(bytes, module.path);
+      expect(copy.segments).toHaveLength(image.segments.length);
+      for (const [i, segment] of image.segments.entries()) {
+        const slid = segment.type === spec.PT_GNU_STACK ? 0 : base;
+        expect(copy.segments[i]).toEqual({
+          ...segment,
+          rva: segment.rva + slid,
+          physical: segment.physical + slid,
+        });
+      }
+      for (const [i, section] of image.sections.entries()) {
+        const slid = (section.flags & spec.SHF_ALLOC) === 0 ? 0 : base;
+        expect(copy.sections[i]?.rva).toBe(section.rva + slid);
+        expect(copy.sections[i]?.offset).toBe(section.offset);
+      }
+      const tables = [
+        [image.symbols, copy.symbols],
+        [image.staticSymbols, copy.staticSymbols],
+      ] as const;
+      for (const [before, after] of tables) {
+        expect(after).toHaveLength(before.length);
+        for (const [i, symbol] of before.entries()) {
+          const loaded = ((image.sections[symbol.section ?? 0]?.flags ?? 0) & spec.SHF_ALLOC) !== 0;
+          const slid = loaded && symbol.type !== spec.STT_TLS ? BigInt(base) : 0n;
+          expect(after[i]?.value, symbol.name).toBe(symbol.value + slid);
+          expect(after[i]).toMatchObject({ name: symbol.name, size: symbol.size, shndx: symbol.shndx });
+        }
+      }
+      expect(copy.relocations).toHaveLength(left);
+      const places = new Set(image.relocations.map(({ rva }) => rva + base));
+      for (const { rva, type } of copy.relocations) {
+        expect(places.has(rva)).toBe(true);
+        expect([spec.R_X86_64_RELATIVE, spec.R_X86_64_COPY]).not.toContain(type);
+      }
+      expect([copy.needed, copy.soname, copy.buildId]).toEqual([image.needed, image.soname, image.buildId]);
+    }
+  });
+
+  it('keeps the original untouched', () => {
+    const program = scene.make({ name: 'pure' });
+    const copies = writeCopies(program, scene.path('pure-copies'));
+    for (const { module, bytes } of copies.modules) {
+      expect(Buffer.compare(module.image.bytes, readFileSync(module.path))).toBe(0);
+      expect(Buffer.compare(module.image.bytes, bytes)).not.toBe(0);
+    }
+  });
+
+  it('stays where it cannot be slid', () => {
+    const reasonOf = (change: (bytes: Buffer) => void): string | undefined => {
+      const bytes = readFileSync(scene.path('pure', 'libone.so'));
+      change(bytes);
+      return whyNotSlid(readElf(bytes, 'libone.so'));
+    };
+    const image = readElf(readFileSync(scene.path('pure', 'libone.so')), 'libone.so');
+    const dynamic = image.segments.find(({ type }) => type === spec.PT_DYNAMIC)?.offset ?? 0;
+    const entryOf = (tag: number): number =>
+      dynamic + image.dynamic.entries.findIndex((entry) => entry.tag === tag) * spec.DYN_SIZE;
+    expect(reasonOf(() => {})).toBeUndefined();
+    expect(reasonOf((bytes) => bytes.writeUInt16LE(spec.ET_EXEC, 16))).toBe('linked to fixed addresses');
+    const tag = entryOf(spec.DT_VERDEFNUM);
+    expect(reasonOf((bytes) => bytes.writeBigUInt64LE(0x60000001n, tag))).toBe(
+      'an unknown entry of the dynamic section (DT_0x60000001)',
+    );
+    const fini = entryOf(spec.DT_FINI) + 8;
+    expect(reasonOf((bytes) => bytes.writeBigUInt64LE(0x7000000n, fini))).toBe(
+      'an entry of the dynamic section leads nowhere (DT_FINI)',
+    );
+    const debug = scene.path('pure', 'debug.so');
+    execFileSync('gcc', ['-g', '-shared', '-fPIC', '-o', debug, scene.path('pure', 'two.c')]);
+    expect(whyNotSlid(readElfFile(debug))).toBe('carries debugging information');
+  });
+});
