@@ -11,8 +11,10 @@ import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { ET_EXEC, STT_FUNC } from '../../src/elf/spec.ts';
 import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
+import { findJumpTables } from '../../src/rewrite/jump-tables.ts';
 import { type Kept, type ModuleAnalysis, REFERENCE_ADDRESS, type Unit } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
+import type { UnitParts } from '../../src/rewrite/unit-parts.ts';
 import { namedAddresses } from '../../src/select/fixed-addresses.ts';
 import { decodeRange } from '../../src/x86/decode.ts';
 
@@ -46,7 +48,7 @@ export class LeakExplainer {
   readonly #isFixed: boolean;
   readonly #cloned: ReadonlySet<number>;
   readonly #kept: readonly Kept[];
-  readonly #partsOf: (unit: Unit) => readonly Unit[];
+  readonly #parts: UnitParts;
   /** Starts of functions with names, ascending. */
   readonly #functions: readonly { readonly name: string; readonly at: number }[];
   #known: ReadonlySet<number> | undefined;
@@ -64,7 +66,7 @@ export class LeakExplainer {
     this.#isFixed = image.header.type === ET_EXEC;
     this.#cloned = new Set(result.map.clones.map(({ unit }) => unit.start));
     this.#kept = result.kept;
-    this.#partsOf = findUnitParts(image, analysis).partsOf;
+    this.#parts = findUnitParts(image, analysis);
     this.#functions = [...image.symbols, ...image.staticSymbols]
       .flatMap(({ type, name, rva: start }) =>
         type === STT_FUNC && start !== undefined ? [{ name, at: start }] : [],
@@ -84,18 +86,15 @@ export class LeakExplainer {
   explain(at: number): Explanation {
     const unit = unitAt(this.#analysis, at);
     if (unit === undefined) return { reason: 'code that is in no unit', explained: false };
-    const keptIn = ({ start, end }: Unit): Kept[] =>
-      this.#kept.filter((one) => one.at !== undefined && one.at >= start && one.at < end);
-    const [own] = keptIn(unit);
+    const whole = [unit, ...this.#parts.partsOf(unit)];
+    const [own] = this.#keptIn(unit);
     if (!this.#cloned.has(unit.start)) {
       const reason = own?.reason ?? unit.kept;
       return { reason: reason ?? 'not copied, nobody knows why', explained: reason !== undefined };
     }
-    if (own !== undefined) return { reason: own.reason, explained: true };
     // A kept table of `f` leads to `f.cold` too.
-    const [part] = this.#partsOf(unit).flatMap(keptIn);
-    if (part !== undefined) return { reason: part.reason, explained: true };
-    const whole = [unit, ...this.#partsOf(unit)];
+    const [stayed] = whole.flatMap((part) => [...this.#keptIn(part), ...this.#keptTables(part)]);
+    if (stayed !== undefined) return { reason: stayed.reason, explained: true };
     if (this.#isFixed && whole.some(({ entries }) => entries.some((entry) => this.#isKnown(entry))))
       return { reason: FIXED_ADDRESS, explained: true };
     const [leading] = whole.flatMap(({ entries }) =>
@@ -105,6 +104,15 @@ export class LeakExplainer {
     const jumps = at === unit.start ? 0 : indirectJumps(this.#image, unit);
     if (jumps > 0) return { reason: UNKNOWN_JUMP, explained: false };
     return { reason: 'copied, and nobody knows the way here', explained: false };
+  }
+
+  #keptIn({ start, end }: Unit): readonly Kept[] {
+    return this.#kept.filter(({ at }) => at !== undefined && at >= start && at < end);
+  }
+
+  /** Those that stay are told by where they stand themselves, not by their unit. */
+  #keptTables(unit: Unit): readonly Kept[] {
+    return findJumpTables(this.#image, unit, this.#parts.inside(unit)).kept;
   }
 
   /** Of code that stays and leads to a place: why it stays. */
