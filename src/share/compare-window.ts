@@ -21,17 +21,20 @@ export class Window {
 
   /** The first byte from `from` on that is not the same in all runs, or -1. */
   nextDifference(from: number): number {
-    const [first, ...others] = this.#halves;
+    const halves = this.#halves;
+    const first = halves[0];
     if (first === undefined) return -1;
     let half = from >>> 2;
-    if (from % 4 !== 0) {
-      const found = this.#differenceIn(half, from % 4);
+    if ((from & 3) !== 0) {
+      const found = this.#differenceIn(half, from & 3);
       if (found >= 0) return found;
       half++;
     }
     for (; half < first.length; half++) {
       const value = first[half];
-      for (const other of others) if (other[half] !== value) return this.#differenceIn(half, 0);
+      for (let run = 1; run < halves.length; run++) {
+        if (halves[run]?.[half] !== value) return this.#differenceIn(half, 0);
+      }
     }
     return -1;
   }
@@ -46,12 +49,16 @@ export class Window {
 
   /** The word of a run less that of the first run. Exact where it is below 2^53, as all distances of addresses are. */
   slid(at: number, run: number): number {
-    const one = this.#views[run];
-    const first = this.#views[0];
-    if (one === undefined || first === undefined || at + WORD > this.size) return 0;
-    const low = one.getUint32(at, true) - first.getUint32(at, true);
-    const high = one.getUint32(at + 4, true) - first.getUint32(at + 4, true);
-    return high * TWO_32 + low;
+    if (at + WORD > this.size) return 0;
+    return (
+      (this.#half(run, at + 4) - this.#half(0, at + 4)) * TWO_32 + this.#half(run, at) - this.#half(0, at)
+    );
+  }
+
+  #half(run: number, at: number): number {
+    return (at & 3) === 0
+      ? (this.#halves[run]?.[at >>> 2] ?? 0)
+      : (this.#views[run]?.getUint32(at, true) ?? 0);
   }
 
   /** Not a number where it goes past the end. */

@@ -53,6 +53,7 @@ export interface Comparison {
 
 const MOST_UNEXPLAINED = 100;
 const WORD = 8;
+const TWO_32 = 2 ** 32;
 
 /** @param bases of the first run, whose values the image has. */
 export function compareRuns(
@@ -72,14 +73,14 @@ class Comparer implements Omit<Comparison, 'contents'> {
   readonly pointers = new Map<Anchor, { at: number[]; into: number[] }>();
   readonly explained: Explained[] = [];
   readonly unexplained: Unexplained[] = [];
-  readonly #bases: readonly bigint[];
+  readonly #bases: readonly number[];
   readonly #deltas: readonly (readonly number[])[];
   readonly #facts: readonly RunFacts[];
   readonly #landmarks: Landmarks;
   readonly #counts = new Map<Cause, number>();
 
   constructor(bases: AnchorBases, deltas: Deltas, facts: readonly RunFacts[], landmarks: Landmarks) {
-    this.#bases = ANCHORS.map((anchor) => BigInt(bases[anchor]));
+    this.#bases = ANCHORS.map((anchor) => bases[anchor]);
     this.#deltas = ANCHORS.map((anchor) => deltas[anchor]);
     this.#facts = facts;
     this.#landmarks = landmarks;
@@ -164,10 +165,11 @@ class Comparer implements Omit<Comparison, 'contents'> {
     const table = this.pointers.get(span.anchor) ?? { at: [], into: [] };
     this.pointers.set(span.anchor, table);
     const content = Buffer.from(span.bytes[0] ?? []);
-    for (const [index, at] of found.at.entries()) {
-      const into = found.into[index] ?? 0;
-      const offset = content.readBigUInt64LE(at) - (this.#bases[into] ?? 0n);
-      content.writeBigUInt64LE(BigInt.asUintN(64, offset), at);
+    const view = new DataView(content.buffer, content.byteOffset, content.length);
+    for (let i = 0; i < found.at.length; i++) {
+      const at = found.at[i] ?? 0;
+      const into = found.into[i] ?? 0;
+      subtract(view, at, this.#bases[into] ?? 0);
       table.at.push(span.offset + at);
       table.into.push(into);
     }
@@ -178,4 +180,13 @@ class Comparer implements Omit<Comparison, 'contents'> {
 interface Found {
   readonly at: number[];
   readonly into: number[];
+}
+
+/** Subtracts an address from the word at `at`, in halves: there are a million of them. */
+function subtract(view: DataView, at: number, base: number): void {
+  const low = view.getUint32(at, true) - (base % TWO_32);
+  const high = view.getUint32(at + 4, true) - Math.floor(base / TWO_32) - (low < 0 ? 1 : 0);
+  // setUint32 keeps the lower 32 bits: an offset below the base stays two's complement.
+  view.setUint32(at, low, true);
+  view.setUint32(at + 4, high, true);
 }

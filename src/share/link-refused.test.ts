@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { isThere } from '../../test/support/files.ts';
-import { refused, SnapshotScene } from '../../test/support/snapshot-scene.ts';
+import { linked, refused, SnapshotScene } from '../../test/support/snapshot-scene.ts';
 import { linkProgram } from './link.ts';
 
 const scene = new SnapshotScene();
@@ -146,6 +146,16 @@ describe('a program without an image', () => {
     const { reason, detail } = refused(path);
     expect(reason).toBe('the loader complains');
     expect(detail).toContain('libgone.so: cannot open shared object file');
+  });
+
+  it('has a library that needs an executable stack, which is no part of an image', () => {
+    scene.library('libstack.so', 'int f(void) { return 0; }', '-Wl,-z,execstack');
+    const main = 'int f(void); int main(void) { return f(); }';
+    expect(refused(scene.program('stack', main, 'libstack.so'))).toMatchObject({
+      reason: 'a library that needs an executable stack',
+    });
+    // The kernel gives it to a program that asks for it itself.
+    linked(scene.program('own-stack', main, 'libstack.so', '-Wl,-z,execstack'));
   });
 
   it('finds its libraries by the folder that it is started in', () => {

@@ -83,13 +83,17 @@ export function runLoader(program: string, circumstances: Circumstances, align: 
     const told = readAuxv(stub.pid);
     const loaderBase = Number(told.get(AT.base) ?? 0n);
     const startUser = startUserOf(memory, loaderBase);
-    const auxv = moveVdso(tracee, memory, readMaps(stub.pid), told, stack);
+    const atExec = readMaps(stub.pid);
+    const auxv = moveVdso(tracee, memory, atExec, told, stack);
     const arena = arenaOf(readMaps(stub.pid), loaderBase, align);
     const calls = new LoaderCalls(memory, circumstances.cwd);
     follow(tracee, { memory, calls, arena, startUser });
     const stoppedAt = process.hrtime.bigint();
     checkRegisters(tracee, auxv, stack);
     const maps = readMaps(stub.pid);
+    if (hasExecutableStack(maps) !== hasExecutableStack(atExec)) {
+      throw new Refusal('a library that needs an executable stack', 'the loader makes it so at each start');
+    }
     const when = { execAt, stoppedAt };
     const placed = { arena, loaderBase, startUser, maps };
     return { pid: stub.pid, memory, auxv, stack, calls, ...placed, circumstances, stackLimit, ...when, end };
@@ -244,6 +248,9 @@ function enterCall(
   }
   return then === undefined ? () => undefined : (at) => then(BigInt.asIntN(64, at.get('rax')));
 }
+
+const hasExecutableStack = (maps: readonly Mapping[]): boolean =>
+  maps.some(({ path, executable }) => path === '[stack]' && executable);
 
 /** At `_dl_start_user` the program's entry is in rax, and the stack is as the kernel made it. */
 function checkRegisters(tracee: Tid, auxv: Auxv, stack: InitialStack): void {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PAGE_SIZE, pid, userAddress } from '../base/brands.ts';
 import { readMaps } from './maps.ts';
-import { type AddressRange, backedPages } from './pagemap.ts';
+import { type AddressRange, backedPages, ownPages } from './pagemap.ts';
 
 const self = pid(process.pid);
 /** Code that is in use: nothing comes or goes between two looks, other than in what runs. */
@@ -33,5 +33,25 @@ describe('backedPages', () => {
 
   it('throws where the process is gone', () => {
     expect(() => backedPages(pid(999_999_999), quiet())).toThrow(/ENOENT/);
+  });
+});
+
+describe('ownPages', () => {
+  /** What the loader relocated and nobody writes any more, and code that nobody ever wrote. */
+  const ofLibc = (isCode: boolean): AddressRange[] =>
+    readMaps(self).filter(
+      ({ path, readable, writable, executable }) =>
+        path.endsWith('/libc.so.6') && readable && !writable && executable === isCode,
+    );
+
+  it.each(['scan', 'bits'] as const)('are relocated ones, and no code: %s', (method) => {
+    const code = ofLibc(true);
+    expect(count(backedPages(self, code, method))).toBeGreaterThan(10);
+    expect(ownPages(self, code, method)).toEqual([]);
+    expect(count(ownPages(self, ofLibc(false), method))).toBeGreaterThan(1);
+  });
+
+  it('are the same by PAGEMAP_SCAN and by the bits of pagemap', () => {
+    expect(ownPages(self, ofLibc(false), 'scan')).toEqual(ownPages(self, ofLibc(false), 'bits'));
   });
 });
