@@ -181,12 +181,12 @@ static int has_linked(const struct modules_table *table) {
   return 0;
 }
 
-/* Whether any module was mounted. `with_linked`: also what names a loader that not everybody can reach. */
-static int mount_modules(const struct show_request *request, const struct modules_table *table, int in_user_namespace,
-                         int with_linked) {
+/* Whether any module was mounted. */
+static int mount_modules(const struct show_request *request, const struct modules_table *table, int in_user_namespace) {
   static u8 mountable[MODULES_MAX];
   u32 count = 0, mounted = 0;
-  int reachable = with_linked || in_user_namespace || (has_linked(table) && linked_is_reachable(request));
+  /* In a user namespace of one user nobody becomes another. */
+  int reachable = in_user_namespace || (has_linked(table) && linked_is_reachable(request));
   for (u32 i = 0; i < table->header->count; i++) {
     const struct modules_entry *entry = &table->entries[i];
     if ((entry->flags & MODULE_LINKED) && !reachable) continue;
@@ -270,7 +270,7 @@ char **show_modules(struct show_request *request) {
   /* A filter may kill whoever asks, so under one nobody asks without being told to. */
   if (automatic && !stored && sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0) way = MODULES_SHOW_MOUNTS;
   if (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS) {
-    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS, !automatic)) {
+    if (mount_modules(request, &table, way == MODULES_SHOW_USER_MOUNTS)) {
       if (table.header->cold == MODULES_COLD_FILE) return request->envp;
       /* Says what was called; a program that does not take it dies all the same. */
       way = MODULES_SHOW_AUDIT;

@@ -1,9 +1,9 @@
 /** `winnow build --only share`, as a person uses it: the program starts linked, and is the same in all else. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isRoot, ShareScene } from './share-scene.ts';
+import { ShareScene } from './share-scene.ts';
 import { codeOf } from './support/winnow.ts';
 
 const scene = new ShareScene();
@@ -32,7 +32,7 @@ function start(show: string, argv0: string, words: readonly string[], env: NodeJ
   return { status, signal, stdout, stderr };
 }
 
-const ways = isRoot ? ['auto', 'mounts', 'audit'] : ['auto', 'audit'];
+const ways = scene.mountable ? ['auto', 'mounts', 'audit'] : ['auto', 'audit'];
 
 describe('an image of linked programs', () => {
   it('says what it holds', () => {
@@ -67,7 +67,7 @@ describe('an image of linked programs', () => {
     expect(start(show, 'main', ['die'])).toMatchObject({ status: null, signal: 'SIGUSR1' });
   });
 
-  it.runIf(isRoot)('is the program to itself and to others where it is mounted', () => {
+  it.runIf(scene.mountable)('is the program to itself and to others where it is mounted', () => {
     expect(start('mounts', 'main', ['self'])).toMatchObject({ stdout: `${program}\n`, stderr: 'linked\n' });
   });
 
@@ -77,10 +77,24 @@ describe('an image of linked programs', () => {
     expect(at.stdout).toMatch(/\/direct\/main\n$/);
   });
 
-  it.runIf(isRoot)('starts children of the recorded tree linked, where they are mounted', () => {
+  it.runIf(scene.mountable)('starts children of the recorded tree linked, where they are mounted', () => {
     const ran = start('mounts', 'main', ['child', other, 'say']);
     expect(ran).toMatchObject({ status: 5, stderr: 'linked\n' });
     expect(start('audit', 'main', ['child', other, 'say'])).toMatchObject({ status: 5, stderr: 'plain\n' });
+  });
+
+  it.runIf(scene.mountable)('lets children become other users', () => {
+    const words = ['child', '/usr/bin/setpriv', '--reuid=65534', '--clear-groups', other, 'say'];
+    expect(start('mounts', 'main', words)).toMatchObject({ status: 5, stderr: 'linked\n' });
+    // Whom the folder keeps out gets the program as ever: nothing is mounted.
+    chmodSync(join(scene.store, 'images'), 0o700);
+    try {
+      expect(start('mounts', 'main', words)).toMatchObject({ status: 5, stderr: 'plain\n' });
+      expect(start('auto', 'main', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
+      expect(start('auto', 'main', ['self']).stdout).toMatch(/\/direct\/main\n$/);
+    } finally {
+      chmodSync(join(scene.store, 'images'), 0o755);
+    }
   });
 
   it('starts 20 times under the kernel’s random addresses', () => {
@@ -124,7 +138,7 @@ describe('an image of linked programs', () => {
   it('is as private as the store, but for what its programs are to everybody', () => {
     const mode = (name: string): number => statSync(join(scene.image('one'), name)).mode & 0o777;
     expect(['.', 'share-00-main.linked', 'share-00-main.restore', 'direct'].map(mode)).toEqual([
-      0o700, 0o600, 0o700, 0o700,
+      0o755, 0o644, 0o755, 0o755,
     ]);
     expect(mode('share-00-main')).toBe(statSync(program).mode & 0o755);
     expect(readdirSync(join(scene.image('one'), 'direct'))).toEqual(['main']);

@@ -1,7 +1,7 @@
 /** A program with a library of its own, which tells how it was started; and its image after linking. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
 import { type Ran, winnowOn } from './support/winnow.ts';
 
@@ -81,6 +81,8 @@ export class ShareScene {
   constructor() {
     chmodSync(this.folder, 0o755);
     for (const name of ['bin', 'first', 'lib']) mkdirSync(join(this.folder, name));
+    // Programs are mounted only where everybody can reach the loader that they name.
+    for (const name of ['', 'images']) mkdirSync(join(this.store, name), { mode: 0o755 });
     writeFileSync(join(this.folder, 'own.c'), LIBRARY);
     writeFileSync(join(this.folder, 'main.c'), MAIN);
     this.compileLibrary();
@@ -115,6 +117,13 @@ export class ShareScene {
 
   launcher(name: string): string {
     return join(this.image(name), 'launch');
+  }
+
+  /** Whether the images can be mounted here. */
+  get mountable(): boolean {
+    const searchable = (path: string): boolean =>
+      (statSync(path).mode & 1) !== 0 && (path === '/' || searchable(dirname(path)));
+    return isRoot && searchable(this.store);
   }
 
   remove(): void {

@@ -59,7 +59,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
           : [
               `  may ask for its own path, so it is shown by mounts only: ${printable(program.asksForItself)}`,
             ]),
-        `  guards     ${count('module')} modules unchanged, ${count('unchanged')} paths unchanged, ${count('absent')} paths absent; ` +
+        `  guards     ${count('module')} modules and ${count('unchanged')} other paths unchanged, ${count('absent')} absent; ` +
           `${broken.length === 0 ? 'all hold' : `${formatCount(broken.length)} do not hold`}`,
         ...broken.map(({ kind, path }) => `             ${WORDS[kind]}: ${printable(path)}`),
         '',

@@ -2,8 +2,8 @@
  * Which modules of an image would be shown to a program that is started now: what show.c and audit.c find out at a
  * start, in words.
  */
-import { lstatSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, lstatSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { readTrusted } from '../profile/store-files.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
 import { decodeModules } from './modules-decode.ts';
@@ -11,6 +11,7 @@ import type { ModulesTable, ShownModule } from './modules-model.ts';
 
 const SET_ID = 0o6000;
 const WRITABLE = 0o022;
+const OTHERS_SEARCH = 0o001;
 
 export interface CheckedModule extends ShownModule {
   /** Why it keeps its original; undefined where it is shown. */
@@ -31,10 +32,14 @@ export function checkModules(image: { readonly path: string }): CheckedModules |
   const bytes = readTrusted(path);
   if (bytes === undefined) return undefined;
   const { show, modules } = decodeModules(bytes, path);
+  const around = { folder: image.path, mountable: process.geteuid?.() === 0 && isReachable(image.path) };
   return {
     show,
     modules: modules.map((module) => {
-      const leftOut = whyNotOriginal(module) ?? whyNotCopy(module, join(image.path, module.replacement));
+      const leftOut =
+        whyNotOriginal(module) ??
+        whyNotCopy(module, join(image.path, module.replacement)) ??
+        whyNotLinked(module, around);
       return leftOut === undefined ? module : { ...module, leftOut };
     }),
   };
@@ -48,6 +53,25 @@ function whyNotOriginal({ path, identity, role }: ShownModule): string | undefin
   if (!isSame) return 'the original has changed';
   const hasRights = (Number(now.mode) & SET_ID) !== 0 || (role === 'program' && hasFileCapabilities(path));
   return hasRights ? 'the original gives its rights to who runs it' : undefined;
+}
+
+/** What linked-programs.c asks of a program whose copy names a loader in the image. */
+function whyNotLinked(
+  { linked, path, replacement }: ShownModule,
+  { folder, mountable }: { readonly folder: string; readonly mountable: boolean },
+): string | undefined {
+  if (linked === undefined) return undefined;
+  if (!existsSync(join(folder, `${replacement}.restore`))) return 'the launcher that its copy names is gone';
+  if (mountable) return undefined;
+  const isDirect = linked === 'by-any-name' && existsSync(join(folder, 'direct', basename(path)));
+  return isDirect ? undefined : 'it can be mounted by root alone, from a folder that everybody can search';
+}
+
+/** Whether others may search the folder and all above it. */
+function isReachable(path: string): boolean {
+  const here = realpathSync(path);
+  const { mode } = statSync(here);
+  return (mode & OTHERS_SEARCH) !== 0 && (here === '/' || isReachable(dirname(here)));
 }
 
 function whyNotCopy({ replacementSize }: ShownModule, path: string): string | undefined {

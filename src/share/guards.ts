@@ -25,7 +25,7 @@ import type { PlacedFile, PlacedWatch } from './linked-model.ts';
 import type { LinkedFile, LinkedState, NotLinked } from './model.ts';
 
 /** So many failing look-ups of one folder are watched one by one. */
-const FEW = 4;
+const FEW = 8;
 
 export interface Guards {
   readonly kind: 'guarded';
