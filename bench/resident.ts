@@ -25,6 +25,8 @@ export interface ResidentPages {
   readonly anonymous: number;
   /** Those of them that are executable and not writable: stored code that was brought, in an image that has such. */
   readonly brought: number;
+  /** 4 KiB pages of mappings of files that are no longer the file's: written by the process or by what linked it. */
+  readonly ownOfFiles: number;
 }
 
 export interface ResidentRun {
@@ -79,6 +81,7 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
     writable: sum((one) => one.writable),
     anonymous: sum((one) => one.anonymous),
     brought: sum((one) => one.brought),
+    ownOfFiles: sum((one) => one.ownOfFiles),
   };
 }
 
@@ -103,7 +106,8 @@ function smapsOf(tid: number): string | undefined {
 
 /** Pages of one process by its smaps. */
 export function countPages(smaps: string): ResidentPages {
-  const pages = { processes: 1, executable: 0, readOnly: 0, writable: 0, anonymous: 0, brought: 0 };
+  const none = { executable: 0, readOnly: 0, writable: 0, anonymous: 0, brought: 0, ownOfFiles: 0 };
+  const pages = { processes: 1, ...none };
   let isBrought = false;
   let kind: 'executable' | 'readOnly' | 'writable' | 'anonymous' = 'anonymous';
   for (const line of smaps.split('\n')) {
@@ -118,9 +122,12 @@ export function countPages(smaps: string): ResidentPages {
       continue;
     }
     const rss = /^Rss:\s+(\d+) kB/.exec(line);
-    if (rss === null) continue;
-    pages[kind] += Number(rss[1]) / 4;
-    if (isBrought) pages.brought += Number(rss[1]) / 4;
+    if (rss !== null) {
+      pages[kind] += Number(rss[1]) / 4;
+      if (isBrought) pages.brought += Number(rss[1]) / 4;
+    }
+    const own = /^Anonymous:\s+(\d+) kB/.exec(line);
+    if (own !== null && kind !== 'anonymous') pages.ownOfFiles += Number(own[1]) / 4;
   }
   return pages;
 }

@@ -1,0 +1,110 @@
+/** Records a program and builds its image after linking, as a person would. */
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { WinnowError } from '../../src/base/errors.ts';
+import { readManifest } from '../../src/image/manifest.ts';
+import { decodeLinked } from '../../src/share/linked-decode.ts';
+import { runProcess } from '../../src/sys/spawn.ts';
+import { SCRATCH } from './programs.ts';
+import { shell } from './sh.ts';
+import type { ShareProgram } from './share-programs.ts';
+import { REPOSITORY } from './winnow.ts';
+import { workloadEnvironment } from './workloads.ts';
+
+export interface SharedImage {
+  readonly program: ShareProgram;
+  readonly folder: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly launch: string;
+  readonly buildMs: number;
+  /** The program itself; undefined where it got no image, with the reason. */
+  readonly linked: LinkedProgram | undefined;
+  readonly kept: readonly { readonly path: string; readonly reason: string; readonly detail?: string }[];
+}
+
+export interface LinkedProgram {
+  readonly copy: string;
+  /** Address of `_dl_start_user`. */
+  readonly start: number;
+  readonly bytes: number;
+  readonly modules: number;
+  readonly maps: number;
+  readonly relocatedPages: number;
+}
+
+export function freshScratch(): void {
+  rmSync(SCRATCH, { recursive: true, force: true });
+  mkdirSync(SCRATCH, { recursive: true });
+}
+
+/** @throws WinnowError E_BENCH_WINNOW */
+export function buildSharedImage(program: ShareProgram, folder: string): SharedImage {
+  const env = workloadEnvironment(join(folder, 'home'));
+  const store = join(folder, 'store');
+  // What is mounted over a program must be in reach of whoever starts it.
+  mkdirSync(store, { mode: 0o755 });
+  const { file, args } = program.setUp(folder);
+  const winnow = (words: readonly string[]): number => {
+    freshScratch();
+    const done = runProcess({
+      file: join(REPOSITORY, 'bin', 'winnow'),
+      argv: ['winnow', ...words],
+      cwd: folder,
+      env,
+      stdin: { kind: 'null' },
+      stdout: { kind: 'null' },
+      stderr: { kind: 'inherit' },
+    });
+    if (done.status.kind === 'exited' && done.status.code === 0) return done.wallNs / 1e6;
+    throw new WinnowError({
+      code: 'E_BENCH_WINNOW',
+      kind: 'environment',
+      what: `winnow ${words[0]} ends with ${JSON.stringify(done.status)}`,
+      where: program.title,
+      next: 'run the same by hand, or leave the program out with --programs',
+    });
+  };
+  const named = ['--store', store, '--name', program.name];
+  winnow(['record', '--quick', ...named, '--', file, ...args]);
+  const buildMs = winnow(['build', '--only', 'share', ...named]);
+  const image = join(store, 'images', program.name);
+  const share = readManifest(join(image, 'manifest.json')).share;
+  const path = shell('readlink -f "$1"', file).trim();
+  const built = share?.programs.find((one) => one.path === path);
+  return {
+    program,
+    folder,
+    env,
+    file,
+    args,
+    launch: join(image, 'launch'),
+    buildMs,
+    linked: built === undefined ? undefined : linkedProgram(image, built),
+    kept: share?.kept ?? [],
+  };
+}
+
+function linkedProgram(
+  image: string,
+  {
+    copy,
+    linked,
+    figures,
+  }: {
+    copy: string;
+    linked: string;
+    figures: { modules: number; maps: number; linkedPages: number; bytes: number };
+  },
+): LinkedProgram {
+  const path = join(image, linked);
+  return {
+    copy: join(image, copy),
+    start: Number(decodeLinked(readFileSync(path), path).start),
+    bytes: figures.bytes,
+    modules: figures.modules,
+    maps: figures.maps,
+    relocatedPages: figures.linkedPages,
+  };
+}

@@ -1,0 +1,138 @@
+/** The tables of `share`: data, and Markdown. */
+import type { Machine } from '../../src/bench/machine.ts';
+import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
+import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
+import { formatBytes, formatMs } from '../../src/term/format.ts';
+import { markdownTable } from './markdown.ts';
+import type { OwnMemory, SideBySide } from './share-memory.ts';
+import type { StartResult } from './share-start.ts';
+
+export interface ShareResult {
+  readonly name: string;
+  readonly title: string;
+  readonly kind: 'start' | 'work';
+  readonly buildMs: number;
+  readonly modules: number;
+  readonly relocatedPages: number;
+  readonly maps: number;
+  readonly bytes: number;
+  readonly start?: StartResult;
+  readonly wall: { readonly plainMs: Summary; readonly imageMs: Summary; readonly ratio: RatioSummary };
+  readonly own: OwnMemory;
+  readonly side?: SideBySide;
+}
+
+export interface ShareReport {
+  readonly date: string;
+  readonly command: string;
+  readonly rounds: number;
+  readonly machine: Machine;
+  readonly programs: readonly ShareResult[];
+  readonly unmeasured: readonly string[];
+}
+
+const percentLess = (before: number, after: number): string => `${(100 * (1 - after / before)).toFixed(1)} %`;
+const ratioText = (ratio: RatioSummary): string => `${ratio.median.toFixed(2)}x (${formatInterval(ratio)})`;
+const mib = (value: number): string => `${value.toFixed(1)} MiB`;
+
+/** The report's tables in Markdown. */
+export function renderShare(report: ShareReport): string {
+  const parts = [
+    `Measured ${report.date.slice(0, 10)} with \`${report.command}\`, ${report.rounds} rounds, modes in random order within each round.\n`,
+    `\`\`\`\n${renderMachine(report.machine)}\`\`\`\n`,
+    startTable(report.programs),
+    wallTable(report.programs),
+    memoryTable(report.programs),
+    sideTable(report.programs),
+    costTable(report.programs),
+  ];
+  if (report.unmeasured.length > 0)
+    parts.push(`Not measured:\n\n${report.unmeasured.map((text) => `- ${text}\n`).join('')}`);
+  return `${parts.filter((part) => part !== '').join('\n')}\n`;
+}
+
+function startTable(programs: readonly ShareResult[]): string {
+  const rows = programs.flatMap(({ title, start }) => {
+    if (start === undefined) return [];
+    const of = (name: string) => start.modes.find((mode) => mode.name === name);
+    const [plain, now, image] = [of('plain'), of('bind-now'), of('image')];
+    if (plain === undefined || now === undefined || image === undefined) return [];
+    return [
+      [
+        title,
+        formatMs(plain.ms.median),
+        formatMs(now.ms.median),
+        formatMs(image.ms.median),
+        formatMs(image.ms.min),
+        ratioText(start.ratio),
+        `${plain.mappings} / ${image.mappings}`,
+        `${plain.fileKib} / ${image.fileKib}`,
+      ],
+    ];
+  });
+  if (rows.length === 0) return '';
+  return (
+    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own.\n\n' +
+    markdownTable(
+      ['program', 'plain', 'LD_BIND_NOW', 'image', 'least', 'faster (95 %)', 'mappings', 'own KiB'],
+      rows,
+    )
+  );
+}
+
+const wallTable = (programs: readonly ShareResult[]): string =>
+  'The whole run, warm, the launcher’s part included.\n\n' +
+  markdownTable(
+    ['program', 'plain', 'image', 'faster (95 %)'],
+    programs.map(({ title, wall }) => [
+      title,
+      formatMs(wall.plainMs.median),
+      formatMs(wall.imageMs.median),
+      ratioText(wall.ratio),
+    ]),
+  );
+
+const memoryTable = (programs: readonly ShareResult[]): string =>
+  'Pages of files that are no longer the file’s, at exit, summed over the process tree.\n\n' +
+  markdownTable(
+    ['program', 'plain', 'image', 'less'],
+    programs.map(({ title, own }) => [
+      title,
+      String(own.plainPages),
+      String(own.imagePages),
+      percentLess(own.plainPages, own.imagePages),
+    ]),
+  );
+
+function sideTable(programs: readonly ShareResult[]): string {
+  const rows = programs.flatMap(({ title, side }) =>
+    side === undefined
+      ? []
+      : [
+          [
+            title,
+            String(side.processes),
+            mib(side.plainMib),
+            mib(side.imageMib),
+            percentLess(side.plainMib, side.imageMib),
+          ],
+        ],
+  );
+  return rows.length === 0
+    ? ''
+    : `Processes of one program side by side, waiting for input: their proportional set sizes together.\n\n${markdownTable(['program', 'processes', 'plain', 'image', 'less'], rows)}`;
+}
+
+const costTable = (programs: readonly ShareResult[]): string =>
+  'The image of the program itself; the time to build is that of all programs of the recorded tree.\n\n' +
+  markdownTable(
+    ['program', 'modules', 'relocated pages', 'mappings', 'image', 'build'],
+    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs }) => [
+      title,
+      String(modules),
+      String(relocatedPages),
+      String(maps),
+      formatBytes(bytes),
+      formatMs(buildMs),
+    ]),
+  );
