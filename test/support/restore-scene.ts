@@ -1,0 +1,188 @@
+/** A program with a library, and its image: what the tests of runtime/restore.c start. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readElf } from '../../src/elf/read.ts';
+import { buildShare } from '../../src/share/build.ts';
+import { decodeLinked } from '../../src/share/linked-decode.ts';
+import { encodeLinked } from '../../src/share/linked-encode.ts';
+import type { PlacedImage } from '../../src/share/linked-model.ts';
+import { copyProgram } from '../../src/share/program-copy.ts';
+import { askRestore, readProcessor } from '../../src/share/restore-answer.ts';
+import { runtimeFile } from '../../src/sys/runtime.ts';
+
+const FIXTURES = join(import.meta.dirname, '..', 'fixtures');
+
+export interface Started {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Where the loader was, of programs that say it (linked.c). */
+  readonly base: number | undefined;
+}
+
+export interface StartOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  /** Words before the program: setarch, setpriv, prlimit … */
+  readonly through?: readonly string[];
+}
+
+/** Runs a program; without options, in an environment of two variables. */
+export function start(
+  program: string,
+  words: readonly string[],
+  { env = {}, through = [] }: StartOptions = {},
+): Started {
+  const [command = program, ...rest] = [...through, program, ...words];
+  const { status, stdout, stderr, error } = spawnSync(command, rest, {
+    encoding: 'utf8',
+    env: { PATH: process.env.PATH, SAMPLE: 'a value', ...env },
+    timeout: 30_000,
+    maxBuffer: 2 ** 26,
+  });
+  if (error !== undefined) throw error;
+  const base = /^base ([0-9a-f]+)$/m.exec(stderr)?.[1];
+  return { status, stdout, stderr, base: base === undefined ? undefined : Number.parseInt(base, 16) };
+}
+
+/** Programs of test/fixtures and their images, in a folder that others may look into. */
+export class RestoreScene {
+  readonly folder = mkdtempSync(join(tmpdir(), 'winnow-restore-'));
+  readonly library = join(this.folder, 'lib', 'liblinked.so');
+  /** Looked into before `lib`, and empty. */
+  readonly before = join(this.folder, 'before');
+
+  constructor() {
+    chmodSync(this.folder, 0o755);
+    for (const name of ['lib', 'before']) mkdirSync(join(this.folder, name));
+    this.gcc(
+      '-fPIC',
+      '-shared',
+      '-Wl,-soname,liblinked.so',
+      '-o',
+      this.library,
+      join(FIXTURES, 'linked-library.c'),
+    );
+    this.resetTimes();
+  }
+
+  /** Times that can be set again: utimes knows no nanoseconds. */
+  resetTimes(): void {
+    const then = new Date('2020-01-01T00:00:00Z');
+    for (const path of [this.library, this.before]) utimesSync(path, then, then);
+  }
+
+  /** The path of linked.c as a program, linked with further flags. */
+  compile(name: string, ...flags: readonly string[]): string {
+    const program = join(this.folder, name);
+    const folders = `-Wl,-rpath,${this.before}:${join(this.folder, 'lib')}`;
+    this.gcc(...flags, '-o', program, join(FIXTURES, 'linked.c'), this.library, folders);
+    return program;
+  }
+
+  helper(name: string): string {
+    const program = join(this.folder, name);
+    this.gcc('-o', program, join(FIXTURES, `${name}.c`));
+    return program;
+  }
+
+  private gcc(...words: readonly string[]): void {
+    execFileSync('gcc', ['-O1', '-g', ...words]);
+  }
+
+  /** A copy of a program whose loader is restore without an image. */
+  plainCopy(program: string, name: string): string {
+    const path = join(this.folder, name);
+    const restore = join(this.folder, 'restore');
+    copyFileSync(runtimeFile('restore'), restore);
+    chmodSync(restore, 0o755);
+    const copy = copyProgram(readElf(readFileSync(program), program), restore);
+    if (!Buffer.isBuffer(copy)) throw new Error(copy.reason);
+    writeFileSync(path, copy, { mode: 0o755 });
+    return path;
+  }
+
+  async build(program: string): Promise<BuiltImage> {
+    const folder = mkdtempSync(join(this.folder, 'image-'));
+    chmodSync(folder, 0o755);
+    const built = await buildShare(
+      { programs: [{ path: program }], kept: [] },
+      {
+        folder,
+        image: folder,
+        restore: readFileSync(runtimeFile('restore')),
+        processor: readProcessor(),
+        mapped: [],
+        sharedMode: 0o055,
+      },
+    );
+    const [one] = built.programs;
+    if (one === undefined) throw new Error(JSON.stringify(built.kept));
+    return new BuiltImage(
+      program,
+      join(folder, one.copy),
+      join(folder, one.linked),
+      join(folder, one.restore),
+    );
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export class BuiltImage {
+  readonly program: string;
+  readonly copy: string;
+  readonly linked: string;
+  readonly restore: string;
+  readonly bytes: Buffer;
+  readonly image: PlacedImage;
+
+  constructor(program: string, copy: string, linked: string, restore: string) {
+    this.program = program;
+    this.copy = copy;
+    this.linked = linked;
+    this.restore = restore;
+    this.bytes = readFileSync(linked);
+    this.image = decodeLinked(this.bytes, linked);
+  }
+
+  /** Whether the start was one from the image. */
+  isFrom({ base }: Started): boolean {
+    return base === this.image.base;
+  }
+
+  /** What restore answers, run by itself. */
+  answer(): string {
+    return askRestore(this.restore, this.linked).refused;
+  }
+
+  /** Runs `use` with other bytes in the place of the image, then puts them back. */
+  with<Result>(bytes: Uint8Array, use: () => Result): Result {
+    const { mode } = statSync(this.linked);
+    try {
+      writeFileSync(this.linked, bytes);
+      return use();
+    } finally {
+      writeFileSync(this.linked, this.bytes);
+      chmodSync(this.linked, mode);
+    }
+  }
+
+  /** `with` the image changed so. */
+  changed<Result>(change: Partial<PlacedImage>, use: () => Result): Result {
+    return this.with(encodeLinked({ ...this.image, ...change }), use);
+  }
+}
