@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { ElfImage } from '../src/elf/image.ts';
 import { readElf, readElfFile } from '../src/elf/read.ts';
 import * as spec from '../src/elf/spec.ts';
 import { pagesOf } from '../src/share/notes/layouts.ts';
@@ -133,8 +134,19 @@ describe('a prelinked library', () => {
       expect(copy.segments).toHaveLength(image.segments.length);
       for (const [i, segment] of image.segments.entries()) {
         const slid = segment.type === spec.PT_GNU_STACK ? 0 : base;
+        // Zeros behind the data, up to the end of the page.
+        const fileSize = copy.segments[i]?.fileSize ?? 0;
+        const added = fileSize - segment.fileSize;
+        if (added > 0) {
+          const most = segment.memSize - segment.fileSize;
+          const page = 4096 - ((segment.rva + segment.fileSize) % 4096);
+          expect([segment.type, added]).toEqual([spec.PT_LOAD, Math.min(most, page)]);
+          const zeros = bytes.subarray(segment.offset + segment.fileSize, segment.offset + fileSize);
+          expect(zeros.every((byte) => byte === 0)).toBe(true);
+        }
         expect(copy.segments[i]).toEqual({
           ...segment,
+          fileSize: segment.fileSize + Math.max(0, added),
           rva: segment.rva + slid,
           physical: segment.physical + slid,
         });
@@ -142,7 +154,11 @@ describe('a prelinked library', () => {
       for (const [i, section] of image.sections.entries()) {
         const slid = (section.flags & spec.SHF_ALLOC) === 0 ? 0 : base;
         expect(copy.sections[i]?.rva).toBe(section.rva + slid);
-        expect(copy.sections[i]?.offset).toBe(section.offset);
+        const before = Buffer.from(sectionBytes(image, section.index));
+        if ((section.flags & spec.SHF_WRITE) === 0 && !/^\.rela|sym|^\.relr/.test(section.name))
+          expect(Buffer.compare(Buffer.from(sectionBytes(copy, section.index)), before), section.name).toBe(
+            0,
+          );
       }
       const tables = [
         [image.symbols, copy.symbols],
@@ -166,6 +182,12 @@ describe('a prelinked library', () => {
       expect([copy.needed, copy.soname, copy.buildId]).toEqual([image.needed, image.soname, image.buildId]);
     }
   });
+
+  function sectionBytes({ sections, bytes }: ElfImage, index: number): Uint8Array {
+    const section = sections[index];
+    if (section === undefined || section.type === spec.SHT_NOBITS) return new Uint8Array();
+    return bytes.subarray(section.offset, section.offset + section.size);
+  }
 
   it('keeps the original untouched', () => {
     const program = scene.make({ name: 'pure' });

@@ -2,10 +2,11 @@
  * Gives each library a place in memory.
  *
  * Problem: the places must be free in every process of the program: not the kernel's for programs (0x55...), stacks and
- * mappings (0x7f...), nor those of programs at fixed addresses and their heaps, and no two may overlap.
+ * mappings (0x7f..., from 42.7 TiB on where the stack is unlimited), nor those of programs at fixed addresses and their
+ * heaps, and no two may overlap.
  * Example: `by name`, 16 bits: libz.so.1 hashes to 0x1626 and has that one of the 2 GiB places, in every program; the second of
  * two that hash to one place gets the next that is free. `side by side`: one behind the other from an address on.
- * Method: only addresses from 64 GiB to 80 TiB are given. A library with p_align above a page gets room for as much again,
+ * Method: only addresses from 64 GiB to 42 TiB are given; a hash is taken modulo these places. A library with p_align above a page gets room for as much again,
  * as the loader asks for that much before it aligns.
  * Limits: whoever maps memory there (sanitizers do) takes the place away; that is seen at the start only.
  */
@@ -34,7 +35,7 @@ export interface AddressPlan<M> {
 }
 
 export const FIRST_ADDRESS = 2 ** 36;
-export const END_OF_ADDRESSES = 80 * 2 ** 40;
+export const END_OF_ADDRESSES = 42 * 2 ** 40;
 
 interface Taken<M> {
   readonly start: number;

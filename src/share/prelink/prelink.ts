@@ -4,6 +4,7 @@ import { Scope } from '../closure/scope.ts';
 import { applyRelocations } from './apply.ts';
 import { setBindNow } from './bind-now.ts';
 import type { KeptModule, PrelinkedModule, PrelinkOptions } from './model.ts';
+import { padData } from './pad-data.ts';
 import { type AddressPlan, type AddressScheme, planAddresses } from './plan-addresses.ts';
 import { slideTables, whyNotSlid } from './slide.ts';
 
@@ -35,7 +36,8 @@ export function prelinkClosure(
     slideTables(module.image, bytes, base);
     const applied = applyRelocations(module, bytes, { ...options, scope, planned: addresses.bases });
     setBindNow(module.image, bytes);
-    prelinked.push({ kind: 'prelinked', module, base, bytes, ...applied });
+    const whole = padData(bytes, module.path);
+    prelinked.push({ kind: 'prelinked', module, base, bytes: whole, ...applied });
   }
   return { modules: prelinked, kept, addresses };
 }
