@@ -1,0 +1,39 @@
+/** The table of programs with and without an image after linking: Markdown. */
+import { markdownTable } from './markdown.ts';
+import type { CorpusResult } from './share-corpus.ts';
+
+export interface CorpusReport {
+  readonly date: string;
+  /** Of each program. */
+  readonly starts: number;
+  readonly packages: number;
+  readonly results: readonly CorpusResult[];
+}
+
+export function renderCorpus({ date, starts, packages, results }: CorpusReport): string {
+  const count = (kind: CorpusResult['kind']): number => results.filter((one) => one.kind === kind).length;
+  const images = count('same') + count('built') + count('wrong');
+  const share = (part: number): string => `${part} (${((100 * part) / results.length).toFixed(1)} %)`;
+  const reasons = new Map<string, number>();
+  for (const one of results)
+    if (one.kind === 'kept') reasons.set(one.reason, (reasons.get(one.reason) ?? 0) + 1);
+  const wrong = results.flatMap((one) =>
+    one.kind === 'wrong'
+      ? [`- ${one.path} ${one.args}: ${one.what}\n`]
+      : one.kind === 'unused'
+        ? [`- ${one.path}: not started from its image: ${one.why}\n`]
+        : [],
+  );
+  const rows = [
+    ['dynamic programs under /usr/bin', String(results.length)],
+    ['start from an image', share(images)],
+    [`&nbsp;&nbsp;the same output and exit code in ${starts} starts each`, String(count('same'))],
+    ['&nbsp;&nbsp;without an invocation that ends and says the same twice', String(count('built'))],
+    ['&nbsp;&nbsp;**other output or exit code**', String(count('wrong'))],
+    ['image built, and not used', String(count('unused'))],
+    ['kept as they are', share(count('kept'))],
+    ...[...reasons].sort((a, b) => b[1] - a[1]).map(([reason, n]) => [`&nbsp;&nbsp;${reason}`, String(n)]),
+  ];
+  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs\`: what ${packages} Debian packages bring, and what was there.\n\n`;
+  return `${text}${markdownTable(['every dynamic program', ''], rows)}${wrong.length > 0 ? `\n${wrong.join('')}` : ''}`;
+}
