@@ -6,7 +6,7 @@ import type { ElfImage } from '../../src/elf/image.ts';
 import { readElf } from '../../src/elf/read.ts';
 import { SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS } from '../../src/elf/spec.ts';
 import { readManifest } from '../../src/image/manifest.ts';
-import { COLD_ENDING } from '../../src/select/module-work.ts';
+import { COLD_ENDING } from '../../src/select/cold-layout.ts';
 
 /** Bytes: the sizes of files, and the blocks that they take. */
 export interface Size {

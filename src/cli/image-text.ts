@@ -97,8 +97,9 @@ export function renderImages(images: readonly ListedImage[]): string {
 /** Which modules a start would show now, and why not the others. */
 function renderShown({ show, modules }: CheckedModules): string[] {
   const reasons = new Map<string, string[]>();
-  for (const { path, leftOut } of modules) {
-    if (leftOut !== undefined) reasons.set(leftOut, [...(reasons.get(leftOut) ?? []), path]);
+  for (const { path, leftOut, fails } of modules) {
+    const reason = fails === undefined ? leftOut : `${fails}: a program that opens it ends, build again`;
+    if (reason !== undefined) reasons.set(reason, [...(reasons.get(reason) ?? []), path]);
   }
   const shown = modules.filter(({ leftOut }) => leftOut === undefined).length;
   return [

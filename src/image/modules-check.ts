@@ -5,9 +5,11 @@
 import { existsSync, lstatSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { readTrusted } from '../profile/store-files.ts';
+import { COLD_ENDING } from '../select/cold-layout.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
 import { decodeModules } from './modules-decode.ts';
 import type { ModulesTable, ShownModule } from './modules-model.ts';
+import { whyNotStore } from './store-check.ts';
 
 const SET_ID = 0o6000;
 const WRITABLE = 0o022;
@@ -16,6 +18,8 @@ const OTHERS_SEARCH = 0o001;
 export interface CheckedModule extends ShownModule {
   /** Why it keeps its original; undefined where it is shown. */
   readonly leftOut?: string;
+  /** Why a program that opens it would end (E_COLD_STORE): its store is missing or damaged. */
+  readonly fails?: string;
 }
 
 export interface CheckedModules {
@@ -31,16 +35,17 @@ export function checkModules(image: { readonly path: string }): CheckedModules |
   const path = join(image.path, 'modules.bin');
   const bytes = readTrusted(path);
   if (bytes === undefined) return undefined;
-  const { show, modules } = decodeModules(bytes, path);
+  const { show, cold, modules } = decodeModules(bytes, path);
   const around = { folder: image.path, mountable: process.geteuid?.() === 0 && isReachable(image.path) };
   return {
     show,
     modules: modules.map((module) => {
-      const leftOut =
-        whyNotOriginal(module) ??
-        whyNotCopy(module, join(image.path, module.replacement)) ??
-        whyNotLinked(module, around);
-      return leftOut === undefined ? module : { ...module, leftOut };
+      const copy = join(image.path, module.replacement);
+      const leftOut = whyNotOriginal(module) ?? whyNotCopy(module, copy) ?? whyNotLinked(module, around);
+      if (leftOut !== undefined) return { ...module, leftOut };
+      const fails =
+        cold === 'file' ? undefined : whyNotStore(`${copy}${COLD_ENDING}`, module.replacementSize);
+      return fails === undefined ? module : { ...module, fails: `its store of unused code ${fails}` };
     }),
   };
 }

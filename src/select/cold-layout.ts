@@ -3,6 +3,9 @@
  * compares every size, offset and constant. The first 32 bytes are plan.bin's envelope.
  */
 
+/** Behind a module's name: the file with its unused code, or what is to be done where that is come to. */
+export const COLD_ENDING = '.cold';
+
 export const COLD_MAGIC = 0x4f43776f6e6e6977n;
 export const COLD_VERSION = 2;
 export const COLD_CHUNK = 65536;

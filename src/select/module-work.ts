@@ -18,6 +18,7 @@ import { readElf } from '../elf/read.ts';
 import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
 import { pagesOfUnits } from './code-pages.ts';
 import { bytesOnDisk, coldOf, separateCold } from './cold-code.ts';
+import { COLD_ENDING } from './cold-layout.ts';
 import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages } from './rewritten-pages.ts';
@@ -195,9 +196,6 @@ function writePages(fd: number, bytes: Uint8Array): void {
     for (let at = page; at < end; ) at += writeSync(fd, bytes, at, end - at, at);
   }
 }
-
-/** Behind a module's name: the file with its unused code, or what is to be done where that is come to. */
-export const COLD_ENDING = '.cold';
 
 /** Bytes that a file name may have, with that behind it. */
 const MOST_NAME = 250;
