@@ -83,6 +83,15 @@ __asm__ volatile("syscall" : "=a"(r) : "0"(n), "D"(a), "S"(b), "d"(c), "r"(r10) 
     expect(existsSync(marker)).toBe(false);
   });
 
+  it('that leaves a file open, or asks for another limit than that of the stack, is refused', () => {
+    const call = `static long call(long n, long a, long b, long c, long d) { long r; register long r10 __asm__("r10") = d;
+__asm__ volatile("syscall" : "=a"(r) : "0"(n), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory"); return r; }`;
+    const opens = resolving('opens', call, 'call(257, -100, (long)"/etc/passwd", 0, 0)');
+    expect(refused(opens)).toMatchObject({ reason: 'a file left open', detail: '/etc/passwd' });
+    const asks = resolving('asks', `${call} long limit[2];`, 'call(302, 0, 7, 0, (long)limit)');
+    expect(refused(asks)).toMatchObject({ reason: 'an unknown system call', detail: 'prlimit64 of limit 7' });
+  });
+
   it('that crashes is told', () => {
     const path = resolving('crash', '', '*(volatile int *)0 = 1');
     expect(refused(path)).toMatchObject({ reason: 'a signal before the first constructor' });

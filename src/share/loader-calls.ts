@@ -5,6 +5,7 @@
  * know: its result may be in the state without any trace of where it came from.
  */
 import { resolve } from 'node:path';
+import { RLIMIT } from '../sys/limits.ts';
 import type { Registers } from '../sys/ptrace.ts';
 import type { LoaderLookup } from './model.ts';
 import { Refusal } from './refusal.ts';
@@ -28,11 +29,6 @@ const NR = {
   exit: 60,
   uname: 63,
   readlink: 89,
-  getrlimit: 97,
-  getuid: 102,
-  getgid: 104,
-  geteuid: 107,
-  getegid: 108,
   archPrctl: 158,
   setTidAddress: 218,
   exitGroup: 231,
@@ -58,11 +54,6 @@ const PLAIN = new Set<number>([
   NR.munmap,
   NR.pread64,
   NR.uname,
-  NR.getrlimit,
-  NR.getuid,
-  NR.getgid,
-  NR.geteuid,
-  NR.getegid,
   NR.exit,
   NR.exitGroup,
 ]);
@@ -161,7 +152,10 @@ export class LoaderCalls {
         };
       }
       case NR.prlimit64:
-        if (registers.get('rdx') !== 0n) throw new Refusal('an unknown system call', 'prlimit64 that sets');
+        // Other limits are not guarded when the image is used.
+        if (registers.get('rdx') !== 0n || rsi !== RLIMIT.stack) {
+          throw new Refusal('an unknown system call', `prlimit64 of limit ${rsi}`);
+        }
         return undefined;
       default:
         throw new Refusal(

@@ -9,7 +9,9 @@
  * back: to the compiler, a system call leaves its arguments as they were. What the loader writes to stderr is
  * read and does not appear; nothing else that it does is seen outside.
  */
+import { readdirSync } from 'node:fs';
 import { type Pid, type Tid, tid } from '../base/brands.ts';
+import { readFdLink } from '../record/proc.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import * as pt from '../sys/ptrace.ts';
 import { startWaiting, type WaitingProgram } from '../sys/start.ts';
@@ -77,6 +79,7 @@ export function runLoader(program: string, circumstances: Circumstances, align: 
     // The result of execve is written when it ends, over what we would set here.
     stepToExit(tracee);
     const execAt = process.hrtime.bigint();
+    const inherited = openFiles(stub.pid);
     memory = new TraceeMemory(stub.pid);
     const stackLimit = applyLimits(stub.pid, circumstances);
     const stack = readInitialStack(memory, Number(pt.getRegisters(tracee).get('rsp')));
@@ -94,6 +97,8 @@ export function runLoader(program: string, circumstances: Circumstances, align: 
     if (hasExecutableStack(maps) !== hasExecutableStack(atExec)) {
       throw new Refusal('a library that needs an executable stack', 'the loader makes it so at each start');
     }
+    const left = openFiles(stub.pid).find((fd) => !inherited.includes(fd));
+    if (left !== undefined) throw new Refusal('a file left open', readFdLink(stub.pid, Number(left)));
     const when = { execAt, stoppedAt };
     const placed = { arena, loaderBase, startUser, maps };
     return { pid: stub.pid, memory, auxv, stack, calls, ...placed, circumstances, stackLimit, ...when, end };
@@ -248,6 +253,8 @@ function enterCall(
   }
   return then === undefined ? () => undefined : (at) => then(BigInt.asIntN(64, at.get('rax')));
 }
+
+const openFiles = (process: Pid): string[] => readdirSync(`/proc/${process}/fd`);
 
 const hasExecutableStack = (maps: readonly Mapping[]): boolean =>
   maps.some(({ path, executable }) => path === '[stack]' && executable);
