@@ -150,9 +150,10 @@ struct verdict check_watches(const struct image *image) {
   return verdict(LINKED_GOOD, 0);
 }
 
+/* With the device, unlike elsewhere: what is linked holds it, and a library opened again by another name would be loaded twice. */
 static int file_is_same(const struct linked_file *file, const struct sys_stat *now) {
-  return (now->mode & S_IFMT) == S_IFREG && now->ino == file->inode && (u64)now->size == file->size &&
-         now->mtime.sec == file->mtime_sec && now->mtime.nsec == file->mtime_nsec;
+  return (now->mode & S_IFMT) == S_IFREG && now->ino == file->inode && now->dev == file->device &&
+         (u64)now->size == file->size && now->mtime.sec == file->mtime_sec && now->mtime.nsec == file->mtime_nsec;
 }
 
 /* Opens a file of the image that is as it was; -1 where it is not. */

@@ -98,7 +98,7 @@ struct linked_file {
   u64 size;
   i64 mtime_sec;
   u32 mtime_nsec;
-  u32 reserved; /* 0 */
+  u32 device; /* st_dev: the loader knows its modules by device and inode, when one is opened by another name */
   u64 inode;
 };
 #define LINKED_NOT_MAPPED 1u /* nothing of it is mapped: only checked */

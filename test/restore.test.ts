@@ -251,6 +251,14 @@ describe('a plain start takes the place of one from an image', () => {
     expectLinked(image);
   });
 
+  it('where a library is on another device: by that it is known, when it is opened by another name', () => {
+    const files = image.image.files.map((file) => ({ ...file, device: file.device ^ 1 }));
+    image.changed({ files }, () => {
+      expect(image.answer()).toBe('file');
+      expectPlain(image);
+    });
+  });
+
   it('where a library comes into a folder that is looked into before', () => {
     const earlier = join(scene.before, 'liblinked.so');
     copyFileSync(scene.library, earlier);

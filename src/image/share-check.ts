@@ -90,9 +90,10 @@ function guardsNow({ files, watches }: PlacedImage): CheckedGuard[] {
   ];
 }
 
-function isThere({ path, size, mtimeNs, inode }: PlacedFile): boolean {
+function isThere({ path, size, mtimeNs, inode, device }: PlacedFile): boolean {
   const now = lookAtFile(path);
-  return now?.kind === 'file' && now.size === size && now.mtimeNs === mtimeNs && now.inode === inode;
+  if (now?.kind !== 'file' || now.device !== device) return false;
+  return now.size === size && now.mtimeNs === mtimeNs && now.inode === inode;
 }
 
 function whyRefused(

@@ -39,6 +39,7 @@ export type Look = (path: string) => Seen | undefined;
 
 export interface Seen extends FileIdentity {
   readonly kind: 'file' | 'folder' | 'other';
+  readonly device: number;
 }
 
 /** `kept` where a file is no longer the one that was linked, or is known by a path that depends on the folder of the start. */
@@ -57,8 +58,8 @@ export function guardsOf(
     if (!name.startsWith('/')) return keep('a module is found by a relative path', name);
     const now = look(name);
     if (now === undefined || !sameFile(now, file.identity)) return changed(name);
-    const { size, mtimeNs, inode } = now;
-    placed.push({ path: name, size, mtimeNs, inode });
+    const { size, mtimeNs, inode, device } = now;
+    placed.push({ path: name, size, mtimeNs, inode, device });
     // The loader knows `/app/lib/../libz.so.1` by that name; what was seen of its look-up is the short one.
     for (const known of [name, normalize(name)]) names.set(known, file.identity);
   }
@@ -122,7 +123,13 @@ export function lookAtFile(path: string): Seen | undefined {
   try {
     const stat = statSync(path, { bigint: true });
     const kind = stat.isFile() ? 'file' : stat.isDirectory() ? 'folder' : 'other';
-    return { kind, size: Number(stat.size), mtimeNs: stat.mtimeNs, inode: stat.ino };
+    return {
+      kind,
+      size: Number(stat.size),
+      mtimeNs: stat.mtimeNs,
+      inode: stat.ino,
+      device: Number(stat.dev),
+    };
   } catch (error) {
     // Whatever keeps us from seeing it (rights, a loop of links) kept the loader, too.
     if (errnoOf(error) !== undefined) return undefined;

@@ -1,5 +1,5 @@
 /** Real programs, linked: what the image would have is what another run of their loader has, byte by byte. */
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { comparedWithFreshRun, linked } from '../../test/support/snapshot-scene.ts';
 import { CAUSES } from './causes.ts';
@@ -32,6 +32,17 @@ describe.each(PROGRAMS)('%s', (path) => {
   it('keeps no value of a run without a cause of the catalogue', () => {
     const known = new Set(CAUSES.filter(({ harmless }) => harmless !== undefined).map(({ name }) => name));
     for (const { cause } of state.leftovers) expect(known).toContain(cause);
+  });
+
+  it('knows each library by device and inode: why an image is bound to both', () => {
+    for (const { path: its, role } of state.files) {
+      if (role !== 'library') continue;
+      const { dev, ino } = statSync(its, { bigint: true });
+      const id = Buffer.alloc(16);
+      id.writeBigUInt64LE(dev, 0);
+      id.writeBigUInt64LE(ino, 8);
+      expect(state.mappings.some(({ dirty }) => dirty.some(({ bytes }) => bytes.includes(id)))).toBe(true);
+    }
   });
 
   it('has the program, its loader and its libraries, with the names that the loader knows', () => {

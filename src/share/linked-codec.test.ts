@@ -50,9 +50,17 @@ const small: PlacedImage = {
       size: 3 * PAGE_SIZE,
       mtimeNs: 1_700_000_000_123_456_789n,
       inode: 9n,
+      device: 0xfe00,
       isMapped: true,
     },
-    { path: '/etc/ld.so.cache', size: 10, mtimeNs: -5n, inode: 2n ** 64n - 1n, isMapped: false },
+    {
+      path: '/etc/ld.so.cache',
+      size: 10,
+      mtimeNs: -5n,
+      inode: 2n ** 64n - 1n,
+      device: 2 ** 32 - 1,
+      isMapped: false,
+    },
   ],
   maps: [
     { at: page(0), size: PAGE_SIZE, source: { kind: 'file', index: 0, offset: PAGE_SIZE }, protection: CODE },
@@ -138,7 +146,7 @@ const furtherMaps = fc
 const image: fc.Arbitrary<PlacedImage> = fc
   .record({
     maps: furtherMaps,
-    files: fc.array(fc.record({ ...stat, isMapped: fc.boolean() }), { maxLength: 6 }),
+    files: fc.array(fc.record({ ...stat, device: word32, isMapped: fc.boolean() }), { maxLength: 6 }),
     watches: fc.array(watch, { maxLength: 6 }),
     kinds: fc.array(fc.constantFrom('argc', 'tid', 'auxv', 'break', 'cpu-number', 'platform'), {
       maxLength: 9,

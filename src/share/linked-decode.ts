@@ -129,8 +129,7 @@ const addressAt = (record: Buffer, at: number, path: string): UserAddress =>
 /** What stat says of a path; the fields stand at the same places in files and watches. */
 function readStat(record: Buffer, path: string): { size: number; mtimeNs: bigint; inode: bigint } {
   const mtimeNs = readTime(record, LINKED_FILE.mtime_sec, LINKED_FILE.mtime_nsec);
-  const isGood = record.readUInt32LE(LINKED_FILE.reserved) === 0;
-  if (mtimeNs === undefined || !isGood) throw linkedDamaged(path, 'a file is wrong');
+  if (mtimeNs === undefined) throw linkedDamaged(path, 'a file is wrong');
   const inode = record.readBigUInt64LE(LINKED_FILE.inode);
   return { size: long(record, LINKED_FILE.file_size, path), mtimeNs, inode };
 }
@@ -139,7 +138,8 @@ function readFile(tables: Tables, record: Buffer): PlacedFile {
   const flags = record.readUInt32LE(LINKED_FILE.flags);
   if ((flags & ~LINKED_NOT_MAPPED) !== 0) throw linkedDamaged(tables.path, 'a file has unknown flags');
   const path = text(tables, record.readUInt32LE(LINKED_FILE.path));
-  return { path, ...readStat(record, tables.path), isMapped: flags === 0 };
+  const device = record.readUInt32LE(LINKED_FILE.device);
+  return { path, ...readStat(record, tables.path), device, isMapped: flags === 0 };
 }
 
 function readSource({ path, pagesOffset }: Tables, record: Buffer): MapSource {
@@ -189,6 +189,7 @@ function readFixUp({ path }: Tables, record: Buffer): PlacedFixUp {
 function readWatch(tables: Tables, record: Buffer): PlacedWatch {
   const path = text(tables, record.readUInt32LE(LINKED_WATCH.path));
   const kind = record.readUInt32LE(LINKED_WATCH.kind);
+  if (record.readUInt32LE(LINKED_WATCH.reserved) !== 0) throw linkedDamaged(tables.path, 'a guard is wrong');
   if (kind === LINKED_UNCHANGED) return { kind: 'unchanged', path, ...readStat(record, tables.path) };
   const isEmpty = record.subarray(LINKED_WATCH.file_size).every((byte) => byte === 0);
   if (kind !== LINKED_ABSENT || !isEmpty) throw linkedDamaged(tables.path, 'a watched path is wrong');

@@ -56,6 +56,7 @@ function writeFile(record: Buffer, file: PlacedFile, strings: Strings): void {
   record.writeUInt32LE(file.isMapped ? 0 : LINKED_NOT_MAPPED, LINKED_FILE.flags);
   writeLong(record, LINKED_FILE.file_size, file.size);
   writeTime(record, LINKED_FILE.mtime_sec, LINKED_FILE.mtime_nsec, file.mtimeNs);
+  record.writeUInt32LE(file.device, LINKED_FILE.device);
   record.writeBigUInt64LE(file.inode, LINKED_FILE.inode);
 }
 

@@ -122,7 +122,7 @@ export const LINKED_FILE = {
   file_size: 8,
   mtime_sec: 16,
   mtime_nsec: 24,
-  reserved: 28,
+  device: 28,
   inode: 32,
 } as const;
 

@@ -57,6 +57,8 @@ export interface PlacedFile {
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly inode: bigint;
+  /** `st_dev`, 32 bits: the loader knows its modules by device and inode, when one is opened by another name. */
+  readonly device: number;
   /** Whether any map shows pages of it; if not, it is only checked. */
   readonly isMapped: boolean;
 }

@@ -152,7 +152,7 @@ const state = fc
 
 const around: Surroundings = {
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
-  files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY }))],
+  files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],
   read: ({ file, offset }, size) => FILES[file]?.subarray(offset, offset + size),
 };
