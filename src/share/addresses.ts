@@ -7,12 +7,12 @@
  *
  * Method. The kernel puts programs from 0x5555_5555_4000 to 0x5655_5555_4000 with their heap behind, mappings and stack
  * above 0x7e00_0000_0000, and what asks for fixed addresses (programs that are no PIE, sanitizers' shadows, Go's heap,
- * V8's and Java's compressed pointers) mostly below 0x1100_0000_0000. Between lie 75 TB. The program gets a place in
- * their lower part, all else in the upper one: so the program lies below the rest, as it always does. What the
- * loader mapped, the loader and the vDSO lie near each other with random gaps: page tables cover 1 GiB for
- * a page, and the kernel puts them side by side too.
+ * V8's and Java's compressed pointers) mostly below 0x1100_0000_0000; with an unlimited stack mappings begin between
+ * 0x2aaa_aaaa_b000 and 0x2baa_aaaa_b000. The program gets a place below that, all else one above: so the program lies
+ * below the rest, as it always does. What the loader mapped, the loader and the vDSO lie near each other with random
+ * gaps: page tables cover 1 GiB for a page, and the kernel puts them side by side too.
  *
- * Limits. 24 random bits of 2 MiB each for the program and the rest, where the kernel has 28 of 4 KiB at each start.
+ * Limits. 23.6 and 23.9 random bits of 2 MiB for the program and the rest, where the kernel has 28 of 4 KiB at each start.
  */
 import { randomInt } from 'node:crypto';
 import { PAGE_SIZE } from '../base/brands.ts';
@@ -21,7 +21,7 @@ import type { Anchor, AnchorExtent, LinkedState } from './model.ts';
 /** Address of each anchor's base: all offsets count from it. */
 export type Bases = Readonly<Record<Anchor, number>>;
 
-export const PROGRAM_RANGE = { from: 0x1200_0000_0000, to: 0x3000_0000_0000 } as const;
+export const PROGRAM_RANGE = { from: 0x1200_0000_0000, to: 0x2a00_0000_0000 } as const;
 export const ARENA_RANGE = { from: 0x3100_0000_0000, to: 0x5000_0000_0000 } as const;
 
 const HUGE_PAGE = 2 ** 21;
