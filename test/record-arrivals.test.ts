@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { readSync, writeSync } from 'node:fs';
 import { afterAll, expect, it } from 'vitest';
 import type { Observer, TraceEvent } from '../src/record/events.ts';
-import { record } from '../src/record/recorder.ts';
 import { openMemory } from '../src/record/tracees.ts';
 import { readMaps } from '../src/sys/maps.ts';
 import { getRegisters, setRegisters } from '../src/sys/ptrace.ts';
@@ -79,17 +78,7 @@ it('sees the first entry from the constructor, and the program runs as ever', ()
   const symbols = execFileSync('nm', ['-D', '--defined-only', library], { encoding: 'utf8' });
   const rva = Number.parseInt(/^([0-9a-f]+) T entry$/m.exec(symbols)?.[1] ?? '', 16);
   const observer = new FirstEntry(library, rva);
-  const { ended } = record({
-    command: { program, argv: [program], cwd: scene.folder },
-    env: {},
-    openFiles: 0,
-    ignoredSignals: '0',
-    blockedSignals: '0',
-    descriptors: [],
-    stopAfterMs: undefined,
-    filter: true,
-    observers: [observer],
-  });
+  const { ended } = scene.observe(program, observer);
   expect(ended).toEqual({ kind: 'exited', code: 7 });
   expect(observer.planted).toBe(1);
   expect(observer.arrivals).toBeGreaterThanOrEqual(2);

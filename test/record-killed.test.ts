@@ -6,7 +6,6 @@ import { readFileSync } from 'node:fs';
 import { afterAll, expect, it } from 'vitest';
 import type { Observer, TraceEvent } from '../src/record/events.ts';
 import { withCalls } from '../src/record/inject.ts';
-import { record } from '../src/record/recorder.ts';
 import type { Image } from '../src/record/tracees.ts';
 import { EntryFinder } from '../src/select/entries.ts';
 import { Functions } from '../src/select/observe.ts';
@@ -72,17 +71,7 @@ it.each<[string, (event: TraceEvent) => boolean]>([
     );
     const killer = new Killer(isTime);
     const finder = new EntryFinder(scene.path('cache'));
-    const { ended, run } = record({
-      command: { program, argv: [program], cwd: scene.folder },
-      env: {},
-      openFiles: 0,
-      ignoredSignals: '0',
-      blockedSignals: '0',
-      descriptors: [],
-      stopAfterMs: undefined,
-      filter: true,
-      observers: [killer, new Functions((path, fd) => finder.find(path, fd))],
-    });
+    const { ended, run } = scene.observe(program, killer, new Functions((path, fd) => finder.find(path, fd)));
     expect(ended).toEqual({ kind: 'exited', code: 7 });
     expect(new Set(killer.killed)).toHaveProperty('size', CHILDREN);
     for (const image of killer.killed) expect(image.ended).toEqual({ kind: 'killed', signal: 9 });

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Run, UsedPages, UsedProcess } from '../src/profile/model.ts';
 import { openStore } from '../src/profile/store.ts';
+import type { Observer } from '../src/record/events.ts';
+import { type Recording, record } from '../src/record/recorder.ts';
 
 export const WINNOW = join(import.meta.dirname, '..', 'bin', 'winnow');
 export const IS_ROOT = process.getuid?.() === 0;
@@ -88,6 +90,21 @@ export class Scene {
         return newestRun(store, done.stderr);
       },
     };
+  }
+
+  /** Records a program to its end, with observers and without arguments and environment, in this process. */
+  observe(program: string, ...observers: readonly Observer[]): Recording {
+    return record({
+      command: { program, argv: [program], cwd: this.folder },
+      env: {},
+      openFiles: 0,
+      ignoredSignals: '0',
+      blockedSignals: '0',
+      descriptors: [],
+      stopAfterMs: undefined,
+      filter: true,
+      observers,
+    });
   }
 
   /** Starts a recording that goes on. */
