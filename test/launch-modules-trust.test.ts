@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { MODULES_HEADER } from '../src/image/modules-layout.ts';
+import { MODULES_HEADER, MODULES_VERSION } from '../src/image/modules-layout.ts';
 import { ENVELOPE, planChecksum } from '../src/image/plan-layout.ts';
 import { isRoot } from './launch-scene.ts';
 import { AS_NOBODY, asRoot, BOTH, LIBRARY_ONLY, ModulesScene, NEITHER, NOBODY } from './modules-scene.ts';
@@ -112,7 +112,7 @@ describe.each([
       'is newer',
       () => {
         const bytes = readFileSync(table);
-        bytes.writeUInt32LE(2, ENVELOPE.version);
+        bytes.writeUInt32LE(MODULES_VERSION + 1, ENVELOPE.version);
         writeFileSync(table, bytes);
       },
     ],
