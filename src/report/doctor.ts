@@ -23,6 +23,7 @@ import { deviceTraits } from '../prefetch/device.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import { type Offer, tryNoWaitRead, tryPagemap, tryTracing, tryUserfaultfd } from '../sys/offers.ts';
 import { modulesCheck } from './doctor-modules.ts';
+import { shareCheck } from './doctor-share.ts';
 
 /** `good`: as it should be; `less`: winnow works, with less; `bad`: a command cannot work; `fact`: neither. */
 export type State = 'good' | 'less' | 'bad' | 'fact';
@@ -49,13 +50,13 @@ export interface DoctorInput {
 }
 
 /** All checks, in the order in which they matter. */
-export function diagnose(input: DoctorInput): Check[] {
+export async function diagnose(input: DoctorInput): Promise<Check[]> {
   const launcher = readLauncherOr();
   return [
     { name: 'kernel', what: 'kernel', state: 'fact', found: release(), means: 'Linux 6.7 or newer is best' },
     launcherCheck(launcher),
     ...recordingChecks(!(launcher instanceof WinnowError)),
-    ...storeChecks(input.store, launcher),
+    ...(await storeChecks(input.store, launcher)),
     noWaitCheck(),
     storageCheck('storage-programs', 'storage of /usr', '/usr', input),
     storageCheck('storage-store', 'storage of the store', nearestFolder(input.store), input),
@@ -151,7 +152,7 @@ function yamaCheck(): Check {
   };
 }
 
-function storeChecks(store: string, launcher: Launcher | WinnowError): Check[] {
+async function storeChecks(store: string, launcher: Launcher | WinnowError): Promise<Check[]> {
   const check = { name: 'store', what: 'store' };
   try {
     const there = trustedFolder(store) !== undefined;
@@ -165,7 +166,7 @@ function storeChecks(store: string, launcher: Launcher | WinnowError): Check[] {
     };
     return launcher instanceof WinnowError
       ? [safe]
-      : [safe, startCheck(folder, launcher), modulesCheck(folder, launcher)];
+      : [safe, startCheck(folder, launcher), modulesCheck(folder, launcher), await shareCheck(folder)];
   } catch (error) {
     if (error instanceof WinnowError) {
       return [{ ...check, state: 'bad', found: `${error.what} (${error.where})`, means: error.next }];

@@ -26,7 +26,7 @@ export function registerDoctor(program: Command): void {
     const { diagnose } = await import('../../report/doctor.ts');
     const { defaultStore } = await import('../../profile/store.ts');
     const { mayDropCaches } = await import('../../bench/cold.ts');
-    const checks = diagnose({
+    const checks = await diagnose({
       store: resolve(options.store ?? defaultStore()),
       path: process.env.PATH,
       mayDropCaches: mayDropCaches(),

@@ -1,0 +1,71 @@
+/** Real programs start linked and do the same: by winnow verify, and 20 starts each. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ShareScene } from './share-scene.ts';
+
+const scene = new ShareScene();
+afterAll(() => scene.remove());
+const input = join(scene.folder, 'input');
+
+const PYTHON = `import ctypes, json, ssl, sys, threading, os
+t = threading.Thread(target=print, args=(json.dumps({"a": 1}),)); t.start(); t.join()
+print(ctypes.CDLL(None).abs(-3), ssl.OPENSSL_VERSION, sys.executable, sys.argv)
+pid = os.fork()
+if pid == 0: os._exit(4)
+print(os.waitpid(pid, 0)[1] >> 8)
+try: ctypes.CDLL("libnone.so")
+except OSError as error: print(error)
+sys.exit(6)
+`;
+
+const PROGRAMS: readonly (readonly [string, number, readonly string[]])[] = [
+  ['git', 1, ['git', '-c', 'core.pager=cat', 'diff', '--no-index', 'a.py', 'b.txt']],
+  ['python3', 6, ['/usr/bin/python3', 'a.py', 'x']],
+  ['sqlite3', 0, ['sqlite3', ':memory:', 'create table t(a); insert into t values(6); select a * 7 from t;']],
+  ['gcc', 0, ['gcc', '-O2', '-o', 'hello', 'hello.c']],
+];
+
+beforeAll(() => {
+  mkdirSync(input);
+  writeFileSync(join(input, 'a.py'), PYTHON);
+  writeFileSync(join(input, 'b.txt'), 'text\n');
+  writeFileSync(join(input, 'hello.c'), '#include <stdio.h>\nint main(void) { return puts("hello") < 0; }\n');
+});
+
+const run = (command: string, words: readonly string[]) =>
+  spawnSync(command, words, { cwd: input, encoding: 'utf8', env: scene.env });
+
+describe.each(PROGRAMS)('%s', (name, status, [command = '', ...words]) => {
+  const store = ['--store', scene.store];
+  const winnow = join(import.meta.dirname, '..', 'bin', 'winnow');
+
+  beforeAll(() => {
+    const recorded = run(winnow, ['record', '-q', ...store, '--name', name, '--', command, ...words]);
+    expect(recorded.status, recorded.stderr).toBe(status);
+    scene.good('build', '--name', name, '--only', 'share');
+  });
+
+  it('is linked, with all that it executes', () => {
+    const { manifest, programs } = JSON.parse(scene.good('image show', name, '--json').stdout);
+    expect(manifest.share.kept).toEqual([]);
+    expect(programs.map((one: { refused?: string }) => one.refused)).toEqual(programs.map(() => undefined));
+    const linked = manifest.share.programs.map(({ path }: { path: string }) => path.replace(/.*\//, ''));
+    const wanted = name === 'gcc' ? ['cc1', 'collect2'] : [];
+    expect(linked).toEqual(expect.arrayContaining(wanted));
+  });
+
+  it('does the same as ever', () => {
+    const verified = scene.good('verify', '--in', input, '--name', name, '--', command, ...words);
+    expect(verified.stdout).toMatch(/^same: /);
+  });
+
+  it('starts 20 times the same', () => {
+    const plain = spawnSync(command, words, { cwd: input, env: scene.env });
+    for (let i = 0; i < 20; i += 1) {
+      const ran = spawnSync(scene.launcher(name), words, { argv0: command, cwd: input, env: scene.env });
+      expect([ran.status, ran.stdout, ran.stderr]).toEqual([plain.status, plain.stdout, plain.stderr]);
+    }
+  });
+});
