@@ -29,6 +29,24 @@ describe('winnow report --sharing', () => {
     expect(report.figures.modules).toHaveLength(5);
   });
 
+  it('measures prelinked libraries, and the image where there is one', () => {
+    const program = scene.make({ name: 'image' });
+    const rowsOf = (): Record<string, { startMs: { kind: string }; privatePages: { value: number } }> => {
+      const ran = sharing('--json', '--', program);
+      expect(ran.status, ran.stderr).toBe(0);
+      const { rows } = JSON.parse(ran.stdout);
+      return Object.fromEntries(rows.map((row: { id: string }) => [row.id, row]));
+    };
+    const without = rowsOf();
+    expect(without['system 2']?.startMs.kind).toBe('measured');
+    expect(without['system 6']?.startMs.kind).toBe('missing');
+    expect(winnow('record', ['--', program]).status).toBe(0);
+    expect(winnow('build', ['--only', 'share', '--', program]).status).toBe(0);
+    const row = rowsOf()['system 6'];
+    expect(row?.startMs.kind).toBe('measured');
+    expect(row?.privatePages.value).toBeLessThan(without['system 1']?.privatePages.value ?? 0);
+  });
+
   it('runs nothing of the program', () => {
     const proof = scene.path('proof');
     const source = scene.path('proof.c');

@@ -1,12 +1,11 @@
 /** `winnow report --sharing`: reads the program's modules, measures its starts, prints the table. */
+import { readFileSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
 import type { Command } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
-import type { Starts } from '../report/sharing.ts';
-import type { Closure } from '../share/closure/modules.ts';
-import type { StartCost } from '../sys/start-cost.ts';
-import { type Operands, writeJson } from './options.ts';
-
-const ROUNDS = 15;
+import type { ImageStart } from '../report/sharing-starts.ts';
+import { type JsonOption, type Operands, type StoreOption, writeJson } from './options.ts';
 
 /**
  * The command behind the dashes, which need not have been recorded, or that of a profile.
@@ -26,8 +25,12 @@ export async function sharedCommand(store: Store, operands: Operands): Promise<C
 }
 
 /** @throws WinnowError E_NOT_DYNAMIC, E_CLOSURE, E_ELF_… */
-export async function reportSharing({ program, argv }: Command, asJson: boolean): Promise<void> {
-  const { WinnowError } = await import('../base/errors.ts');
+export async function reportSharing(
+  command: Command,
+  store: Store,
+  options: StoreOption & JsonOption,
+): Promise<void> {
+  const { program, argv } = command;
   const { readClosure } = await import('../share/closure/modules.ts');
   const { sharingFigures } = await import('../share/notes/figures.ts');
   const { SHARING_JSON_VERSION, sharingReport } = await import('../report/sharing.ts');
@@ -45,10 +48,13 @@ export async function reportSharing({ program, argv }: Command, asJson: boolean)
       });
     }
     const figures = sharingFigures(closure);
-    const starts = await startsOf(closure, argv, (text) => progress.update(text));
+    const image = await imageStartOf(store, options, command, closure.program);
+    const { measureStarts } = await import('../report/sharing-starts.ts');
+    const onProgress = (text: string): void => progress.update(text);
+    const starts = measureStarts({ closure, argv, image, onProgress });
     progress.stop();
     const report = sharingReport({ command: argv, figures, starts });
-    if (asJson) return writeJson('sharing', SHARING_JSON_VERSION, report);
+    if (options.json === true) return writeJson('sharing', SHARING_JSON_VERSION, report);
     const { renderSharing } = await import('../report/sharing-text.ts');
     process.stdout.write(renderSharing(report));
   } finally {
@@ -56,32 +62,30 @@ export async function reportSharing({ program, argv }: Command, asJson: boolean)
   }
 }
 
-async function startsOf(
-  { program, modules }: Closure,
-  argv: readonly string[],
-  onProgress: (text: string) => void,
-): Promise<Starts | { readonly missing: string }> {
-  const { linkedAt } = await import('../share/closure/loader-start.ts');
-  const { measureStart } = await import('../sys/start-cost.ts');
-  const loader = modules.find(({ role }) => role === 'loader');
-  const at = loader === undefined ? undefined : linkedAt(loader.image);
-  if (at === undefined)
-    return { missing: 'the dynamic loader is not glibc’s: where it has finished is not known' };
-  const { LD_BIND_NOW: _, ...env } = process.env;
-  const plain: StartCost[] = [];
-  const bindNow: StartCost[] = [];
-  const measure = (bound: boolean): boolean => {
-    const start = measureStart({ program, argv, at, env: bound ? { ...env, LD_BIND_NOW: '1' } : env });
-    if (start !== undefined) (bound ? bindNow : plain).push(start);
-    return start !== undefined;
-  };
-  // The first one reads what is not in memory yet.
-  if (!measure(false)) return { missing: 'the program cannot be traced here' };
-  plain.length = 0;
-  for (let round = 0; round < ROUNDS; round++) {
-    onProgress(`start ${round + 1} of ${ROUNDS}`);
-    const first = round % 2 === 1;
-    if (!measure(first) || !measure(!first)) return { missing: 'the program did not start each time' };
+/** The image that was built for the command, where it has the program and would be used. */
+async function imageStartOf(
+  store: Store,
+  options: StoreOption,
+  command: Command,
+  program: string,
+): Promise<ImageStart | { readonly missing: string }> {
+  const { findImage } = await import('../image/images.ts');
+  const { checkShared } = await import('../image/share-check.ts');
+  const { decodeLinked } = await import('../share/linked-decode.ts');
+  const { imagesDirs } = await import('./images-of.ts');
+  const none = { missing: 'no image after relocation was built (winnow build --only share)' };
+  let image: ReturnType<typeof findImage>;
+  try {
+    image = findImage(imagesDirs(store, options), command);
+  } catch (error) {
+    if (error instanceof WinnowError && error.code === 'E_NO_IMAGE') return none;
+    throw error;
   }
-  return { plain, bindNow, image: { missing: 'no image after relocation was built' } };
+  const path = realpathSync(program);
+  const shared = image.manifest.share?.programs.find((one) => one.path === path);
+  if (shared === undefined) return none;
+  const refused = checkShared(image).find((one) => one.path === path)?.refused;
+  if (refused !== undefined) return { missing: `the image would not be used: ${refused}` };
+  const linked = join(image.path, shared.linked);
+  return { program: join(image.path, shared.copy), at: decodeLinked(readFileSync(linked), linked).start };
 }

@@ -122,11 +122,13 @@ const start = (linkNs: number, privateFilePages: number): StartCost => ({
   mappings: 33,
   privateFilePages,
   anonymousPages: 12,
+  files: new Map(),
 });
 
 const STARTS: Starts = {
   plain: [start(700_000, 87), start(900_000, 87), start(650_000, 87)],
   bindNow: [start(800_000, 88), start(750_000, 88), start(950_000, 88)],
+  prelinked: [start(100_000, 30), start(90_000, 29), start(150_000, 29)],
   image: { missing: 'no image after relocation was built' },
 };
 
@@ -151,6 +153,14 @@ describe('the report about sharing', () => {
       expect(row.privatePages).toEqual({ kind: 'measured', value: 5 });
       expect(row.relocations).toEqual({ kind: 'measured', value: 0 });
     }
+  });
+
+  it('computes what prelinking would leave where it was not measured', () => {
+    const prelinked = { missing: 'not mapped' };
+    const { rows } = sharingReport({ command, figures: FIGURES, starts: { ...STARTS, prelinked } });
+    const row = rows.find(({ id }) => id === 'system 2');
+    expect(row?.privatePages).toEqual({ kind: 'computed', value: 26 });
+    expect(row?.startMs).toEqual({ kind: 'missing', reason: 'not mapped' });
   });
 
   it('says of everything that could not be measured why', () => {

@@ -46,9 +46,14 @@ export interface Starts {
   readonly plain: readonly StartCost[];
   /** With LD_BIND_NOW; taken in turn with the plain ones. */
   readonly bindNow: readonly StartCost[];
+  /** With libraries at planned addresses and all relocations applied that can be. */
+  readonly prelinked: MaybeStarts;
   /** From an image after relocation. */
-  readonly image: readonly StartCost[] | { readonly missing: string };
+  readonly image: MaybeStarts;
 }
+
+/** Or why there are none. */
+export type MaybeStarts = readonly StartCost[] | { readonly missing: string };
 
 export interface SharingInput {
   readonly command: readonly string[];
@@ -64,15 +69,17 @@ export interface SharingReport {
 }
 
 export function sharingReport({ command, figures, starts }: SharingInput): SharingReport {
-  const measured = 'missing' in starts ? undefined : starts;
-  const why = 'missing' in starts ? starts.missing : '';
+  const all = 'missing' in starts ? undefined : starts;
+  const cells = (of: (all: Starts) => MaybeStarts): StartCells =>
+    cellsOf(all === undefined ? { missing: 'missing' in starts ? starts.missing : '' } : of(all));
   return {
     command,
-    rounds: measured?.plain.length ?? 0,
+    rounds: all?.plain.length ?? 0,
     rows: rowsOf(figures, {
-      plain: measured === undefined ? unmeasured(why) : cellsOf(measured.plain),
-      bindNow: measured === undefined ? unmeasured(why) : cellsOf(measured.bindNow),
-      image: imageCells(starts),
+      plain: cells(({ plain }) => plain),
+      bindNow: cells(({ bindNow }) => bindNow),
+      prelinked: cells(({ prelinked }) => prelinked),
+      image: cells(({ image }) => image),
     }),
     figures,
   };
@@ -84,7 +91,8 @@ const computed = (value: number): Figure => ({ kind: 'computed', value });
 const measured = (value: number): Figure => ({ kind: 'measured', value });
 const missing = (reason: string): Figure => ({ kind: 'missing', reason });
 
-function cellsOf(starts: readonly StartCost[]): StartCells {
+function cellsOf(starts: MaybeStarts): StartCells {
+  if ('missing' in starts) return unmeasured(starts.missing);
   const of = (value: (start: StartCost) => number): Figure => measured(median(starts.map(value)));
   return {
     privatePages: of(({ privateFilePages }) => privateFilePages),
@@ -103,26 +111,24 @@ const unmeasured = (reason: string): StartCells => ({
   startMs: missing(reason),
 });
 
-function imageCells(starts: SharingInput['starts']): StartCells {
-  if ('missing' in starts) return unmeasured(starts.missing);
-  const { image } = starts;
-  return 'missing' in image ? unmeasured(image.missing) : cellsOf(image);
-}
-
 interface Measured {
   readonly plain: StartCells;
   readonly bindNow: StartCells;
+  readonly prelinked: StartCells;
   readonly image: StartCells;
 }
 
-const NOT_BUILT = 'nobody ships it, so there is nothing to start';
-const NOT_PRELINKED = 'no prelinked modules were built';
+const NOT_BUILT = 'there is none to be started';
 const ASLR_ALL = 'as the kernel has it';
 const ASLR_PLANNED = 'program, loader and stack; libraries stay where they were planned';
+const ASLR_IMAGE = 'stack and heap; the image stays at the random places it was built for';
 const NOTHING_TO_DO = 'nothing: seen at the next start';
 const BUILD_AGAIN = 'built again for each program that uses it; plain modules until then';
 
-function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): SharingRow[] {
+function rowsOf(
+  figures: SharingFigures,
+  { plain, bindNow, prelinked: copies, image }: Measured,
+): SharingRow[] {
   const { prelinked, addressTables, hashedDispatcher, dispatcherPages } = figures;
   const all = computed(allRelocations(figures.relocations));
   const today = call(figures.relocations.jumpSlot > 0 ? 'plt' : 'got');
@@ -134,6 +140,13 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
     relocations: computed(relocations),
     mappings,
   });
+  /** Measured, or what can be computed of it. */
+  const planned = (): StartCells & Pick<SharingRow, 'relocations'> => {
+    const { startMs } = copies;
+    return startMs.kind === 'missing'
+      ? { ...left(prelinked.left), startMs }
+      : { ...left(prelinked.left), ...copies };
+  };
   const bits = 47 - addressTables.moduleBits - addressTables.slotBits;
   return [
     {
@@ -157,8 +170,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
     {
       id: 'system 2',
       what: 'prelinked where the places are free, plain modules where not',
-      ...left(prelinked.left),
-      startMs: missing(NOT_PRELINKED),
+      ...planned(),
       callNs: today,
       aslr: ASLR_PLANNED,
       update: BUILD_AGAIN,
@@ -167,7 +179,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
       id: 'system 3',
       what: 'at planned places, relocated at the start where one is taken',
       ...left(prelinked.leftWithoutRelative),
-      startMs: missing(NOT_PRELINKED),
+      startMs: missing(NOT_BUILT),
       callNs: today,
       aslr: ASLR_PLANNED,
       update: NOTHING_TO_DO,
@@ -186,8 +198,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
     {
       id: 'system 5',
       what: 'prelinked without a check',
-      ...left(prelinked.left),
-      startMs: missing(NOT_PRELINKED),
+      ...planned(),
       callNs: today,
       aslr: 'none for libraries',
       update: 'everything linked to it, at once, or it crashes',
@@ -198,7 +209,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
       ...image,
       relocations: image.startMs.kind === 'measured' ? measured(0) : image.startMs,
       callNs: today,
-      aslr: 'stack and vDSO; the image stays where it was built for',
+      aslr: ASLR_IMAGE,
       update: BUILD_AGAIN,
     },
     {
@@ -216,7 +227,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
       ...image,
       relocations: image.startMs.kind === 'measured' ? measured(0) : image.startMs,
       callNs: today,
-      aslr: 'stack and vDSO; the image stays where it was built for',
+      aslr: ASLR_IMAGE,
       update: BUILD_AGAIN,
     },
     {
@@ -233,8 +244,7 @@ function rowsOf(figures: SharingFigures, { plain, bindNow, image }: Measured): S
     {
       id: 'solution 3',
       what: 'prelinked at the place that the name hashes to',
-      ...left(prelinked.left),
-      startMs: missing(NOT_PRELINKED),
+      ...planned(),
       callNs: today,
       aslr: 'none for libraries: the same on every host',
       update: BUILD_AGAIN,

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { rva } from '../base/brands.ts';
 import { readElfFile } from '../elf/read.ts';
 import { measureStart, parseStartCost } from './start-cost.ts';
 
@@ -26,12 +27,16 @@ Anonymous:             0 kB
 
 describe('what start-cost prints', () => {
   it('is times, and pages of files and others without the one of the breakpoint', () => {
-    expect(parseStartCost(`1200 34000\n${SMAPS}`)).toEqual({
+    expect(parseStartCost(`1200 34000 1\n${SMAPS}`)).toEqual({
       execNs: 1200,
       linkNs: 34000,
       mappings: 5,
       privateFilePages: 1,
       anonymousPages: 5,
+      files: new Map([
+        ['/usr/bin/a b', 0x560000000000],
+        ['/lib/ld.so', 0x7f0000000000],
+      ]),
     });
   });
 
@@ -55,7 +60,7 @@ describe('a measured start', () => {
   const image = readElfFile(program);
   const loader = readElfFile(image.interp ?? '');
   // Behind the call in front of which its entry stands.
-  const at = loader.header.entry + 8;
+  const at = { rva: rva(loader.header.entry + 8) };
 
   it('ends before constructors', () => {
     const start = measureStart({ program, argv: ['program'], env: {}, at });

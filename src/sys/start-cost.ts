@@ -1,5 +1,6 @@
 /** How long a dynamic loader takes to link a program, and what it leaves behind: `runtime/start-cost.c`, and what it prints. */
 import { spawnSync } from 'node:child_process';
+import type { Rva, UserAddress } from '../base/brands.ts';
 import { runtimeFile } from './runtime.ts';
 
 export interface StartCost {
@@ -13,22 +14,28 @@ export interface StartCost {
   readonly privateFilePages: number;
   /** 4 KiB pages without a file: stack, heap, .bss. */
   readonly anonymousPages: number;
+  /** Where the lowest page of each file is mapped, by path. */
+  readonly files: ReadonlyMap<string, number>;
 }
+
+/** In the dynamic loader, wherever it is mapped; or an address. */
+export type LinkedAt = { readonly rva: Rva } | { readonly address: UserAddress };
 
 export interface StartRequest {
   readonly program: string;
   /** argv[0] first. */
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** RVA in the loader of where it goes on when all is relocated, before constructors. */
-  readonly at: number;
+  /** Where the loader goes on when all is relocated, before constructors. */
+  readonly at: LinkedAt;
 }
 
 const LONGEST_MS = 60_000;
 
 /** One start, which ends before the program's first constructor. Undefined where it cannot be traced. */
 export function measureStart({ program, argv, env, at }: StartRequest): StartCost | undefined {
-  const done = spawnSync(runtimeFile('start-cost'), [at.toString(16), program, ...argv], {
+  const where = 'rva' in at ? at.rva.toString(16) : `@${at.address.toString(16)}`;
+  const done = spawnSync(runtimeFile('start-cost'), [where, program, ...argv], {
     encoding: 'utf8',
     env,
     stdio: ['ignore', 'pipe', 'ignore'],
@@ -40,24 +47,28 @@ export function measureStart({ program, argv, env, at }: StartRequest): StartCos
 
 /** What start-cost prints. */
 export function parseStartCost(text: string): StartCost | undefined {
-  const [, execNs, linkNs] = /^(\d+) (\d+)\n/.exec(text) ?? [];
+  const [, execNs, linkNs, written] = /^(\d+) (\d+) ([01])\n/.exec(text) ?? [];
   if (execNs === undefined || linkNs === undefined) return undefined;
   let mappings = 0;
   let privateFilePages = 0;
   let anonymousPages = 0;
   let isFile = false;
+  const files = new Map<string, number>();
   for (const line of text.split('\n')) {
-    const head = /^[0-9a-f]+-[0-9a-f]+ \S{4} \S+ \S+ (\d+) *(.*)$/.exec(line);
-    if (head !== null) {
-      isFile = head[1] !== '0';
-      if (head[2] !== '[vsyscall]') mappings++;
+    const [, start = '', inode, path = ''] =
+      /^([0-9a-f]+)-[0-9a-f]+ \S{4} \S+ \S+ (\d+) *(.*)$/.exec(line) ?? [];
+    if (inode !== undefined) {
+      isFile = inode !== '0';
+      if (path !== '[vsyscall]') mappings++;
+      if (isFile && !files.has(path)) files.set(path, Number.parseInt(start, 16));
       continue;
     }
     const pages = Number(/^Anonymous:\s+(\d+) kB/.exec(line)?.[1] ?? 0) / 4;
     if (isFile) privateFilePages += pages;
     else anonymousPages += pages;
   }
-  // The breakpoint made a page of the loader's code private.
-  privateFilePages = Math.max(0, privateFilePages - 1);
-  return { execNs: Number(execNs), linkNs: Number(linkNs), mappings, privateFilePages, anonymousPages };
+  // A page of the loader's code, to stop it.
+  privateFilePages -= Number(written);
+  const times = { execNs: Number(execNs), linkNs: Number(linkNs) };
+  return { ...times, mappings, privateFilePages, anonymousPages, files };
 }

@@ -48,7 +48,7 @@ export function registerReport(program: Command): void {
     const chosen = splitAtDashes(operands);
     if (options.sharing === true) {
       const { reportSharing, sharedCommand } = await import('../report-sharing.ts');
-      return await reportSharing(await sharedCommand(store, chosen), options.json === true);
+      return await reportSharing(await sharedCommand(store, chosen), store, options);
     }
     const profile = selectProfile(store, chosen);
     if (options.functions === true) return await reportFunctions(profile, options.json === true);

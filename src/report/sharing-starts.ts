@@ -1,0 +1,110 @@
+/**
+ * Starts of a program as it is, with everything bound, with prelinked libraries and from its image, in turn. Each
+ * ends before the first constructor.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { UserAddress } from '../base/brands.ts';
+import { linkedAt } from '../share/closure/loader-start.ts';
+import type { Closure } from '../share/closure/modules.ts';
+import { pagesOf } from '../share/notes/layouts.ts';
+import { prelinkClosure } from '../share/prelink/prelink.ts';
+import { measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
+import type { MaybeStarts, Starts } from './sharing.ts';
+
+const ROUNDS = 15;
+/** Bytes of libraries of which copies are made for it. */
+const MOST_COPIED = 2 ** 29;
+
+/** An image's copy of the program, and where control comes when it is mapped. */
+export interface ImageStart {
+  readonly program: string;
+  readonly at: UserAddress;
+}
+
+export interface StartsInput {
+  readonly closure: Closure;
+  readonly argv: readonly string[];
+  readonly image: ImageStart | { readonly missing: string };
+  readonly onProgress: (text: string) => void;
+}
+
+/** @throws WinnowError E_ELF_… for damaged modules. */
+export function measureStarts(input: StartsInput): Starts | { readonly missing: string } {
+  const { closure, argv, image, onProgress } = input;
+  const { program, modules } = closure;
+  const loader = modules.find(({ role }) => role === 'loader');
+  const rva = loader === undefined ? undefined : linkedAt(loader.image);
+  if (rva === undefined)
+    return { missing: 'the dynamic loader is not glibc’s: where it has finished is not known' };
+  const { LD_BIND_NOW: _, ...env } = process.env;
+  const plain: StartRequest = { program, argv, env, at: { rva } };
+  // The first start reads what is not in memory yet.
+  if (measureStart(plain) === undefined) return { missing: 'the program cannot be traced here' };
+  const folder = mkdtempSync(join(tmpdir(), 'winnow-sharing-'));
+  try {
+    onProgress('prelinking');
+    const ways = {
+      plain,
+      bindNow: { ...plain, env: { ...env, LD_BIND_NOW: '1' } },
+      prelinked: prelinkedStart(closure, plain, folder),
+      image: 'missing' in image ? image : { ...plain, program: image.program, at: { address: image.at } },
+    };
+    return inTurn(ways, onProgress);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+type Way = StartRequest | { readonly missing: string };
+
+function inTurn(
+  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'image', Way>>,
+  onProgress: (text: string) => void,
+): Starts | { readonly missing: string } {
+  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.image];
+  const costs: StartCost[][] = order.map(() => []);
+  for (let round = 0; round < ROUNDS; round++) {
+    onProgress(`start ${round + 1} of ${ROUNDS}`);
+    for (let i = 0; i < order.length; i++) {
+      const index = (round + i) % order.length;
+      const way = order[index];
+      const cost = way === undefined || 'missing' in way ? undefined : measureStart(way);
+      if (cost !== undefined) costs[index]?.push(cost);
+    }
+  }
+  const of = (index: number): MaybeStarts => {
+    const way = order[index];
+    if (way !== undefined && 'missing' in way) return way;
+    const found = costs[index] ?? [];
+    return found.length === ROUNDS ? found : { missing: 'the program did not start each time' };
+  };
+  const [plain, bindNow] = [of(0), of(1)];
+  if ('missing' in plain) return plain;
+  if ('missing' in bindNow) return bindNow;
+  return { plain, bindNow, prelinked: of(2), image: of(3) };
+}
+
+/** Writes the copies, and tries whether each is mapped where it belongs. */
+function prelinkedStart(closure: Closure, plain: StartRequest, folder: string): Way {
+  const bytes = closure.modules.reduce(
+    (sum, { role, image }) => sum + (role === 'library' ? image.bytes.length : 0),
+    0,
+  );
+  if (bytes > MOST_COPIED) return { missing: 'the libraries are too large to be copied for a measurement' };
+  const addresses = { how: 'by name', bits: 16 } as const;
+  const { modules } = prelinkClosure(closure, { relocations: 'applied', addresses });
+  const places = modules.map(({ module, base, bytes: copy }) => {
+    const path = join(folder, basename(module.name));
+    writeFileSync(path, copy, { mode: 0o755 });
+    return { path, at: base + pagesOf(module.image).first };
+  });
+  const others = plain.env.LD_LIBRARY_PATH ?? '';
+  const path = others === '' ? folder : `${folder}:${others}`;
+  const way = { ...plain, env: { ...plain.env, LD_LIBRARY_PATH: path } };
+  const files = measureStart(way)?.files;
+  return places.length > 0 && places.every((place) => files?.get(place.path) === place.at)
+    ? way
+    : { missing: 'the loader did not map all prelinked libraries where they belong' };
+}
