@@ -1,4 +1,5 @@
 /** Recordings with --functions: names of what was entered, from the symbols of the files. */
+import { spawnSync } from 'node:child_process';
 import { expect } from 'vitest';
 import { readElfFile } from '../src/elf/read.ts';
 import type { Run } from '../src/profile/model.ts';
@@ -13,6 +14,18 @@ export class FunctionsScene extends Scene {
     const result = this.record(command, this.#with(how));
     expect(result.stderr).not.toMatch(/\bE_/);
     return result;
+  }
+
+  /** Runs a program alone and recorded: output and end must be the same. Returns the run. */
+  sameRun(command: readonly string[]): Run {
+    const alone = spawnSync(command[0] ?? '', command.slice(1), { cwd: this.folder, encoding: 'utf8' });
+    const { run, stdout, status, signal } = this.functions(command);
+    expect({ stdout, status, signal }).toEqual({
+      stdout: alone.stdout,
+      status: alone.status,
+      signal: alone.signal,
+    });
+    return run;
   }
 
   startFunctions(command: readonly string[], how: HowToRecord = {}): Started {
