@@ -8,12 +8,11 @@
  * there, its relocated ones are mapped from NAME.linked, and what is left at the old place is unmapped.
  *
  * Method. First what can be undone: maps where nothing is (MAP_FIXED_NOREPLACE), then what the kernel keeps of a thread
- * (restore-state.c). Then the vDSO and the program's pages are moved, which is undone by moving them back. Then the
+ * (restore-state.c). Then the program's pages are moved, which is undone by moving them back. Then the
  * fix-ups, which cannot fail. A program that is at its place already (one of fixed addresses) is overlaid there as
  * the last thing that can fail; from that there is no way back but an exit.
  *
- * Limits. mremap moves one mapping at a time on most kernels: what is moved as one must be one mapping. Kernels that seal the
- * vDSO (CONFIG_MSEAL_SYSTEM_MAPPINGS) run every program plainly.
+ * Limits. Before Linux 6.17 mremap moves one mapping at a time, so each map of the program must lie in one.
  */
 #include "restore-map.h"
 
@@ -40,7 +39,9 @@ static int look_through(struct restoring *r) {
     }
     if (fixup > first && !(map->protection & PROT_WRITE)) r->soft[r->soft_count++] = i;
   }
-  return fixup == header->fixup_count;
+  /* The loader's table of modules is one by address, and has the vDSO as the last. */
+  u64 vdso = aux(r->start, AT_SYSINFO_EHDR);
+  return fixup == header->fixup_count && (vdso == 0 || vdso >= after);
 }
 
 static int is_overlaid(const struct restoring *r, const struct linked_map *map) {
@@ -71,15 +72,31 @@ static u64 find_in_program(const struct restoring *r, const struct linked_map *m
   return 0;
 }
 
+/* How far maps of the program follow each other from the map `i` on, there and here: they are moved as one where that works. */
+static u64 run_size(const struct restoring *r, u32 i) {
+  const struct linked_map *map = &r->image->maps[i];
+  u64 size = map->size;
+  for (u32 next = i + 1; next < r->image->header->map_count; next++) {
+    const struct linked_map *more = &r->image->maps[next];
+    int follows = more->from == LINKED_FROM_PROGRAM && more->at == map->at + size && more->offset == map->offset + size;
+    if (!follows) break;
+    size += more->size;
+  }
+  return size;
+}
+
 /* Keeps the place for pages of the program; they come when all else is there. */
-static int reserve_move(struct restoring *r, const struct linked_map *map) {
+static int reserve_move(struct restoring *r, u32 i) {
+  const struct linked_map *map = &r->image->maps[i];
   int protection;
   u64 from = find_in_program(r, map, &protection);
-  if (from == 0 || r->move_count == MOVES_MAX) return 0;
-  r->moves[r->move_count++] =
-      (struct move){from, map->at, map->size, protection, (int)map->protection};
-  if (from == map->at) return 1;
-  return !r->stays && !failed(map_at(map, PROT_NONE, MAP_FIXED_NOREPLACE, -1));
+  if (from == 0 || r->move_count == MOVES_MAX || (r->stays && from != map->at)) return 0;
+  r->moves[r->move_count++] = (struct move){from, map->at, map->size, protection, (int)map->protection};
+  if (r->stays || map->at < r->reserved) return 1;
+  struct linked_map room = {.at = map->at, .size = run_size(r, i)};
+  if (failed(map_at(&room, PROT_NONE, MAP_FIXED_NOREPLACE, -1))) return 0;
+  r->reserved = room.at + room.size;
+  return 1;
 }
 
 /*
@@ -98,7 +115,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
     soft += (u32)is_soft;
     if (!overlays) r->mapped = i;
     if (map->from == LINKED_FROM_PROGRAM) {
-      if (!overlays && !reserve_move(r, map)) found = verdict(LINKED_BAD_ADDRESS, i);
+      if (!overlays && !reserve_move(r, i)) found = verdict(LINKED_BAD_ADDRESS, i);
       continue;
     }
     if (is_overlaid(r, map) != overlays) continue;
@@ -120,66 +137,60 @@ static struct verdict map_table(struct restoring *r, int overlays) {
   return found;
 }
 
-static long move(const struct move *move) {
-  if (move->from == move->to) return 0;
-  return sys_mremap((void *)move->from, move->size, move->size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)move->to);
+/*
+ * Newer kernels (6.17) move several mappings at once. One that fails when some are moved leaves nothing that a
+ * program could be started from.
+ */
+static int move(u64 from, u64 to, u64 size) {
+  u8 page;
+  if (!failed(sys_mremap((void *)from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to))) return 1;
+  if (sys_mincore((void *)from, PLAN_PAGE, &page) == -ENOMEM) sys_exit(127);
+  return 0;
 }
 
-/*
- * The vDSO's data lies before it in one mapping or more, whose bounds only /proc would tell, and of which none can
- * be moved in part: the largest piece that can be moved is one.
- */
-static int move_vdso(struct restoring *r) {
-  const struct linked_header *header = r->image->header;
-  u64 from = r->vdso - header->vdso_lead, to = header->vdso_at - header->vdso_lead;
-  u64 left = header->vdso_lead;
-  if (header->vdso_at == 0 || from == to) return 1;
-  const struct linked_map whole = {.at = to, .size = left + header->vdso_size};
-  if (((to | whole.size) & (PLAN_PAGE - 1)) || failed(map_at(&whole, PROT_NONE, MAP_FIXED_NOREPLACE, -1))) return 0;
-  r->has_vdso_place = 1;
-  for (u64 size = left; left > 0; size -= PLAN_PAGE) {
-    if (size == 0) return 0;
-    struct move piece = {from, to, size, 0, 0};
-    if (failed(move(&piece))) continue;
-    if (r->vdso_moved == VDSO_PIECES - 1) return 0;
-    r->vdso_moves[r->vdso_moved++] = piece;
-    from += size, to += size, left -= size;
-    size = left + PLAN_PAGE;
-  }
-  struct move code = {r->vdso, header->vdso_at, header->vdso_size, 0, 0};
-  if (failed(move(&code))) return 0;
-  r->vdso_moves[r->vdso_moved++] = code;
-  return 1;
+/* How many moves from the first on can be made as one. */
+static u32 moves_in_run(const struct restoring *r, u32 first, u64 *size) {
+  const struct move *moves = r->moves;
+  u32 end = first + 1;
+  for (; end < r->move_count; end++)
+    if (moves[end].to != moves[end - 1].to + moves[end - 1].size || moves[end].from != moves[end - 1].from + moves[end - 1].size)
+      break;
+  *size = moves[end - 1].to + moves[end - 1].size - moves[first].to;
+  return end - first;
 }
 
 static int move_program(struct restoring *r) {
-  for (; r->moved < r->move_count; r->moved++) {
-    const struct move *next = &r->moves[r->moved];
-    if (failed(move(next))) return 0;
-    if (next->protection != next->wanted && failed(sys_mprotect((void *)next->to, next->size, next->wanted))) {
-      r->moved++;
-      return 0;
+  while (!r->stays && r->moved < r->move_count) {
+    u64 size;
+    u32 count = moves_in_run(r, r->moved, &size);
+    const struct move *first = &r->moves[r->moved];
+    if (count > 1 && move(first->from, first->to, size)) {
+      r->moved += count;
+      continue;
     }
+    /* One after another. */
+    for (; count > 0; count--, r->moved++) {
+      const struct move *next = &r->moves[r->moved];
+      if (!move(next->from, next->to, next->size)) return 0;
+    }
+  }
+  for (; r->protected < r->move_count; r->protected++) {
+    const struct move *next = &r->moves[r->protected];
+    if (next->protection != next->wanted && failed(sys_mprotect((void *)next->to, next->size, next->wanted))) return 0;
   }
   return 1;
 }
 
 /* In the reverse order of `restore_image`. What was kept free for a move is unmapped with the maps. */
 static void undo(struct restoring *r) {
-  const struct linked_header *header = r->image->header;
-  while (r->moved > 0) {
-    struct move *last = &r->moves[--r->moved];
-    struct move back = {last->to, last->from, last->size, 0, 0};
+  while (r->protected > 0) {
+    const struct move *last = &r->moves[--r->protected];
     if (last->protection != last->wanted) sys_mprotect((void *)last->to, last->size, last->protection);
-    move(&back);
   }
-  while (r->vdso_moved > 0) {
-    struct move *last = &r->vdso_moves[--r->vdso_moved];
-    struct move back = {last->to, last->from, last->size, 0, 0};
-    move(&back);
+  while (r->moved > 0) {
+    const struct move *last = &r->moves[--r->moved];
+    move(last->to, last->from, last->size);
   }
-  if (r->has_vdso_place)
-    sys_munmap((void *)(header->vdso_at - header->vdso_lead), header->vdso_lead + header->vdso_size);
   state_undo(r);
   for (u32 i = 0; i < r->mapped; i++) {
     const struct linked_map *map = &r->image->maps[i];
@@ -196,7 +207,6 @@ static int find_program(struct restoring *r) {
   r->segments = (const struct elf_segment *)aux(start, AT_PHDR);
   r->segment_count = aux(start, AT_PHNUM);
   r->stays = r->bias == header->program_at;
-  r->vdso = aux(start, AT_SYSINFO_EHDR);
   u64 low = ADDRESSES_END, high = 0;
   for (u64 i = 0; i < r->segment_count; i++) {
     const struct elf_segment *segment = &r->segments[i];
@@ -214,13 +224,14 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   struct restoring r;
   r.image = image;
   r.start = start;
-  r.mapped = r.move_count = r.moved = r.soft_count = r.vdso_moved = 0;
-  r.has_vdso_place = r.has_rseq = r.has_thread = 0;
+  r.mapped = r.move_count = r.moved = r.protected = r.soft_count = 0;
+  r.reserved = 0;
+  r.has_rseq = r.has_thread = 0;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);
   struct verdict found = map_table(&r, 0);
   if (found.refused == LINKED_GOOD && !state_set(&r)) found = verdict(LINKED_BAD_CALL, 0);
-  if (found.refused == LINKED_GOOD && (!move_vdso(&r) || !move_program(&r))) found = verdict(LINKED_BAD_ADDRESS, 0);
+  if (found.refused == LINKED_GOOD && !move_program(&r)) found = verdict(LINKED_BAD_ADDRESS, 0);
   if (found.refused != LINKED_GOOD) {
     undo(&r);
     return found;

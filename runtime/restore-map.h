@@ -5,7 +5,6 @@
 #include "restore.h"
 
 #define MOVES_MAX 64
-#define VDSO_PIECES 8
 #define ADDRESSES_END (1ull << 47)
 
 struct move {
@@ -23,16 +22,14 @@ struct restoring {
   const struct elf_segment *segments;
   u64 segment_count;
   int stays;  /* the program is at its place already */
-  u64 vdso;   /* where the kernel put it */
   u32 mapped; /* maps of the table before this one are done */
   u32 soft[LINKED_FIXUPS_MAX]; /* maps that are writable until the fix-ups are done, ascending */
   u32 soft_count;
   struct move moves[MOVES_MAX]; /* of the program's pages */
   u32 move_count;
   u32 moved;
-  struct move vdso_moves[VDSO_PIECES];
-  u32 vdso_moved;
-  int has_vdso_place;
+  u32 protected; /* of them, those whose protection is the wanted one */
+  u64 reserved;  /* to where place is kept for them */
   int has_thread;
   int has_rseq;
 };

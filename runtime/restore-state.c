@@ -52,6 +52,7 @@ static u64 value_of(const struct restoring *r, u32 kind, const void *at, u64 tid
     case LINKED_STACK_START: return (u64)start->stack;
     case LINKED_BREAK: return (u64)sys_brk(0);
     case LINKED_TID: return tid;
+    case LINKED_IN_VDSO: return *(const u64 *)at + aux(start, AT_SYSINFO_EHDR) - r->image->header->vdso_at;
     case LINKED_CPU_NUMBER: return (*(const u32 *)at & 0xffffff) | r->image->processor_number;
     default: return *(const u32 *)at; /* the format has no other */
   }
@@ -87,6 +88,5 @@ void state_finish(struct restoring *r) {
   set_aux(r->start, AT_PHDR, header->phdr);
   set_aux(r->start, AT_ENTRY, header->entry);
   set_aux(r->start, AT_BASE, header->base);
-  set_aux(r->start, AT_SYSINFO_EHDR, header->vdso_at);
   tell_kernel(r->start, header->program_at, (const struct elf_segment *)header->phdr, r->segment_count);
 }

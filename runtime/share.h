@@ -68,9 +68,9 @@ struct linked_header {
   u32 rseq_size;
   u32 rseq_signature;
 
-  /* The vDSO: moved to where the image expects it, its data pages before it. */
-  u64 vdso_at;       /* AT_SYSINFO_EHDR; 0: the image knows none */
-  u64 vdso_lead;     /* bytes of data pages before it, that move with it */
+  /* The vDSO: it stays where the kernel put it, above all maps. Words that point into it are fix-ups. */
+  u64 vdso_at;       /* where these words have it; 0: the image knows none */
+  u64 vdso_lead;     /* bytes of data pages before it */
   u64 vdso_size;
   u64 vdso_checksum; /* plan_checksum over its bytes */
 
@@ -127,6 +127,7 @@ struct linked_map {
 #define LINKED_TID 12u             /* what set_tid_address says */
 #define LINKED_SECURE_IDS 13u      /* reserved: AT_UID and the like are checked, not stored */
 #define LINKED_CPU_NUMBER 14u      /* cpuid 1 ebx: the byte of the processor's number, in the highest byte of a u32 */
+#define LINKED_IN_VDSO 15u         /* how far the vDSO is from vdso_at is added to the word of 8 bytes */
 
 struct linked_fixup {
   u64 at;

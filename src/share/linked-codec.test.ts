@@ -7,8 +7,7 @@ import { WinnowError } from '../base/errors.ts';
 import { decodeLinked } from './linked-decode.ts';
 import { encodeLinked } from './linked-encode.ts';
 import { FIX_UP_KINDS, LINKED_FIXUPS_MAX, LINKED_HEADER, LINKED_MAPS_MAX } from './linked-layout.ts';
-import type { MapSource, PlacedImage, PlacedMap, PlacedWatch } from './linked-model.ts';
-import type { FixUpKind } from './model.ts';
+import type { MapSource, PlacedFixUpKind, PlacedImage, PlacedMap, PlacedWatch } from './linked-model.ts';
 
 const CASES = process.env.CI ? 100_000 : 2_000;
 
@@ -29,7 +28,7 @@ const small: PlacedImage = {
   tidAt: userAddress(BASE + 0x2200),
   robust: { at: userAddress(BASE + 0x2300), size: 24 },
   rseq: { at: userAddress(BASE + 0x2400), size: 32, signature: 0x53053053 },
-  vdsoAt: page(20),
+  vdsoAt: page(200),
   machine: {
     hwcap: 0xbfebfbffn,
     hwcap2: 2n,
@@ -196,10 +195,10 @@ describe('NAME.linked', () => {
   });
 
   it('holds every kind of fix-up', () => {
-    const kinds = Object.keys(FIX_UP_KINDS).filter((kind): kind is FixUpKind => kind in FIX_UP_KINDS);
+    const kinds = Object.keys(FIX_UP_KINDS).filter((kind): kind is PlacedFixUpKind => kind in FIX_UP_KINDS);
     const fixUps = kinds.map((kind, index) => ({
       at: userAddress(page(1) + index * 8),
-      size: 4 as const,
+      size: 8 as const,
       kind,
     }));
     expect(decodeLinked(encodeLinked({ ...small, fixUps }), 'x').fixUps).toEqual(fixUps);
@@ -244,7 +243,17 @@ describe('NAME.linked', () => {
       { maps: [{ ...code, source: { kind: 'program', rva: rva(4 * PAGE_SIZE) } }] },
       /program/,
     ],
-    ['a map over the vDSO', { vdsoAt: page(6) }, /vDSO/],
+    ['a map above the vDSO', { vdsoAt: page(3) }, /vDSO/],
+    [
+      'a pointer into a vDSO that there is not',
+      {
+        vdsoAt: undefined,
+        machine: { ...small.machine, vdso: undefined },
+        fixUps: [{ ...guard, kind: 'in-vdso' }],
+      },
+      /vDSO/,
+    ],
+    ['a short pointer into the vDSO', { fixUps: [{ ...argc, kind: 'in-vdso' }] }, /vDSO/],
     ['a vDSO without an address', { vdsoAt: undefined }, /in part/],
     ['fix-ups out of order', { fixUps: [guard, argc] }, /order/],
     ['a fix-up nowhere', { fixUps: [{ ...argc, at: page(9) }] }, /outside/],

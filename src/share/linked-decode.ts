@@ -28,13 +28,14 @@ import type {
   MapSource,
   PlacedFile,
   PlacedFixUp,
+  PlacedFixUpKind,
   PlacedImage,
   PlacedMap,
   PlacedWatch,
 } from './linked-model.ts';
 import { decodeProcessor } from './linked-processor.ts';
 import { whatIsWrong } from './linked-rules.ts';
-import type { FixUpKind, MachineTraits } from './model.ts';
+import type { MachineTraits } from './model.ts';
 
 interface Tables {
   readonly bytes: Buffer;
@@ -176,12 +177,13 @@ function readMap(tables: Tables, record: Buffer): PlacedMap {
 }
 
 const KINDS = new Map<number, string>(Object.entries(FIX_UP_KINDS).map(([kind, number]) => [number, kind]));
-const isKind = (kind: string | undefined): kind is FixUpKind => kind !== undefined && kind in FIX_UP_KINDS;
+const isKind = (kind: string | undefined): kind is PlacedFixUpKind =>
+  kind !== undefined && kind in FIX_UP_KINDS;
 
 function readFixUp({ path }: Tables, record: Buffer): PlacedFixUp {
   const kind = KINDS.get(record.readUInt32LE(LINKED_FIXUP.kind));
   const size = record.readUInt32LE(LINKED_FIXUP.word_size);
-  if (!isKind(kind) || (size !== 4 && size !== 8))
+  if (!isKind(kind) || (size !== 4 && size !== 8) || (kind === 'in-vdso' && size !== 8))
     throw linkedDamaged(path, 'a fix-up is of an unknown kind');
   return { at: addressAt(record, LINKED_FIXUP.at, path), size, kind };
 }

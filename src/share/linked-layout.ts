@@ -2,7 +2,7 @@
  * The layout of NAME.linked: TypeScript's side of runtime/share.h. `linked-layout.test.ts` compiles that header and
  * compares every size, offset and constant.
  */
-import type { FixUpKind } from './model.ts';
+import type { PlacedFixUpKind } from './linked-model.ts';
 
 export const LINKED_MAGIC = 0x4e4c776f6e6e6977n;
 export const LINKED_VERSION = 1;
@@ -29,7 +29,7 @@ export const PROT_WRITE = 2;
 export const PROT_EXEC = 4;
 
 /** Their numbers in the file; 13 is reserved. */
-export const FIX_UP_KINDS: Readonly<Record<FixUpKind, number>> = {
+export const FIX_UP_KINDS: Readonly<Record<PlacedFixUpKind, number>> = {
   'stack-guard': 1,
   'pointer-guard': 2,
   argc: 3,
@@ -43,6 +43,7 @@ export const FIX_UP_KINDS: Readonly<Record<FixUpKind, number>> = {
   break: 11,
   tid: 12,
   'cpu-number': 14,
+  'in-vdso': 15,
 };
 
 /** By their numbers: why restore.c would not use an image. */

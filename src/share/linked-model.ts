@@ -17,7 +17,7 @@ export interface PlacedImage {
   readonly tidAt: UserAddress;
   readonly robust: { readonly at: UserAddress; readonly size: number } | undefined;
   readonly rseq: { readonly at: UserAddress; readonly size: number; readonly signature: number } | undefined;
-  /** AT_SYSINFO_EHDR: where the vDSO moves; undefined where `machine.vdso` is. */
+  /** Where words that point into the vDSO have it, above all maps; undefined where `machine.vdso` is. */
   readonly vdsoAt: UserAddress | undefined;
   readonly machine: MachineTraits;
   /** What `readProcessor` says of the machine it was linked on. */
@@ -80,10 +80,13 @@ export interface PlacedMap {
   readonly protection: Protection;
 }
 
+/** `in-vdso`: the word points into the vDSO, with its first byte at `vdsoAt`. */
+export type PlacedFixUpKind = FixUpKind | 'in-vdso';
+
 export interface PlacedFixUp {
   readonly at: UserAddress;
   readonly size: 4 | 8;
-  readonly kind: FixUpKind;
+  readonly kind: PlacedFixUpKind;
 }
 
 export type PlacedWatch =

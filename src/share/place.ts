@@ -72,12 +72,21 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     processor: around.processor,
     files: files.map(({ index: _, ...file }) => file),
     maps: ascending(runs.map((run) => mapOf(run, bases, pages, indexOf))),
-    fixUps: state.fixUps
-      .map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind }))
-      .sort((a, b) => a.at - b.at),
+    fixUps: [
+      ...state.fixUps.map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind })),
+      ...state.pointers.flatMap((table) => pointersIntoVdso(table, bases)),
+    ].sort((a, b) => a.at - b.at),
     watches: around.watches,
     pages: pages.bytes,
   };
+}
+
+/** The vDSO stays where the kernel puts it: to move it costs more than to write these words. */
+function pointersIntoVdso({ standsIn, at, into }: Pointers, bases: Bases): PlacedFixUp[] {
+  const vdso = ANCHORS.indexOf('vdso');
+  return [...at].flatMap((offset, index): PlacedFixUp[] =>
+    into[index] === vdso ? [{ at: userAddress(bases[standsIn] + offset), size: 8, kind: 'in-vdso' }] : [],
+  );
 }
 
 function mapOf(run: Run, bases: Bases, pages: Pages, indexOf: ReadonlyMap<number, number>): PlacedMap {
