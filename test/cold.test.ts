@@ -258,6 +258,19 @@ describe('winnow build --cold deny', () => {
     }
   });
 
+  it('ends the program where nobody can say any more what is denied', () => {
+    build('--cold', 'deny');
+    const cold = readdirSync(image).find((name) => name.endsWith('libcold.so.cold'));
+    rmSync(join(image, cold ?? ''));
+    for (const show of isRoot ? ['audit', 'mounts'] : ['audit']) {
+      const { signal, stderr } = ends(show, []);
+      expect([show, signal]).toEqual([show, 'SIGABRT']);
+      expect(stderr).toMatch(
+        /^winnow: E_COLD_STORE: the store of unused code \S+libcold\.so\.cold is missing; [^\n]*\n$/,
+      );
+    }
+  });
+
   it('notes it in the image and lets it through with --on-miss log', () => {
     build('--cold', 'deny', '--on-miss', 'log');
     const log = join(image, 'misses.log');
