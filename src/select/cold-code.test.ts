@@ -119,6 +119,16 @@ describe('what can be stored', () => {
     expect(coldOf(libc, { cold: 'deny' })).toBe('deny');
   });
 
+  it('is no code with restartable sequences, which the kernel reads', () => {
+    const path = join(folder, 'librseq.so');
+    const source = '.text\n.globl f\nf: ret\n.section __rseq_cs,"aw"\n.quad 0\n';
+    writeFileSync(join(folder, 'rseq.s'), source);
+    const words = ['-shared', '-nostdlib', '-o', path, join(folder, 'rseq.s')];
+    expect(spawnSync('gcc', words).status).toBe(0);
+    expect(coldOf(readElfFile(path), { cold: 'store' })).toBe('file');
+    expect(coldOf(readElfFile(path), { cold: 'deny' })).toBe('deny');
+  });
+
   it('is refused where SIGSEGV cannot be had', () => {
     const program = join(folder, 'go');
     writeFileSync(join(folder, 'go.s'), '.globl _start\n_start: ret\n.section .go.buildinfo,"a"\n.byte 1\n');

@@ -14,7 +14,7 @@
  * they stand. `runtime/demand.c` brings a chunk when it is first touched.
  *
  * Limits: the C library is never cut or let through, as signals are blocked in parts of it; nor are modules whose code
- * can be written, or goes on behind the end of the file. A module that was cut cannot be restored from itself.
+ * can be written, or goes on behind the end of the file, or has restartable sequences. A module that was cut cannot be restored from itself.
  */
 import { brotliCompressSync, constants } from 'node:zlib';
 import { PAGE_SIZE } from '../base/brands.ts';
@@ -47,10 +47,14 @@ const SHDR_SIZE_FIELD = 32;
 /** Bytes between two functions. */
 const MOST_FILLER = 64;
 
+/** Restartable sequences (rseq(2)): the kernel reads the word in front of where they abort to, and kills where it cannot. */
+const RSEQ_SECTIONS = '__rseq_cs';
+
 /** What is done with the unused code of one module. */
 export function coldOf(image: ElfImage, { cold, onMiss }: { cold: Cold; onMiss?: OnMiss }): Cold {
   if (cold === 'file' || (cold === 'deny' && onMiss !== 'log')) return cold;
   if (image.soname === 'libc.so.6') return 'file';
+  if (cold === 'store' && image.sections.some(({ name }) => name.startsWith(RSEQ_SECTIONS))) return 'file';
   return codeSegments(image).every(isPlain) ? cold : 'file';
 }
 
