@@ -160,7 +160,7 @@ class Judge {
         // The jump behind the unit has the frame of its last instruction.
         const behind = to === unit.end ? size - (unit.end - unit.start) : 0;
         // Instructions of a part of a unit are encoded anew.
-        const isWhole = unit.kind === 'function' && from === unit.start && to === unit.end;
+        const isWhole = unit.kind === 'function' && unit.start === old.start && unit.end === old.end;
         expectFde(at + (from - unit.start), at + (to - unit.start) + behind, old, isWhole);
       }
     }

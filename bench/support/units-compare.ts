@@ -55,13 +55,17 @@ export function compareUnits(path: string): UnitsComparison {
 
 const hex = (at: number): string => `0x${at.toString(16)}`;
 
-/** Every FDE lies in one unit, or stubs of a PLT tile it. */
+/** Every FDE lies in one unit, or its parts or stubs of a PLT tile it. */
 function missingFdes(image: ElfImage, analysis: ModuleAnalysis): string[] {
   return readEhFrame(image)
     .fdes.filter((fde) => !isLeftover(fde))
     .filter(({ start, end }) => {
-      const unit = unitAt(analysis, start);
-      return unit === undefined || (unit.end < end && unit.kind !== 'plt');
+      let unit = unitAt(analysis, start);
+      while (unit !== undefined && unit.end < end && unit.kind !== 'plt') {
+        const next = unitAt(analysis, unit.end);
+        unit = next?.kind === 'part' ? next : undefined;
+      }
+      return unit === undefined;
     })
     .map(({ start }) => `no unit holds the FDE of ${hex(start)}`);
 }

@@ -60,6 +60,24 @@ export function* rowsOf({ field }: CodeReferences, { start, end }: Unit): Genera
   for (let row = low; (field[row] ?? end) < end; row++) yield row;
 }
 
+/**
+ * By breakpoint: 1 where it is in the same part of a function as the one before. Whichever is met first tells of the
+ * part, and the others need not be met.
+ */
+export function breakpointFollowers({
+  units,
+  breakpoints,
+}: Pick<ModuleAnalysis, 'units' | 'breakpoints'>): Uint8Array {
+  const follows = new Uint8Array(breakpoints.length);
+  let index = 0;
+  for (const [i, at] of breakpoints.entries()) {
+    while ((units[index]?.end ?? Number.POSITIVE_INFINITY) <= at) index++;
+    const unit = units[index];
+    if (unit?.kind === 'part' && (breakpoints[i - 1] ?? -1) >= unit.start) follows[i] = 1;
+  }
+  return follows;
+}
+
 /** Where a recorder waits for units to be entered, ascending; each is the start of an instruction. */
 export const breakpointsOf = ({ breakpoints }: Pick<ModuleAnalysis, 'breakpoints'>): Rva[] =>
   Array.from(breakpoints, rva);

@@ -16,13 +16,13 @@ import { rva } from '../base/brands.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 /** To be raised when analysis or `breakpointsOf` finds something else than before, or the layout changes. */
-export const ANALYSIS_VERSION = 5;
+export const ANALYSIS_VERSION = 6;
 
 const MAGIC = 0x61_6e_61_77;
 const HEAD_WORDS = 12;
 const NO_PLACE = 0xffff_ffff;
 const FALLS_THROUGH = 1;
-const KINDS = ['function', 'cluster', 'plt', 'fragment'] as const satisfies readonly Unit['kind'][];
+const KINDS = ['function', 'cluster', 'plt', 'fragment', 'part'] as const satisfies readonly Unit['kind'][];
 const REASONS_TO_COUNT = 255;
 
 export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {

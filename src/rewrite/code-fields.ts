@@ -43,7 +43,7 @@ export class CodeFields {
 export interface UnitCode {
   /** Why it cannot be copied. */
   readonly refused: string | undefined;
-  /** What its copy must have in common with it: the address modulo this. At least LEAST_PHASE. */
+  /** What its copy must have in common with it: the address modulo this. At least LEAST_PHASE, but for parts. */
   readonly phase: number;
 }
 
@@ -76,7 +76,8 @@ export function readCodeFields(
   const ownAddresses: number[] = [];
   const distances: number[] = [];
   let refused: string | undefined;
-  let phase = LEAST_PHASE;
+  // The start of a part is no function's, and nothing tells of its alignment but its loops.
+  let phase = unit.kind === 'part' ? 1 : LEAST_PHASE;
   const decoded = decodeRange(code, unit.start, (insn) => {
     const next = insn.at + insn.length;
     if (insn.branchSize === 1 && !isOwn(insn.target)) refused = 'a short branch leaves it';

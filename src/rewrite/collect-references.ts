@@ -1,7 +1,7 @@
 /** The fields that lead from one unit into another: what has to follow a unit that moves. */
 
 import type { FoundUnits } from './find-units.ts';
-import { isBranch, LINK_SHORT, NumberList } from './links.ts';
+import { isBranch, LINK_SHORT, Links, NumberList } from './links.ts';
 import { type CodeReferences, REFERENCE_ADDRESS, REFERENCE_BRANCH } from './model.ts';
 import { RangeIndex } from './pieces.ts';
 
@@ -9,7 +9,9 @@ import { RangeIndex } from './pieces.ts';
  * Fields of doubtful code are left out: they may be data. Short branches are within a unit, or their unit
  * stays.
  */
-export function collectReferences({ units, links, pieces }: FoundUnits): CodeReferences {
+export function collectReferences(found: FoundUnits): CodeReferences {
+  const { units, pieces } = found;
+  const links = Links.merged(found.links, found.partLinks);
   const index = new RangeIndex(units);
   const chosen = new NumberList();
   for (let i = 0; i < links.length; i++) {

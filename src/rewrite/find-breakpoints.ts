@@ -6,7 +6,8 @@
  * Example: foo jumps to foo.cold + 10, which jumps back to foo + 83. Whoever runs foo.cold has been in foo.
  * Method: a place in a unit's middle needs no breakpoint if only parts lead there: units that only this unit
  * jumps to, and that no table tells of. Where two units only jump to each other, the part is the one that no
- * table tells of.
+ * table tells of. So is the first part of a function that is cut, if its other parts are come to from there
+ * alone: then whoever runs the function begins there.
  * Limits: a part that is entered in another way too (by the unwinder) leads back unseen: its function then
  * counts as not entered, and the original runs.
  */
@@ -17,6 +18,10 @@ import { type Piece, RangeIndex } from './pieces.ts';
 
 export interface BreakpointSources {
   readonly units: readonly Unit[];
+  /** The same with uncut functions. */
+  readonly wholes: readonly Unit[];
+  /** Where only branches of a function's own other parts lead to. */
+  readonly inner: ReadonlySet<number>;
   readonly pieces: RangeIndex<Piece>;
   readonly links: Links;
   readonly roots: CodeRoots;
@@ -31,20 +36,36 @@ const SEVERAL = -2;
  * without an FDE that stays: the program may copy it, breakpoints and all.
  */
 export function findBreakpoints(sources: BreakpointSources): Uint32Array {
-  const parts = unneededMiddles(sources);
+  const { units, inner } = sources;
+  const unneeded = unneededMiddles(sources);
   const found = new NumberList();
   const isUnseen = (at: number): boolean => sources.pieces.find(at)?.kind === 'fragment';
-  for (const { kind, kept, start, entries } of sources.units) {
-    if (kind === 'plt') continue;
+  const isOuter = (at: number): boolean => !inner.has(at) && !unneeded.has(at);
+  units.forEach(({ kind, kept, start, entries }, index) => {
+    if (kind === 'plt') return;
+    let isEnteredAside: boolean | undefined;
     for (const at of entries) {
-      if (at !== start && parts.has(at)) continue;
+      if (kind !== 'part' && at !== start) {
+        if (unneeded.has(at)) continue;
+        if (inner.has(at)) {
+          isEnteredAside ??= partsBehind(units, index).some((part) => part.entries.some(isOuter));
+          if (!isEnteredAside) continue;
+        }
+      }
       if (kept === undefined || !isUnseen(at)) found.push(at);
     }
-  }
+  });
   return found.sorted();
 }
 
-function unneededMiddles({ units, pieces, links, roots }: BreakpointSources): ReadonlySet<number> {
+/** The other parts of the function whose first part has this index. */
+function partsBehind(units: readonly Unit[], index: number): readonly Unit[] {
+  let end = index + 1;
+  while (units[end]?.kind === 'part') end++;
+  return units.slice(index + 1, end);
+}
+
+function unneededMiddles({ wholes: units, pieces, links, roots }: BreakpointSources): ReadonlySet<number> {
   const index = new RangeIndex(units);
   const told = new Set<number>();
   for (const list of [roots.loader, roots.exported, roots.pointers]) {

@@ -20,9 +20,9 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
   const pieces: Piece[] = [];
   const ranges = frame.fdes
     .filter((fde) => !isLeftover(fde))
-    .map(({ start, end, cie }) => ({ start, end, isTrampoline: cie.signalFrame }))
+    .map(({ start, end, cie, lsda }) => ({ start, end, isTrampoline: cie.signalFrame, hasPads: lsda !== undefined }))
     .sort((a, b) => a.start - b.start || a.end - b.end);
-  for (const { start, end, isTrampoline } of ranges) {
+  for (const { start, end, isTrampoline, hasPads } of ranges) {
     const segment = code.segmentOf(start);
     if (segment === undefined || end > segment.end) {
       refused.push({ at: start, reason: OUTSIDE });
@@ -39,7 +39,7 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
       continue;
     }
     const stubs = tileWithStubs(reader, code, start, end);
-    if (stubs === undefined) pieces.push(newPiece('function', start, end));
+    if (stubs === undefined) pieces.push(newPiece('function', start, end, hasPads));
     else for (const stub of stubs) pieces.push(newPiece('plt', stub.start, stub.end));
   }
   const index = new RangeIndex(pieces);

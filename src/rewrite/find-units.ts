@@ -22,6 +22,7 @@ import { type CodeRoots, findCodeRoots } from './code-roots.ts';
 import { findEntries } from './find-entries.ts';
 import { findFragments } from './find-fragments.ts';
 import { findFunctions, TRAMPOLINE } from './find-functions.ts';
+import { splitUnits } from './find-parts.ts';
 import { StubReader } from './find-plt.ts';
 import { judgePieces } from './judge-pieces.ts';
 import { Links } from './links.ts';
@@ -31,8 +32,14 @@ import { Sweeper } from './sweep.ts';
 
 export interface FoundUnits {
   readonly units: readonly Unit[];
+  /** The same with uncut functions. */
+  readonly wholes: readonly Unit[];
+  /** Where only branches of a function's own other parts lead to. */
+  readonly inner: ReadonlySet<number>;
   /** What the units' code says of addresses outside of its own piece, ascending by field. */
   readonly links: Links;
+  /** Branches within functions that can be cut, ascending by field. */
+  readonly partLinks: Links;
   /** The pieces that the units were made of. */
   readonly pieces: RangeIndex<Piece>;
   readonly kept: readonly Kept[];
@@ -47,7 +54,8 @@ export function findUnits(image: ElfImage): FoundUnits {
   const stubs = new StubReader(image, code);
   const functions = findFunctions(readEhFrame(image), code, stubs);
   const functionLinks = new Links();
-  const sweeper = new Sweeper(code, functionLinks);
+  const partLinks = new Links();
+  const sweeper = new Sweeper(code, functionLinks, partLinks);
   // A trampoline's first byte belongs to whatever stands in front of it.
   for (const piece of functions.pieces) if (piece.kept !== TRAMPOLINE) sweeper.sweep(piece);
   const fragments = findFragments({
@@ -64,11 +72,12 @@ export function findUnits(image: ElfImage): FoundUnits {
   judgePieces({ image, code, roots, pieces, links });
   const clusters = clusterPieces(code, pieces, links);
   const entries = findEntries({ code, roots, lazyTargets: stubs.lazyTargets, pieces, links, clusters });
-  const units = clusters.map((cluster, index) => unitOf(cluster, entries[index] ?? []));
+  const wholes = clusters.map((cluster, index) => unitOf(cluster, entries[index] ?? []));
+  const { units, inner } = splitUnits(clusters, wholes, partLinks, roots);
   const kept = [...functions.refused, ...fragments.refused].map(
     ({ at, reason }): Kept => ({ kind: 'kept', reason, at: rva(at) }),
   );
-  return { units, links, pieces, kept, roots, code };
+  return { units, wholes, inner, links, partLinks, pieces, kept, roots, code };
 }
 
 function unitOf(cluster: Cluster, entries: Unit['entries']): Unit {

@@ -82,6 +82,8 @@ export class PlacedClones implements CloneMap {
   readonly clones: readonly Clone[];
   /** Behind the last copy. */
   readonly end: Rva;
+  /** Ascending by unit. */
+  readonly #sorted: readonly Clone[];
   readonly #starts: Uint32Array;
   readonly #ends: Uint32Array;
   readonly #places: Uint32Array;
@@ -91,6 +93,7 @@ export class PlacedClones implements CloneMap {
     this.end = end;
     this.canonical = canonical;
     const sorted = clones.toSorted((a, b) => a.unit.start - b.unit.start);
+    this.#sorted = sorted;
     this.#starts = Uint32Array.from(sorted, ({ unit }) => unit.start);
     this.#ends = Uint32Array.from(sorted, ({ unit }) => unit.end);
     this.#places = Uint32Array.from(sorted, ({ at }) => at);
@@ -103,6 +106,32 @@ export class PlacedClones implements CloneMap {
 
   /** Like copyOf, for the many: -1 where the address is not cloned. */
   find(at: number): number {
+    const i = this.#indexAt(at);
+    return i < 0 ? -1 : (this.#places[i] ?? 0) + (at - (this.#starts[i] ?? 0));
+  }
+
+  /** The copies of parts of functions that begin behind `start` and before `end`, of addresses of originals. */
+  partsWithin(start: number, end: number): readonly Clone[] {
+    let last = this.#before(start) + 1;
+    const first = last;
+    while ((this.#starts[last] ?? end) < end) last++;
+    return this.#sorted.slice(first, last).filter(({ unit }) => unit.kind === 'part');
+  }
+
+  /** How much of `size` bytes from an original address on was copied with the first of them. */
+  clipped(at: number, size: number): number {
+    const i = this.#indexAt(at);
+    return i < 0 ? size : Math.min(size, (this.#ends[i] ?? 0) - at);
+  }
+
+  /** The unit that holds an address; -1: none. */
+  #indexAt(at: number): number {
+    const i = this.#before(at);
+    return i < 0 || at >= (this.#ends[i] ?? 0) ? -1 : i;
+  }
+
+  /** The last unit that begins at an address or before. */
+  #before(at: number): number {
     let low = 0;
     let high = this.#starts.length;
     while (low < high) {
@@ -110,9 +139,7 @@ export class PlacedClones implements CloneMap {
       if ((this.#starts[middle] ?? 0) <= at) low = middle + 1;
       else high = middle;
     }
-    const i = low - 1;
-    if (i < 0 || at >= (this.#ends[i] ?? 0)) return -1;
-    return (this.#places[i] ?? 0) + (at - (this.#starts[i] ?? 0));
+    return low - 1;
   }
 
   /** Where an address that others may keep leads to: -1 where it stays. */

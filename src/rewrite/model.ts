@@ -23,10 +23,11 @@ export interface Kept {
  *
  * `function`: one FDE of .eh_frame. `cluster`: neighbours that short branches join. `plt`: one stub of a
  * PLT (the first, with the resolver's call, is one too). `fragment`: code without an FDE that is proved to
- * be code: .init, .fini, crtstuff's, hand-written functions.
+ * be code: .init, .fini, crtstuff's, hand-written functions. `part`: what follows in a function that can be cut; its
+ * first part is a `function`. Control comes into a part where an entry is, and perhaps not at its start.
  */
 export interface Unit {
-  readonly kind: 'function' | 'cluster' | 'plt' | 'fragment';
+  readonly kind: 'function' | 'cluster' | 'plt' | 'fragment' | 'part';
   readonly start: Rva;
   /** Exclusive. */
   readonly end: Rva;

@@ -2,7 +2,7 @@
 import type { Unit } from './model.ts';
 
 export interface Piece {
-  readonly kind: Exclude<Unit['kind'], 'cluster'>;
+  readonly kind: Exclude<Unit['kind'], 'cluster' | 'part'>;
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
@@ -16,9 +16,13 @@ export interface Piece {
    * nothing counts that they say: data that was read as code has branches to anywhere.
    */
   trusted: boolean;
+  /** It has an LSDA: its landing pads are found by their distance from its start. */
+  readonly hasPads: boolean;
+  /** Where a function can be cut: starts of the parts behind the first, ascending. */
+  parts: readonly number[];
 }
 
-export const newPiece = (kind: Piece['kind'], start: number, end: number): Piece => ({
+export const newPiece = (kind: Piece['kind'], start: number, end: number, hasPads = false): Piece => ({
   kind,
   start,
   end,
@@ -26,6 +30,8 @@ export const newPiece = (kind: Piece['kind'], start: number, end: number): Piece
   calls: 0,
   kept: undefined,
   trusted: true,
+  hasPads,
+  parts: [],
 });
 
 /** The first reason stands. */

@@ -47,11 +47,12 @@ export function cloneSymbols(
 ): SymbolTable {
   const count = Math.floor(table.bytes.length / spec.SYM_SIZE);
   const view = viewOf(table.bytes);
-  const locals: number[] = [];
-  const others: number[] = [];
+  const locals: SymbolOfCopy[] = [];
+  const others: SymbolOfCopy[] = [];
   for (let index = 1; index < count; index++) {
-    if (cloneAddress(view, index, clones) < 0) continue;
-    (index < table.firstGlobal ? locals : others).push(index);
+    const [first, ...parts] = symbolsOfCopies(view, index, clones);
+    if (first !== undefined) (index < table.firstGlobal ? locals : others).push(first);
+    locals.push(...parts);
   }
   // Local symbols belong to the file symbol before them; one without a name stands for none.
   const fileSymbol = locals.length > 0 ? 1 : 0;
@@ -65,11 +66,13 @@ export function cloneSymbols(
     to.setUint8(split + 4, (spec.STB_LOCAL << 4) | spec.STT_FILE);
     to.setUint16(split + 6, spec.SHN_ABS, true);
   }
-  const put = (from: number, index: number): void => {
+  const put = ({ from, isPart, value, size }: SymbolOfCopy, index: number): void => {
     const at = index * spec.SYM_SIZE;
     bytes.set(table.bytes.subarray(from * spec.SYM_SIZE, (from + 1) * spec.SYM_SIZE), at);
+    if (isPart) to.setUint8(at + 4, (spec.STB_LOCAL << 4) | spec.STT_FUNC);
     to.setUint16(at + 6, section, true);
-    to.setBigUint64(at + 8, BigInt(cloneAddress(view, from, clones)), true);
+    to.setBigUint64(at + 8, BigInt(value), true);
+    to.setBigUint64(at + 16, BigInt(size), true);
   };
   locals.forEach((from, i) => {
     put(from, table.firstGlobal + fileSymbol + i);
@@ -81,15 +84,44 @@ export function cloneSymbols(
   return { bytes, firstGlobal };
 }
 
-/** Where the code that a symbol names was copied to; -1: not copied, or no name of code. */
-function cloneAddress(view: DataView, index: number, clones: PlacedClones): number {
+interface SymbolOfCopy {
+  /** Index of the original's. */
+  readonly from: number;
+  /** A function's name stands for each part of it that was copied. */
+  readonly isPart: boolean;
+  readonly value: number;
+  readonly size: number;
+}
+
+/** First the one that stands for the original's own address, if that was copied, or undefined. */
+function symbolsOfCopies(
+  view: DataView,
+  index: number,
+  clones: PlacedClones,
+): readonly (SymbolOfCopy | undefined)[] {
+  const value = codeAddress(view, index);
+  if (value === undefined) return [];
+  const size = safeU64(view, index * spec.SYM_SIZE + 16) ?? 0;
+  const copy = clones.find(value);
+  const first = { from: index, isPart: false, value: copy, size: clones.clipped(value, size) };
+  const parts = clones.partsWithin(value, value + size).map(({ unit, at }) => ({
+    from: index,
+    isPart: true,
+    value: at,
+    size: clones.clipped(unit.start, value + size - unit.start),
+  }));
+  return [copy < 0 ? undefined : first, ...parts];
+}
+
+/** Undefined: the symbol names no code. */
+function codeAddress(view: DataView, index: number): number | undefined {
   const at = index * spec.SYM_SIZE;
   const type = view.getUint8(at + 4) & 15;
-  if (type !== spec.STT_FUNC && type !== spec.STT_GNU_IFUNC && type !== spec.STT_NOTYPE) return -1;
+  if (type !== spec.STT_FUNC && type !== spec.STT_GNU_IFUNC && type !== spec.STT_NOTYPE) return undefined;
   const shndx = view.getUint16(at + 6, true);
-  if (shndx === spec.SHN_UNDEF || shndx >= spec.SHN_LORESERVE || view.getUint32(at, true) === 0) return -1;
-  const value = safeU64(view, at + 8);
-  return value === undefined ? -1 : clones.find(value);
+  if (shndx === spec.SHN_UNDEF || shndx >= spec.SHN_LORESERVE || view.getUint32(at, true) === 0)
+    return undefined;
+  return safeU64(view, at + 8);
 }
 
 /** Symbols of a table that was rebuilt mark its start or count from its end. */

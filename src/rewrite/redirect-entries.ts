@@ -83,6 +83,13 @@ class Words {
     this.#to.setBigInt64(offset, BigInt(value), true);
   }
 
+  /** A symbol's size, where the copy holds less than the original: a part of a function. */
+  clip(symbol: number, clones: PlacedClones): void {
+    const size = this.#from.getUint32(symbol + 16, true);
+    const clipped = clones.clipped(this.#from.getUint32(symbol + 8, true), size);
+    if (clipped < size) this.#to.setUint32(symbol + 16, clipped, true);
+  }
+
   writeHalf(offset: number, value: number): void {
     this.#to.setUint16(offset, value, true);
   }
@@ -97,6 +104,7 @@ function redirectSymbols(
   let count = 0;
   eachDynamicSymbol(image, (symbol) => {
     if (!symbol.movesWithCode || !words.redirect(symbol.at + 8, clones)) return;
+    words.clip(symbol.at, clones);
     if (section !== undefined && symbol.shndx !== spec.SHN_UNDEF) words.writeHalf(symbol.at + 6, section);
     count++;
   });

@@ -6,6 +6,7 @@
  */
 import { decodeRange, type Flow, type Insn } from '../x86/decode.ts';
 import type { CodeMap } from './code-map.ts';
+import { findParts } from './find-parts.ts';
 import {
   LINK_ADDRESS,
   LINK_CALL,
@@ -13,7 +14,7 @@ import {
   LINK_JUMP,
   LINK_READ,
   LINK_SHORT,
-  type Links,
+  Links,
   NumberList,
 } from './links.ts';
 import type { Piece } from './pieces.ts';
@@ -31,19 +32,26 @@ const RSEQ_SIGNATURE = 0x53053053;
 export class Sweeper {
   readonly #code: CodeMap;
   readonly #links: Links;
-  /** Targets of branches within the piece, and of calls among them. */
-  readonly #inner = new NumberList();
+  readonly #partLinks: Links;
+  /** Branches within the piece, and targets of calls among them. */
+  readonly #inner = new Links();
   readonly #innerCalls = new NumberList();
+  /** Where instructions end that control does not run past. */
+  readonly #stops = new NumberList();
   #start = 0;
   #end = 0;
   #flow: Flow = 'next';
   #kept: string | undefined;
   #hasData = false;
+  /** Something leads to its middle that no branch tells. */
+  #isWhole = false;
   #calls = 0;
 
-  constructor(code: CodeMap, links: Links) {
+  /** @param partLinks gets the branches within functions that can be cut. */
+  constructor(code: CodeMap, links: Links, partLinks: Links = new Links()) {
     this.#code = code;
     this.#links = links;
+    this.#partLinks = partLinks;
   }
 
   /** Marks the piece's instructions, appends its links, and says in the piece what is wrong with it. */
@@ -54,9 +62,11 @@ export class Sweeper {
     this.#flow = 'next';
     this.#kept = undefined;
     this.#hasData = false;
+    this.#isWhole = piece.kind !== 'function' || piece.hasPads;
     this.#calls = 0;
     this.#inner.cut(0);
     this.#innerCalls.cut(0);
+    this.#stops.cut(0);
     const decoded = decodeRange(this.#code.bytes(piece.start, piece.end), piece.start, this.#visit);
     // A stub ends with a jump; nops behind it are never reached.
     piece.fallsThrough = piece.kind !== 'plt' && fallsThrough(this.#flow);
@@ -64,9 +74,17 @@ export class Sweeper {
     const distrust = this.#whyDistrusted(decoded);
     piece.kept ??= distrust ?? this.#kept ?? this.#whyOwnAddress();
     if (distrust !== undefined) piece.trusted = false;
-    if (piece.trusted) return;
+    if (piece.trusted) {
+      if (piece.kept === undefined && !this.#isWhole) this.#cut(piece);
+      return;
+    }
     this.#links.cut(before);
     this.#code.clearStarts(piece.start + 1, piece.end);
+  }
+
+  #cut(piece: Piece): void {
+    piece.parts = findParts(piece, this.#code, this.#stops.values, this.#inner);
+    if (piece.parts.length > 0) this.#partLinks.append(this.#inner);
   }
 
   #whyDistrusted(decoded: boolean): string | undefined {
@@ -74,7 +92,7 @@ export class Sweeper {
     if (this.#hasData) return DATA_INSIDE;
     const inner = this.#inner;
     for (let i = 0; i < inner.length; i++) {
-      if (!canBranchTo(this.#code, inner.at(i))) return INTO_INSTRUCTION;
+      if (!canBranchTo(this.#code, inner.target.at(i))) return INTO_INSTRUCTION;
     }
     return undefined;
   }
@@ -91,9 +109,11 @@ export class Sweeper {
     this.#code.markStart(at);
     this.#flow = flow;
     if (flow === 'call' || flow === 'indirect-call') this.#calls++;
+    else if (!fallsThrough(flow)) this.#stops.push(at + length);
+    if (flow === 'indirect-jump') this.#isWhole = true;
     if (branchSize !== 0) {
       if (target >= this.#start && target < this.#end) {
-        this.#inner.push(target);
+        this.#inner.push(at + length - branchSize, target, branchSize, linkKind(flow, branchSize));
         if (flow === 'call') this.#innerCalls.push(target);
         return;
       }
@@ -102,8 +122,7 @@ export class Sweeper {
         if (target !== 0) this.#kept ??= OUT_OF_CODE;
         return;
       }
-      const kind = branchKind(flow) | (branchSize === 1 ? LINK_SHORT : 0);
-      this.#links.push(at + length - branchSize, target, branchSize, kind);
+      this.#links.push(at + length - branchSize, target, branchSize, linkKind(flow, branchSize));
       return;
     }
     if (insn.fieldAt >= 0) this.#operand(insn);
@@ -119,6 +138,7 @@ export class Sweeper {
     if (ipTarget < 0 || !this.#code.has(ipTarget)) return;
     const isAddress = isLea(this.#code.bytes(at, at + length));
     if (ipTarget >= this.#start && ipTarget < this.#end) {
+      this.#isWhole = true;
       if (!isAddress) this.#hasData = true;
       else if (ipTarget !== this.#start || at === this.#start) this.#kept ??= OWN_ADDRESS;
       return;
@@ -126,6 +146,9 @@ export class Sweeper {
     this.#links.push(fieldAt, ipTarget, at + length - fieldAt, isAddress ? LINK_ADDRESS : LINK_READ);
   }
 }
+
+const linkKind = (flow: Flow, branchSize: number): number =>
+  branchKind(flow) | (branchSize === 1 ? LINK_SHORT : 0);
 
 export const branchKind = (flow: Flow): number =>
   flow === 'call' ? LINK_CALL : flow === 'jump' ? LINK_JUMP : LINK_CONDITIONAL;

@@ -1,6 +1,6 @@
 /**
  * Which units are one function: compilers move unlikely code (`foo.cold`) away from the rest, with an FDE of
- * its own, and both jump into each other's middle. No other function is entered there.
+ * its own, and both jump into each other's middle. No other function is entered there. And long functions are cut.
  */
 import type { Rva } from '../base/brands.ts';
 import { rva } from '../base/brands.ts';
@@ -37,7 +37,7 @@ export function findUnitParts(image: ElfImage, { units, references }: ModuleAnal
   return { inside, partsOf };
 }
 
-/** Units by number that jump into each other's middle. */
+/** Units by number that jump into each other's middle, or to a part. */
 function linkedUnits(
   image: ElfImage,
   index: RangeIndex<Unit>,
@@ -52,7 +52,9 @@ function linkedUnits(
   for (let i = 0; i < field.length; i++) {
     if (kind[i] !== REFERENCE_BRANCH) continue;
     const to = index.indexOf(target[i] ?? 0);
-    if (index.ranges[to]?.start === target[i] || isCall(image, rva(field[i] ?? 0))) continue;
+    const unit = index.ranges[to];
+    const isFunction = unit?.start === target[i] && unit?.kind !== 'part';
+    if (isFunction || isCall(image, rva(field[i] ?? 0))) continue;
     const from = index.indexOf(field[i] ?? 0);
     link(from, to);
     link(to, from);

@@ -14,6 +14,14 @@ import type { Fd } from '../sys/fds.ts';
 /** The instruction of a breakpoint, one byte. */
 export const INT3 = 0xcc;
 
+/** Where to break in a file. */
+export interface Places {
+  /** RVAs, ascending. */
+  readonly at: Uint32Array;
+  /** By place: 1 where it leads into the same code as the one before, so that the first one met tells of both. */
+  readonly follows: Uint8Array;
+}
+
 /** Pages that follow each other and have breakpoints; at most MOST_PAGES. */
 export interface PageRun {
   /** RVA of the first byte, a multiple of the page size. */
@@ -46,16 +54,25 @@ export class CodeFile {
   /** RVAs of the breakpoints, ascending. */
   readonly #at: Uint32Array;
   readonly #original: Uint8Array;
+  /** By breakpoint: a number that those have in common that lead into the same code. */
+  readonly #group: Uint32Array;
   readonly #seen: Uint8Array;
 
-  /** @param places where to break, ascending; those outside of the segments are left out. */
-  constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], places: Uint32Array) {
+  /** Places outside of the segments are left out. */
+  constructor(
+    path: string,
+    fd: Fd,
+    segments: readonly PrefixSegment[],
+    { at: places, follows }: Places,
+  ) {
     this.path = path;
     this.segments = segments;
     const ascending = segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress);
     this.runs = ascending.flatMap((segment) => runsIn(places, segment));
     const at = new Uint32Array(places.length);
     const original = new Uint8Array(places.length);
+    const group = new Uint32Array(places.length);
+    const groupOf = numberGroups(follows);
     let count = 0;
     let next = 0;
     for (const run of this.runs) {
@@ -68,11 +85,13 @@ export class CodeFile {
         if (before === INT3 || !ascending.some((segment) => holds(segment, place))) continue;
         at[count] = place;
         original[count] = before;
+        group[count] = groupOf[next] ?? 0;
         count++;
       }
     }
     this.#at = at.slice(0, count);
     this.#original = original.slice(0, count);
+    this.#group = group.slice(0, count);
     this.#seen = new Uint8Array(count);
   }
 
@@ -115,6 +134,13 @@ export class CodeFile {
     return this.#at[index] ?? Number.MAX_SAFE_INTEGER;
   }
 
+  /** Other breakpoints that lead into the same code. */
+  *besides(index: number): Generator<number> {
+    const group = this.#group[index];
+    for (let other = index - 1; this.#group[other] === group; other--) yield other;
+    for (let other = index + 1; this.#group[other] === group; other++) yield other;
+  }
+
   /** The byte that belongs where a breakpoint is. */
   originalOf(index: number): number {
     return this.#original[index] ?? 0;
@@ -144,6 +170,14 @@ function readRun(fd: Fd, offset: number, length: number): Uint8Array {
     done += got;
   }
   return scratch.fill(0, done, length).subarray(0, length);
+}
+
+function numberGroups(follows: Uint8Array): Uint32Array {
+  let group = 0;
+  return Uint32Array.from(follows, (follower) => {
+    group += 1 - follower;
+    return group;
+  });
 }
 
 const holds = ({ virtualAddress, fileSize }: PrefixSegment, place: number): boolean =>

@@ -52,7 +52,7 @@ describe('EntryFinder', () => {
   it('keeps what it found beside the analyses', () => {
     const cache = newCache();
     const entries = find(new EntryFinder(cache), LIBM);
-    expect(entries).toHaveProperty('length');
+    expect(entries).toHaveProperty('at.length');
     expect(readdirSync(cache).map((name) => name.replace(/^[0-9a-f]{64}/, ''))).toEqual(
       expect.arrayContaining(['.analysis', '.entries']),
     );

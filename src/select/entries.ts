@@ -6,8 +6,9 @@
  * analyses, under the file's stat. A file that is changed in place gets another time of change (ctime), which
  * nobody can set; one that was changed within the last seconds is not kept, as a further change could bear the same time.
  *
- *     winnow-entries 1 <version of the analysis> <sha256 of what follows the line>\n, padded to 128 bytes
- *     the RVAs, ascending, 32 bits each, little-endian; or NO_ENTRIES and, in UTF-8, why there are none
+ *     winnow-entries 2 <version of the analysis> <sha256 of what follows the line>\n, padded to 128 bytes
+ *     how many there are, and the RVAs, ascending, 32 bits each, little-endian; then a byte for each, 1 where it leads
+ *     into the same code as the one before; or NO_ENTRIES and, in UTF-8, why there are none
  */
 import { createHash } from 'node:crypto';
 import { type BigIntStats, fstatSync, readFileSync } from 'node:fs';
@@ -16,14 +17,14 @@ import { WinnowError } from '../base/errors.ts';
 import { readBuildId } from '../elf/build-id.ts';
 import { readElf } from '../elf/read.ts';
 import { makeFolder, readTrusted, replaceCached, trustedFolder } from '../profile/store-files.ts';
-import { analyseModule, breakpointsOf } from '../rewrite/analyse.ts';
+import { analyseModule, breakpointFollowers } from '../rewrite/analyse.ts';
 import { AnalysisCache } from '../rewrite/analysis-cache.ts';
 import { ANALYSIS_VERSION } from '../rewrite/analysis-codec.ts';
 import type { Kept, ModuleAnalysis } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
+import type { Places } from './code-file.ts';
 
-/** RVAs, ascending. */
-export type Entries = Uint32Array | Kept;
+export type Entries = Places | Kept;
 
 const HEAD_BYTES = 128;
 const NO_ENTRIES = 0xffff_ffff;
@@ -73,7 +74,7 @@ export class EntryFinder {
 
   /** The entries of a file that was analysed; kept if it is still what it was before it was read. */
   keep(fd: Fd, before: Before, analysis: ModuleAnalysis | Kept): Entries {
-    const entries = 'kind' in analysis ? analysis : Uint32Array.from(breakpointsOf(analysis));
+    const entries = 'kind' in analysis ? analysis : placesOf(analysis);
     const key = keyOf(before.stat, fd);
     const age = before.at - Number(before.stat.ctimeMs);
     if (age < TICKS_MS || key !== keyOf(fstatSync(fd, { bigint: true }), fd)) return entries;
@@ -103,20 +104,27 @@ function keyOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats, fd: Fd): strin
   return `${createHash('sha256').update(key).digest('hex')}.entries`;
 }
 
+function placesOf(analysis: ModuleAnalysis): Places {
+  return { at: analysis.breakpoints, follows: breakpointFollowers(analysis) };
+}
+
 function encode(entries: Entries): Uint8Array[] {
-  const payload = 'kind' in entries ? encodeKept(entries) : bytesOf(entries);
+  const payload = 'kind' in entries ? encodeKept(entries) : encodePlaces(entries);
   return [headOf(payload), payload];
 }
 
 const encodeKept = ({ reason }: Kept): Uint8Array =>
   Buffer.concat([bytesOf(Uint32Array.of(NO_ENTRIES)), Buffer.from(reason)]);
 
+const encodePlaces = ({ at, follows }: Places): Uint8Array =>
+  Buffer.concat([bytesOf(Uint32Array.of(at.length)), bytesOf(at), follows]);
+
 const bytesOf = (words: Uint32Array): Uint8Array =>
   new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 
 function headOf(payload: Uint8Array): Uint8Array {
   const checksum = createHash('sha256').update(payload).digest('hex');
-  return Buffer.from(`${`winnow-entries 1 ${ANALYSIS_VERSION} ${checksum}`.padEnd(HEAD_BYTES - 1)}\n`);
+  return Buffer.from(`${`winnow-entries 2 ${ANALYSIS_VERSION} ${checksum}`.padEnd(HEAD_BYTES - 1)}\n`);
 }
 
 /** The head holds versions and checksum, so comparing it checks everything. */
@@ -124,8 +132,9 @@ function decode(bytes: Uint8Array): Entries | undefined {
   // A copy: words must be aligned.
   const payload = new Uint8Array(bytes.subarray(HEAD_BYTES));
   if (Buffer.compare(bytes.subarray(0, HEAD_BYTES), headOf(payload)) !== 0) return undefined;
-  if (payload.length >= 4 && new DataView(payload.buffer).getUint32(0, true) === NO_ENTRIES) {
-    return { kind: 'kept', reason: Buffer.from(payload.subarray(4)).toString() };
-  }
-  return payload.length % 4 === 0 ? new Uint32Array(payload.buffer) : undefined;
+  if (payload.length < 4) return undefined;
+  const count = new DataView(payload.buffer).getUint32(0, true);
+  if (count === NO_ENTRIES) return { kind: 'kept', reason: Buffer.from(payload.subarray(4)).toString() };
+  if (payload.length !== 4 + 5 * count) return undefined;
+  return { at: new Uint32Array(payload.buffer, 4, count), follows: payload.subarray(4 + 4 * count) };
 }

@@ -8,7 +8,8 @@
  * place where control comes in from outside (`code-file.ts`). The trap of each is met at most once in a memory: the
  * byte that belongs there is put back, and the thread goes on at it. So a function costs one stop, however
  * often it is called, nothing has to be stepped over, and threads need not be held: one that ran into the same
- * breakpoint meanwhile finds the byte put back and goes on as well.
+ * breakpoint meanwhile finds the byte put back and goes on as well. A part of a function may be entered at many
+ * places: once it was, the others are put back with it.
  * Hazards met: a fork's child has the breakpoints of its parent, and perhaps some that its parent got rid of
  * before we heard of the child: what counts is the byte in memory. The kernel resets the handler of a blocked SIGTRAP
  * when an int3 is met (`trap-handler.ts`). Whatever a program does to its code later is left
@@ -34,7 +35,7 @@ import type { CodeFile } from './code-file.ts';
 import { CodeFiles, type FindEntries } from './code-files.ts';
 import { codeNotes } from './notes.ts';
 import { holdsBreakpoint, plant, putAllBack, putBack } from './plant.ts';
-import { MET, NOT_MET, Regions } from './regions.ts';
+import { MET, NOT_MET, type Region, Regions } from './regions.ts';
 import { Translators } from './translators.ts';
 import { TrapHandlers } from './trap-handler.ts';
 
@@ -187,10 +188,20 @@ export class Functions implements CodeObserver {
     if (met === MET && isThere) return;
     if (isThere) putBack(memory, region, index);
     region.hit[index] = MET;
+    for (const other of region.code.besides(index)) this.#spare(memory, region, other);
     region.code.noteEntered(index);
     setInstructionPointer(thread.tid, userAddress(at));
     event.handled = true;
     this.#handlers.mend(image, thread);
+  }
+
+  /** What a breakpoint would tell is known: it is taken back without being met. */
+  #spare(memory: Fd, region: Region, index: number): void {
+    if (region.hit[index] !== NOT_MET) return;
+    const at = region.bias + region.code.placeOf(index);
+    if (at < region.start || at >= region.end) return;
+    if (holdsBreakpoint(memory, at)) putBack(memory, region, index);
+    region.hit[index] = MET;
   }
 
   #letGo({ image, thread }: EventOf<'letting-go'>): void {

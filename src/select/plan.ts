@@ -153,8 +153,8 @@ export function examineModule(
   return { kind: 'planned', module, image, analysis, cold };
 }
 
-/** Stubs of a PLT are part of no count: they belong to their callers. */
-const isFunction = ({ kind }: Unit): boolean => kind !== 'plt';
+/** Stubs of a PLT are part of no count: they belong to their callers. Of a function that is cut, its first part counts. */
+const isFunction = ({ kind }: Unit): boolean => kind !== 'plt' && kind !== 'part';
 
 function keep({ path }: ModuleUse, reason: string, image?: ElfImage): NotExamined {
   return {

@@ -18,7 +18,11 @@ const OFFSET = PAGE_SIZE;
 const RVA = 0x401000;
 const NOP = 0x90;
 
-function codeFile(places: readonly number[], bytes = Buffer.alloc((PAGES + 1) * PAGE_SIZE, NOP)): CodeFile {
+function codeFile(
+  places: readonly number[],
+  bytes = Buffer.alloc((PAGES + 1) * PAGE_SIZE, NOP),
+  follows = places.map(() => 0),
+): CodeFile {
   const path = join(folder, 'code');
   writeFileSync(path, bytes);
   const segment = {
@@ -30,7 +34,10 @@ function codeFile(places: readonly number[], bytes = Buffer.alloc((PAGES + 1) * 
     align: PAGE_SIZE,
   };
   fd = openSync(path, 'r');
-  return new CodeFile(path, fd, [segment], Uint32Array.from(places));
+  return new CodeFile(path, fd, [segment], {
+    at: Uint32Array.from(places),
+    follows: Uint8Array.from(follows),
+  });
 }
 
 const range = (start: number, end: number): AddressRange => ({
@@ -84,6 +91,15 @@ describe('CodeFile', () => {
     const code = codeFile([RVA, RVA + 1, RVA + 2]);
     for (const index of [2, 0, 2, 0]) code.noteEntered(index);
     expect(code.entered).toEqual([RVA + 2, RVA]);
+  });
+
+  it('knows which breakpoints lead into the same code, whichever of them it drops', () => {
+    const bytes = Buffer.alloc((PAGES + 1) * PAGE_SIZE, NOP);
+    bytes[OFFSET + 2] = INT3;
+    const places = [RVA, RVA + 1, RVA + 2, RVA + 3, RVA + 4, RVA + PAGE_SIZE];
+    const code = codeFile(places, bytes, [0, 1, 0, 1, 1, 0]);
+    const besides = [0, 1, 2, 3, 4].map((index) => [...code.besides(index)]);
+    expect(besides).toEqual([[1], [0], [3], [2], []]);
   });
 
   it('knows its bias from any page of a segment, and none from elsewhere', () => {

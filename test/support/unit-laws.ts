@@ -52,7 +52,7 @@ function checkMovable(code: CodeMap, unit: Unit, starts: Set<number>, tell: Tell
     if (!own.has(at) && !skipsLock) tell('branches lead to instructions', at);
   }
   for (const at of entries) if (!own.has(at)) tell('an entry is an instruction', at);
-  if (entries[0] !== start) tell('the start is an entry', start);
+  if (entries[0] !== start && unit.kind !== 'part') tell('the start is an entry', start);
   for (const at of own) starts.add(at);
 }
 
@@ -82,13 +82,14 @@ function checkReferences({ units, references }: ModuleAnalysis, tell: Tell): voi
   }
 }
 
-/** Each is an entry, and each unit that moves has its start among them, unless it is a stub. */
+/** Each is an entry, and each unit that moves has its start among them, a part any entry, a stub none. */
 function checkBreakpoints({ units, breakpoints }: ModuleAnalysis, starts: Set<number>, tell: Tell): void {
   const all = new Set(breakpoints);
-  const entries = new Set<number>(units.flatMap((unit) => unit.entries));
-  for (const at of breakpoints) if (!entries.has(at)) tell('a breakpoint is an entry', at);
-  for (const { kind, start, kept } of units) {
-    if (kept === undefined && kind !== 'plt' && !all.has(start)) tell('a unit has a breakpoint', start);
+  const allEntries = new Set<number>(units.flatMap((unit) => unit.entries));
+  for (const at of breakpoints) if (!allEntries.has(at)) tell('a breakpoint is an entry', at);
+  for (const { kind, start, entries, kept } of units) {
+    const isEntered = kind === 'part' ? entries.some((at) => all.has(at)) : all.has(start);
+    if (kept === undefined && kind !== 'plt' && !isEntered) tell('a unit has a breakpoint', start);
     if (kind === 'plt' && all.has(start)) tell('a stub has none', start);
     if (kept === undefined && !starts.has(start)) tell('the start is an instruction', start);
   }
