@@ -20,7 +20,12 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
   const pieces: Piece[] = [];
   const ranges = frame.fdes
     .filter((fde) => !isLeftover(fde))
-    .map(({ start, end, cie, lsda }) => ({ start, end, isTrampoline: cie.signalFrame, hasPads: lsda !== undefined }))
+    .map(({ start, end, cie, lsda }) => ({
+      start,
+      end,
+      isTrampoline: cie.signalFrame,
+      hasPads: lsda !== undefined,
+    }))
     .sort((a, b) => a.start - b.start || a.end - b.end);
   for (const { start, end, isTrampoline, hasPads } of ranges) {
     const segment = code.segmentOf(start);

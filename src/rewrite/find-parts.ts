@@ -139,7 +139,11 @@ function split(whole: Unit, parts: readonly number[], branches: Links, inner: Se
   const starts = [whole.start, ...parts];
   const entries = starts.map(() => new Set<number>());
   for (const at of whole.entries) entries[partOf(starts, at)]?.add(at);
-  for (let i = branches.firstFrom(whole.start); i < branches.length && branches.field.at(i) < whole.end; i++) {
+  for (
+    let i = branches.firstFrom(whole.start);
+    i < branches.length && branches.field.at(i) < whole.end;
+    i++
+  ) {
     const target = branches.target.at(i);
     const to = partOf(starts, target);
     if (to === partOf(starts, branches.field.at(i)) || entries[to]?.has(target) === true) continue;

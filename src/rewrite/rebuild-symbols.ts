@@ -50,7 +50,7 @@ export function cloneSymbols(
   const locals: SymbolOfCopy[] = [];
   const others: SymbolOfCopy[] = [];
   for (let index = 1; index < count; index++) {
-    const [first, ...parts] = symbolsOfCopies(view, index, clones);
+    const { first, parts } = symbolsOfCopies(view, index, clones);
     if (first !== undefined) (index < table.firstGlobal ? locals : others).push(first);
     locals.push(...parts);
   }
@@ -84,6 +84,12 @@ export function cloneSymbols(
   return { bytes, firstGlobal };
 }
 
+interface SymbolsOfCopies {
+  /** For the original's own address, if that was copied. */
+  readonly first: SymbolOfCopy | undefined;
+  readonly parts: readonly SymbolOfCopy[];
+}
+
 interface SymbolOfCopy {
   /** Index of the original's. */
   readonly from: number;
@@ -93,14 +99,9 @@ interface SymbolOfCopy {
   readonly size: number;
 }
 
-/** First the one that stands for the original's own address, if that was copied, or undefined. */
-function symbolsOfCopies(
-  view: DataView,
-  index: number,
-  clones: PlacedClones,
-): readonly (SymbolOfCopy | undefined)[] {
+function symbolsOfCopies(view: DataView, index: number, clones: PlacedClones): SymbolsOfCopies {
   const value = codeAddress(view, index);
-  if (value === undefined) return [];
+  if (value === undefined) return { first: undefined, parts: [] };
   const size = safeU64(view, index * spec.SYM_SIZE + 16) ?? 0;
   const copy = clones.find(value);
   const first = { from: index, isPart: false, value: copy, size: clones.clipped(value, size) };
@@ -110,7 +111,7 @@ function symbolsOfCopies(
     value: at,
     size: clones.clipped(unit.start, value + size - unit.start),
   }));
-  return [copy < 0 ? undefined : first, ...parts];
+  return { first: copy < 0 ? undefined : first, parts };
 }
 
 /** Undefined: the symbol names no code. */

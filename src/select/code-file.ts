@@ -59,12 +59,7 @@ export class CodeFile {
   readonly #seen: Uint8Array;
 
   /** Places outside of the segments are left out. */
-  constructor(
-    path: string,
-    fd: Fd,
-    segments: readonly PrefixSegment[],
-    { at: places, follows }: Places,
-  ) {
+  constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], { at: places, follows }: Places) {
     this.path = path;
     this.segments = segments;
     const ascending = segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress);

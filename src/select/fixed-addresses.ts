@@ -37,7 +37,9 @@ export function settleFixedAddresses(
   units: readonly Unit[],
 ): Settled {
   if (image.header.type !== ET_EXEC) return { moved: units, inPlace: [] };
-  const candidates = new Set(units.filter(({ kind }) => kind === 'function' || kind === 'cluster' || kind === 'part'));
+  const candidates = new Set(
+    units.filter(({ kind }) => kind === 'function' || kind === 'cluster' || kind === 'part'),
+  );
   const named = namedAddresses(image, new Set([...candidates].map(({ start }) => start)));
   const branchedTo = branchTargets(references, units);
   const isPinned = ({ start }: Unit): boolean => named.has(start) && !branchedTo.has(start);
