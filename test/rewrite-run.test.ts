@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type HowToRewrite, type Outcome, RewriteScene } from './support/rewrite-scene.ts';
+import { analysed, type HowToRewrite, type Outcome, RewriteScene } from './support/rewrite-scene.ts';
 
 const scene = new RewriteScene();
 afterAll(() => scene.remove());
@@ -89,6 +89,8 @@ describe('a program and a library', () => {
   it('run as before whatever is copied, in any order', () => {
     build({ name: 'any', flags: ['-Wl,-z,lazy'] });
     build({ name: 'any-fixed', flags: [], program: ['-no-pie', '-fno-pie'] });
+    const { units } = analysed(scene.path('any/lib.so'));
+    expect(units.filter(({ kind }) => kind === 'part').length).toBeGreaterThan(0);
     for (const name of ['any', 'any-fixed']) {
       const before = scene.run(`${name}/main`);
       fc.assert(

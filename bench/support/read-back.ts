@@ -14,7 +14,8 @@ import { viewOf } from '../../src/elf/bytes.ts';
 import { cfiOf, type Fde, isLeftover, readEhFrame } from '../../src/elf/eh-frame.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
 import * as spec from '../../src/elf/spec.ts';
-import type { Clone, CloneMap } from '../../src/rewrite/model.ts';
+import type { ElfSymbol } from '../../src/elf/symbols.ts';
+import type { Clone, CloneMap, Unit } from '../../src/rewrite/model.ts';
 import { decodeRange, type Insn } from '../../src/x86/decode.ts';
 
 const MOST_COMPLAINTS = 20;
@@ -39,6 +40,8 @@ class Judge {
   readonly #old: ElfImage;
   readonly #new: ElfImage;
   readonly #map: CloneMap;
+  /** Those that were copied, ascending. */
+  readonly #units: readonly Unit[];
   /** Copies of jump tables: where, and the original that they were read from. */
   readonly #tables = new Map<number, number>();
 
@@ -46,6 +49,7 @@ class Judge {
     this.#old = original;
     this.#new = copy;
     this.#map = map;
+    this.#units = map.clones.map(({ unit }) => unit).toSorted((a, b) => a.start - b.start);
   }
 
   #expect(isRight: boolean, what: () => string): void {
@@ -90,7 +94,7 @@ class Judge {
       const same =
         now?.name === old.name &&
         now.type === old.type &&
-        now.size === old.size &&
+        now.size === this.#sizeNow(old) &&
         now.binding === old.binding;
       this.#expect(same, () => `dynamic symbol ${i} ${old.name} is another`);
       if (old.rva === undefined) continue;
@@ -104,6 +108,13 @@ class Judge {
         () => `symbol ${old.name} is at ${hex(now?.rva)}, not ${hex(wanted)}`,
       );
     }
+  }
+
+  /** Of a function that was cut, the copy of its first part is no longer than that. */
+  #sizeNow({ rva: at, size, type }: ElfSymbol): number {
+    const isCode = type === spec.STT_FUNC || type === spec.STT_GNU_IFUNC;
+    const unit = at === undefined || !isCode ? undefined : this.#units[lastAtOrBefore(this.#units, at)];
+    return at === undefined || unit === undefined || at >= unit.end ? size : Math.min(size, unit.end - at);
   }
 
   relocations(): void {

@@ -11,21 +11,27 @@ beforeAll(() => scene.makeFixture());
 describe('debuggers', () => {
   const library = () => scene.changeOf('lib.so');
 
-  it('have a second symbol for each name of copied code, of the same kind', () => {
+  it('have a second symbol for each name of copied code, of the same kind, and one for each part', () => {
     const { original, changed, module } = library();
     const code = original.staticSymbols.filter(
       ({ rva: at, type, name }) =>
         at !== undefined && name !== '' && type === spec.STT_FUNC && module.map.copyOf(at) !== undefined,
     );
     expect(code.map(({ name }) => name)).toEqual(
-      expect.arrayContaining(['add', 'add_alias', 'subtract', 'up']),
+      expect.arrayContaining(['add', 'add_alias', 'subtract', 'up', 'long_way']),
     );
-    for (const { name, rva: at, binding } of code) {
-      const both = changed.staticSymbols.filter((symbol) => symbol.name === name);
-      expect(both).toMatchObject([
+    for (const { name, rva: at = rva(0), binding, size } of code) {
+      const parts = module.map.clones.filter(
+        ({ unit: { kind, start } }) => kind === 'part' && start > at && start < at + size,
+      );
+      const named = changed.staticSymbols.filter((symbol) => symbol.name === name);
+      const placeOf = (symbol: { readonly rva?: number }): number => symbol.rva ?? 0;
+      expect(named.toSorted((a, b) => placeOf(a) - placeOf(b))).toMatchObject([
         { rva: at, binding },
-        { rva: module.map.copyOf(at ?? rva(0)), binding },
+        { rva: module.map.copyOf(at), binding },
+        ...parts.map((part) => ({ rva: part.at, binding: spec.STB_LOCAL, size: part.size })),
       ]);
+      if (name === 'long_way') expect(parts.length).toBeGreaterThan(0);
     }
     const locals = changed.sections.find(({ type }) => type === spec.SHT_SYMTAB)?.info;
     expect(changed.staticSymbols.findIndex(({ binding }) => binding !== spec.STB_LOCAL)).toBe(locals);
