@@ -72,18 +72,27 @@ describe('a function', () => {
     ['control runs on', TWO_WAYS('nop')],
     ['a short branch crosses', TWO_WAYS('jne far\nret')],
     ['it takes an address of its own', TWO_WAYS('lea f(%rip), %rax\nret')],
-    ['it jumps indirectly', TWO_WAYS('jmp *%rax')],
+    ['it jumps by a register', TWO_WAYS('jmp *%rax')],
+    ['it jumps by an index', TWO_WAYS('jmp *8(%rax,%rdx,8)')],
+    ['it jumps by an index in a high register', TWO_WAYS('jmp *(%rsp,%r12,8)')],
     ['it calls its own middle', TWO_WAYS('call far\nret')],
     [
       'a branch leads behind a lock prefix',
       TWO_WAYS('ret').replace('back: .fill', 'lock\nback: incl (%rdi)\n.fill'),
     ],
     ['nothing leads to the rest', `${filled(80)}\nret\nfar: ${filled(80)}\nret`],
-    ['its parts would be short', TWO_WAYS('ret').replaceAll('80', '20')],
+    ['its parts would be short', TWO_WAYS('ret').replaceAll('80', '10')],
   ];
   it.each(whole)('is not cut where %s', (_, code) => {
     expect(partsOf(scene(fdeFunction('f', code)), 'f')).toHaveLength(1);
   });
+
+  it.each(['jmp *8(%rax)', 'jmp *(%rsp)', 'jmp *8(%r12)', 'jmp *g@GOTPCREL(%rip)'])(
+    'is cut where it ends with %s',
+    (jump) => {
+      expect(partsOf(scene(fdeFunction('f', TWO_WAYS(jump))), 'f')).toHaveLength(2);
+    },
+  );
 
   it('is not cut where tables point to its middle, or symbols name it', () => {
     const pointed = scene(`${fdeFunction('f', TWO_WAYS('ret'))}.data\n.quad far`);

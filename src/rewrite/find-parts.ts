@@ -9,7 +9,7 @@
  * short branch crosses: nothing has to be added, and nothing but the branches' 4-byte fields leads from one part to
  * another. A part is entered where branches of other parts come in: there the recorder waits. What has no such
  * place belongs to the part before it.
- * Limits: functions that take addresses of their own code, jump indirectly (a table leads to places that no
+ * Limits: functions that take addresses of their own code, jump through tables (which lead to places that no
  * branch tells), have landing pads (their call sites count from the function's start), or in whose middle
  * the module's tables point, are not cut. Parts are at least LEAST_PART long: a breakpoint and an FDE
  * more should be worth it.
@@ -23,7 +23,7 @@ import type { Unit } from './model.ts';
 import type { Piece } from './pieces.ts';
 
 /** Bytes. */
-const LEAST_PART = 64;
+const LEAST_PART = 32;
 
 /**
  * Where the parts behind the first start, ascending; empty where the function is not to be cut.

@@ -110,7 +110,7 @@ export class Sweeper {
     this.#flow = flow;
     if (flow === 'call' || flow === 'indirect-call') this.#calls++;
     else if (!fallsThrough(flow)) this.#stops.push(at + length);
-    if (flow === 'indirect-jump') this.#isWhole = true;
+    if (flow === 'indirect-jump' && mayUseTable(this.#code.bytes(at, at + length))) this.#isWhole = true;
     if (branchSize !== 0) {
       if (target >= this.#start && target < this.#end) {
         this.#inner.push(at + length - branchSize, target, branchSize, linkKind(flow, branchSize));
@@ -172,6 +172,21 @@ export function isLea(bytes: Uint8Array): boolean {
   while (bytes[p] === 0x66 || bytes[p] === 0x2e || bytes[p] === 0x3e) p++;
   if (((bytes[p] ?? 0) & 0xf0) === 0x40) p++;
   return bytes[p] === 0x8d;
+}
+
+/**
+ * Whether an indirect jump may go through a table of the function's own: by a register, or by memory that an index
+ * chooses. `jmp *8(%rax)` and `jmp *f@GOTPCREL(%rip)` are calls of other functions. (Labels whose addresses stand in
+ * memory are known by their relocations.)
+ */
+export function mayUseTable(jump: Uint8Array): boolean {
+  const opcode = jump.indexOf(0xff);
+  const modrm = jump[opcode + 1] ?? 0;
+  if (opcode < 0 || modrm >>> 6 === 3) return true;
+  if ((modrm & 7) !== 4) return false;
+  const rex = opcode === 0 ? 0 : (jump[opcode - 1] ?? 0);
+  const hasIndexBit = (rex & 0xf2) === 0x42;
+  return hasIndexBit || ((jump[opcode + 2] ?? 0) & 0x38) !== 0x20;
 }
 
 /**
