@@ -1,8 +1,9 @@
 /**
  * Parts of functions: what a function can be cut into, so that of a long one only what runs moves.
  *
- * Problem: of a function that is entered, half is never run: errors that did not happen, modes nobody asked for. Copied
- * whole, that takes the room of code that runs.
+ * Problem: long functions hold code that is never run: errors that did not happen, modes nobody asked for. Copied
+ * whole, they take the room of code that runs. Of those that can be cut, PETSc's ex5 runs 71 % of the bytes, `import
+ * numpy` 68 %, inkscape 77 %.
  * Example: a function of 3 KiB begins with `test %eax, %eax; jne far`, and 2 KiB of it, between a `ret` and the
  * end, are only come to by such jumps. These are a part of their own.
  * Method: a function can be cut behind an instruction that control does not run past (a jump, a return), where no
