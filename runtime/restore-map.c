@@ -95,6 +95,7 @@ static int reserve_move(struct restoring *r, u32 i) {
   if (r->stays || map->at < r->reserved) return 1;
   struct linked_map room = {.at = map->at, .size = run_size(r, i)};
   if (failed(map_at(&room, PROT_NONE, MAP_FIXED_NOREPLACE, -1))) return 0;
+  r->reserved_from = room.at;
   r->reserved = room.at + room.size;
   return 1;
 }
@@ -197,6 +198,8 @@ static void undo(struct restoring *r) {
     int is_in_place = is_overlaid(r, map) || (map->from == LINKED_FROM_PROGRAM && r->stays);
     if (!is_in_place) sys_munmap((void *)map->at, map->size);
   }
+  /* The last may be longer than the maps that were come to. */
+  if (r->reserved > 0) sys_munmap((void *)r->reserved_from, r->reserved - r->reserved_from);
 }
 
 /* The program's headers are where AT_PHDR says, and say of the right program. */
@@ -225,7 +228,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   r.image = image;
   r.start = start;
   r.mapped = r.move_count = r.moved = r.protected = r.soft_count = 0;
-  r.reserved = 0;
+  r.reserved = r.reserved_from = 0;
   r.has_rseq = r.has_thread = 0;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);

@@ -29,7 +29,8 @@ struct restoring {
   u32 move_count;
   u32 moved;
   u32 protected; /* of them, those whose protection is the wanted one */
-  u64 reserved;  /* to where place is kept for them */
+  u64 reserved_from;
+  u64 reserved; /* the end of the place that is kept for the last of them */
   int has_thread;
   int has_rseq;
 };
