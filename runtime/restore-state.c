@@ -52,16 +52,21 @@ static u64 value_of(const struct restoring *r, u32 kind, const void *at, u64 tid
     case LINKED_STACK_START: return (u64)start->stack;
     case LINKED_BREAK: return (u64)sys_brk(0);
     case LINKED_TID: return tid;
-    case LINKED_IN_VDSO: return *(const u64 *)at + aux(start, AT_SYSINFO_EHDR) - r->image->header->vdso_at;
     case LINKED_CPU_NUMBER: return (*(const u32 *)at & 0xffffff) | r->image->processor_number;
     default: return *(const u32 *)at; /* the format has no other */
   }
 }
 
 static void write_fixups(const struct restoring *r, u64 tid) {
+  u64 vdso_moved = aux(r->start, AT_SYSINFO_EHDR) - r->image->header->vdso_at;
   for (u32 i = 0; i < r->image->header->fixup_count; i++) {
     const struct linked_fixup *fixup = &r->image->fixups[i];
     void *at = (void *)fixup->at;
+    if (fixup->kind == LINKED_IN_VDSO) {
+      /* As one instruction: to read first would cost a fault of its own. */
+      __asm__ volatile("addq %1, %0" : "+m"(*(u64 *)at) : "r"(vdso_moved));
+      continue;
+    }
     u64 value = value_of(r, fixup->kind, at, tid);
     if (fixup->size == 8)
       *(u64 *)at = value;

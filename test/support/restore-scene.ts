@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 import { readElf } from '../../src/elf/read.ts';
 import { buildShare } from '../../src/share/build.ts';
 import { decodeLinked } from '../../src/share/linked-decode.ts';
@@ -185,4 +186,34 @@ export class BuiltImage {
   changed<Result>(change: Partial<PlacedImage>, use: () => Result): Result {
     return this.with(encodeLinked({ ...this.image, ...change }), use);
   }
+}
+
+/** The program plainly, and from its image, in the same circumstances. */
+export function both(
+  built: BuiltImage,
+  words: readonly string[] = ['one', 'two words'],
+  options: StartOptions = {},
+) {
+  return { plain: start(built.program, words, options), ours: start(built.copy, words, options) };
+}
+
+export function expectSame({ plain, ours }: { plain: Started; ours: Started }): void {
+  expect({ status: ours.status, stdout: ours.stdout }).toEqual({
+    status: plain.status,
+    stdout: plain.stdout,
+  });
+}
+
+export function expectLinked(built: BuiltImage, options: StartOptions = {}): void {
+  const pair = both(built, undefined, options);
+  expectSame(pair);
+  expect(pair.plain.status).toBe(7);
+  expect(built.isFrom(pair.ours)).toBe(true);
+}
+
+export function expectPlain(built: BuiltImage, options: StartOptions = {}): void {
+  const pair = both(built, undefined, options);
+  expectSame(pair);
+  expect(pair.ours.base).toBeDefined();
+  expect(built.isFrom(pair.ours)).toBe(false);
 }
