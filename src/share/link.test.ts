@@ -1,4 +1,5 @@
 /** Real programs, linked: what the image would have is what another run of their loader has, byte by byte. */
+import { spawn } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { comparedWithFreshRun, linked } from '../../test/support/snapshot-scene.ts';
@@ -52,4 +53,15 @@ describe.each(PROGRAMS)('%s', (path) => {
     expect(libc?.name).toMatch(/\/libc\.so\.6$/);
     expect(state.lookups).toContainEqual({ path: '/etc/ld.so.cache', found: true });
   });
+});
+
+it('is linked under a rain of signals, as a terminal that is resized sends them to all its programs', () => {
+  const { pid } = process;
+  const tellAll = `for c in $(cat /proc/${pid}/task/${pid}/children); do kill -WINCH $c; done`;
+  const rain = spawn('bash', ['-c', `while kill -0 ${pid}; do ${tellAll}; done 2>/dev/null`]);
+  try {
+    for (let i = 0; i < 10; i++) expect(linked('/usr/bin/true').fixUps.length).toBeGreaterThan(8);
+  } finally {
+    rain.kill('SIGKILL');
+  }
 });

@@ -27,6 +27,8 @@ import { TraceeMemory } from './tracee-memory.ts';
 const OPTIONS = pt.PTRACE_O_TRACESYSGOOD | pt.PTRACE_O_TRACEEXEC | pt.PTRACE_O_EXITKILL;
 const SIGTRAP = 5;
 const SIGXCPU = 24;
+/** SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGSYS: what a process brings upon itself. */
+const OWN_FAULTS = new Set([4, SIGTRAP, 6, 7, 8, 11, SIGXCPU, 31]);
 const MAP_FIXED_ANY = 0x10n | 0x10_0000n;
 
 /** A process that stands before its first constructor. `end` must be called. */
@@ -111,10 +113,12 @@ export function runLoader(program: string, circumstances: Circumstances, align: 
 
 function adopt(stub: WaitingProgram, tracee: Tid): void {
   try {
+    stub.withoutFilter();
     pt.seize(tracee, OPTIONS);
   } catch (error) {
     stub.abandon();
     endTracee(tracee);
+    if (error instanceof pt.TraceeGone) throw new Refusal('killed while it was linked');
     if (!(error instanceof pt.PtraceFailed)) throw error;
     throw new Refusal('tracing is not permitted here', `ptrace: ${error.errno}`);
   }
@@ -135,14 +139,17 @@ function waitForExec(tracee: Tid): void {
     // The stub's exit code is the errno of execve.
     if (event.kind === 'exited') throw new Refusal('the kernel does not start it', `errno ${event.code}`);
     if (event.kind === 'killed') throw new Refusal('killed while it was linked', `signal ${event.signal}`);
-    pt.resume(tracee, event.kind === 'signal' ? event.signal : 0);
+    pt.resume(tracee);
   }
 }
 
 function stepToExit(tracee: Tid): void {
-  pt.resumeToSyscall(tracee);
-  const event = nextEvent(tracee);
-  if (event.kind !== 'syscall') throw new Refusal('killed while it was linked', event.kind);
+  for (;;) {
+    pt.resumeToSyscall(tracee);
+    const { kind } = nextEvent(tracee);
+    if (kind === 'syscall') return;
+    if (kind === 'exited' || kind === 'killed') throw new Refusal('killed while it was linked');
+  }
 }
 
 /** `endbr64`, which loaders built for control-flow enforcement may begin with. */
@@ -198,7 +205,8 @@ function follow(tracee: Tid, { memory, calls, arena, startUser }: Followed): voi
       }
     } else if (event.kind === 'signal') {
       if (isBreakpoint(tracee, event.signal, startUser)) break;
-      throw signalled(event.signal);
+      // Of others (a terminal that is resized tells all its programs) the loader does not hear.
+      if (OWN_FAULTS.has(event.signal)) throw signalled(event.signal);
     } else if (event.kind === 'exited') throw gaveUp(calls, `it ended with exit code ${event.code}`);
     else if (event.kind === 'killed') throw gaveUp(calls, `it was killed by signal ${event.signal}`);
   }

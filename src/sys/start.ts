@@ -50,6 +50,11 @@ export interface WaitingProgram {
    * @returns undefined where the kernel or a container refuses.
    */
   installFilter(filter: Buffer, noNewPrivileges: boolean): Fd | undefined;
+  /**
+   * Says that there will be no filter, and waits for the stub to hear it. A tracer that does so before it
+   * seizes cannot be held up later: a stub that has stopped for a signal does not answer.
+   */
+  withoutFilter(): void;
   release(): void;
   abandon(): void;
 }
@@ -136,11 +141,14 @@ function waiting(process: Pid, socket: Fd, inside: Fd): WaitingProgram {
       if (readSync(socket, answer) < 4 || answer.readInt32LE() < 0) return undefined;
       return borrowListener(process, answer.readInt32LE());
     },
+    withoutFilter() {
+      if (filtered) return;
+      send(socket, 0, Buffer.alloc(0));
+      readSync(socket, Buffer.alloc(4));
+      filtered = true;
+    },
     release() {
-      if (!filtered) {
-        send(socket, 0, Buffer.alloc(0));
-        readSync(socket, Buffer.alloc(4));
-      }
+      this.withoutFilter();
       writeSync(socket, 'g');
       closeFd(socket);
     },
