@@ -132,6 +132,16 @@ describe('a plain start takes the place of one from an image', () => {
     }
   });
 
+  it('not where several mappings cannot be moved at once, as before Linux 6.17', () => {
+    expectLinked(image, { through: [refuse, '25,4096'] });
+  });
+
+  it('where some of the program is moved already, and the rest is refused', async () => {
+    const large = await scene.build(scene.compile('large', '-DLARGE_CODE'));
+    expectLinked(large);
+    expectPlain(large, { through: [refuse, '25,4096'] });
+  });
+
   it('where files cannot be opened', () => {
     const limits = { through: ['prlimit', '--nofile=3'] };
     const { plain, ours } = both(image, [], limits);
