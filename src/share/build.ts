@@ -15,6 +15,7 @@ import { basename, join } from 'node:path';
 import { PAGE_SIZE } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import { readElf } from '../elf/read.ts';
+import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
 import { chooseBases } from './addresses.ts';
 import type { BuiltShare, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
@@ -90,14 +91,20 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
   const program = readFileSync(path);
   if (!sameFile(identifyFile(path), identity))
     return { kind: 'kept', reason: 'a file has changed while the image was built', detail: path };
-  const copy = copyProgram(readElf(program, path), join(image, names.restore));
+  const elf = readElf(program, path);
+  const copy = copyProgram(elf, join(image, names.restore));
   if (!Buffer.isBuffer(copy)) return copy;
   const reader = new FileReader(state);
   let placed: PlacedImage;
   let linked: Buffer;
   try {
     const { processor } = options;
-    placed = placeLinked(state, chooseBases(state), { ...guards, processor, read: reader.read });
+    placed = placeLinked(state, chooseBases(state), {
+      ...guards,
+      processor,
+      read: reader.read,
+      programCuts: segmentStarts(elf),
+    });
     linked = encodeLinked(placed);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -125,6 +132,11 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       replaced: replacedPages(state),
     },
   };
+}
+
+function segmentStarts({ segments }: ReturnType<typeof readElf>): number[] {
+  const loaded = segments.filter(({ type }) => type === PT_LOAD);
+  return loaded.map(({ rva }) => rva - (rva % PAGE_SIZE)).sort((a, b) => a - b);
 }
 
 /** Bytes that a file name may have, with the endings. */

@@ -151,6 +151,7 @@ const state = fc
   .map(({ seeds, ...pieces }) => stateOf(pieces, seeds));
 
 const around: Surroundings = {
+  programCuts: [],
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
   files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],
@@ -289,6 +290,24 @@ describe('placing a linked program', () => {
     expect(place([{ ...data, dirty: [] }, bss])).toEqual([
       [5, 'file'],
       [2, 'zeros'],
+    ]);
+  });
+
+  it('takes pages of the program one by one where the kernel has two mappings and the loader left one', () => {
+    const mapping: LinkedMapping = {
+      place: { anchor: 'program', offset: 0 },
+      size: 5 * PAGE_SIZE,
+      protection: { read: true, write: false, execute: false },
+      source: { file: 0, offset: 0 },
+      dirty: [],
+    };
+    const linked = { ...stateOf({ program: [], arena: [], loader: [] }, []), mappings: [mapping] };
+    const bases = chooseBases(linked, seeded(5));
+    const cut = { ...around, programCuts: [0, 2 * PAGE_SIZE, 5 * PAGE_SIZE] };
+    const { maps } = placeLinked({ ...linked, pointers: [] }, bases, cut);
+    expect(maps.map(({ at, size, source }) => [at - bases.program, size, source])).toEqual([
+      [0, 2 * PAGE_SIZE, { kind: 'program', rva: 0 }],
+      [2 * PAGE_SIZE, 3 * PAGE_SIZE, { kind: 'program', rva: 2 * PAGE_SIZE }],
     ]);
   });
 

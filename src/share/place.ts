@@ -31,6 +31,8 @@ export interface Surroundings {
   readonly files: readonly (Omit<PlacedFile, 'isMapped'> | undefined)[];
   readonly watches: readonly PlacedWatch[];
   readonly read: ReadRange;
+  /** RVAs of pages at which the kernel began another mapping of the program, ascending. */
+  readonly programCuts: readonly number[];
 }
 
 /** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, mappings that overlap. */
@@ -71,7 +73,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     machine: state.machine,
     processor: around.processor,
     files: files.map(({ index: _, ...file }) => file),
-    maps: ascending(runs.map((run) => mapOf(run, bases, pages, indexOf))),
+    maps: ascending(runs.flatMap((run) => cutAt(mapOf(run, bases, pages, indexOf), around.programCuts))),
     fixUps: [
       ...state.fixUps.map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind })),
       ...state.pointers.flatMap((table) => pointersIntoVdso(table, bases)),
@@ -100,6 +102,18 @@ function mapOf(run: Run, bases: Bases, pages: Pages, indexOf: ReadonlyMap<number
   const index = indexOf.get(content.file);
   if (index === undefined) throw new RangeError('a mapping of a file that is not known');
   return { at, size, protection, source: { kind: 'file', index, offset: content.offset } };
+}
+
+/** Once the loader has made them read-only, pages of two segments are one mapping; to the launcher they come as two. */
+function cutAt(map: PlacedMap, cuts: readonly number[]): PlacedMap[] {
+  const { source } = map;
+  if (source.kind !== 'program') return [map];
+  const starts = [source.rva, ...cuts.filter((cut) => cut > source.rva && cut < source.rva + map.size)];
+  return starts.map((start, index) => {
+    const before = start - source.rva;
+    const size = (starts[index + 1] ?? source.rva + map.size) - start;
+    return { ...map, at: userAddress(map.at + before), size, source: { kind: 'program', rva: rva(start) } };
+  });
 }
 
 function ascending(maps: PlacedMap[]): PlacedMap[] {
