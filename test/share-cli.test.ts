@@ -120,6 +120,28 @@ describe('an image of linked programs', () => {
     expect([ran.status, ran.stderr]).toEqual([5, 'linked\n']);
   });
 
+  it.runIf(scene.mountable)('links the rewritten modules, where there are any', () => {
+    scene.good('record', '-q', '--functions', '--name', 'all', '--', program, 'nothing');
+    scene.good('build', '--name', 'all', '--only', 'prefetch,select,share');
+    const { manifest, modules, programs } = JSON.parse(scene.good('image show', 'all', '--json').stdout);
+    expect(manifest.techniques).toEqual(['prefetch', 'select', 'share']);
+    expect(modules.modules.map((one: { path: string }) => one.path)).toContain(program);
+    expect(programs.map((one: { refused?: string }) => one.refused)).toEqual([undefined]);
+    const begin = (show: string) => {
+      const env = { ...scene.env, OWN: 'x', WINNOW_SHOW: show };
+      const { status, stdout, stderr } = spawnSync(scene.launcher('all'), ['say'], {
+        argv0: 'main',
+        encoding: 'utf8',
+        env,
+      });
+      return [status, stdout, stderr];
+    };
+    for (const show of ['auto', 'mounts']) expect(begin(show)).toEqual([5, 'main main x 42 3\n', 'linked\n']);
+    // Without mounts there are the rewritten libraries, or none of it.
+    for (const show of ['audit', 'plain']) expect(begin(show)).toEqual([5, 'main main x 42 3\n', 'plain\n']);
+    expect(scene.good('verify', '--name', 'all', '--', program, 'die').stdout).toMatch(/^same: /);
+  });
+
   it('has other addresses after winnow image refresh', () => {
     const addresses = (): string[] => {
       const { programs } = JSON.parse(scene.good('image show', 'one', '--json').stdout);
@@ -146,7 +168,8 @@ describe('an image of linked programs', () => {
   });
 
   it.each([
-    [['--only', 'select,share']],
+    [['--only', 'select,share', '--cold', 'store']],
+    [['--only', 'select,share', '--show', 'audit']],
     [['--only', 'share', '--root', '/']],
     [['--only', 'share', '--cold', 'deny']],
   ])('is refused with %j', (words) => {

@@ -1,4 +1,5 @@
 /** Builds an image by the techniques that are asked for, and says on the way how far it is. */
+import { join } from 'node:path';
 import type { BuildOptions, BuiltImage } from '../image/build.ts';
 import type { SharePlace } from '../image/makers.ts';
 import type { Profile } from '../profile/model.ts';
@@ -52,22 +53,20 @@ async function selector(profile: Profile, { cold, onMiss, all, cache }: Techniqu
 
 async function sharer(profile: Profile) {
   const { buildShare } = await import('../share/build.ts');
+  const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
   const { planShare } = await import('../share/plan.ts');
   const { readProcessor } = await import('../share/restore-answer.ts');
   const processor = readProcessor();
-  return ({ folder, image, restore, sharedMode }: SharePlace): Promise<BuiltShare> =>
-    reported('linking programs', (onProgress) =>
-      buildShare(planShare(profile), {
-        folder,
-        image,
-        restore: restore.bytes,
-        processor,
-        mapped: mappedFiles(profile),
-        sharedMode,
-        onProgress,
-      }),
-    );
+  return ({ folder, image, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
+    reported('linking programs', (onProgress) => {
+      const mapped = mappedFiles(profile);
+      const all = { folder, image, restore: restore.bytes, processor, mapped, sharedMode, onProgress };
+      const planned = planShare(profile);
+      if (select === undefined) return buildShare(planned, all);
+      const shown = select.modules.map(({ path, file }) => ({ from: join(folder, file), to: path }));
+      return buildShareShown(planned, all, shown);
+    });
 }
 
 async function reported<T>(

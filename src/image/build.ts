@@ -178,7 +178,10 @@ function replacementsOf(
       return [path, { path: join(inside, file), ...now, ...pages }];
     },
   );
-  const programs = share === undefined ? [] : linkedReplacements(share, { from: stage.modules, to: inside });
+  const programs =
+    share === undefined
+      ? []
+      : linkedReplacements(share, { from: stage.modules, to: inside, rewritten: new Map(modules) });
   return new Map([...modules, ...programs]);
 }
 
@@ -193,8 +196,10 @@ function checkProgram({ program }: Command, root: string | undefined, launcher: 
 
 /** @param programs what the recordings saw executed; every other module is a library. */
 function shownModules({ select, share }: Made, programs: ReadonlySet<string>): ShownModule[] {
+  const linked = new Set(share?.programs.map(({ path }) => path));
+  const rewritten = select?.modules.filter(({ path }) => !linked.has(path)) ?? [];
   return [
-    ...(select?.modules ?? []).map(
+    ...rewritten.map(
       ({ path, size, mtimeNs, inode, file, fileSize, usesOrigin }): ShownModule => ({
         path,
         identity: { size, mtimeNs, inode },
@@ -204,7 +209,7 @@ function shownModules({ select, share }: Made, programs: ReadonlySet<string>): S
         usesOrigin,
       }),
     ),
-    ...(share === undefined ? [] : shownPrograms(share)),
+    ...(share === undefined ? [] : shownPrograms(share, select !== undefined)),
   ];
 }
 
@@ -239,7 +244,7 @@ function install(imagesDir: string, contents: Contents): void {
       writeSynced(join(temporary, 'modules.bin'), table, file);
       if (staged.audit !== undefined)
         writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
-      if (staged.share !== undefined)
+      if (staged.share !== undefined && staged.select === undefined)
         linkByOwnNames(temporary, command.program, staged.share, 0o700 | shared);
     }
     chmodSync(temporary, 0o700 | shared);

@@ -19,6 +19,8 @@ export interface SharePlace {
   /** Where that folder will be, absolute. */
   readonly image: string;
   readonly restore: Launcher;
+  /** Modules that were rewritten into the folder before: a start shows them to the programs. */
+  readonly select: BuiltSelect | undefined;
   /** For files that whoever may use the image reads: added to their mode. */
   readonly sharedMode: number;
 }
@@ -45,10 +47,27 @@ export async function make(
   const folder = stage.modules;
   const image = join(imagesDir, stage.version);
   const sharedMode = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
+  const selected = select === undefined ? undefined : await select(folder, root);
+  const shared =
+    share === undefined || restore === undefined
+      ? undefined
+      : await share({ folder, image, restore, sharedMode, select: selected });
   return {
-    ...(select === undefined ? {} : { select: await select(folder, root) }),
-    ...(share === undefined || restore === undefined
-      ? {}
-      : { share: await share({ folder, image, restore, sharedMode }) }),
+    ...(selected === undefined ? {} : { select: selected }),
+    ...(shared === undefined ? {} : { share: asOriginals(shared, selected) }),
+  };
+}
+
+/** A program that was linked in its rewritten form stands for the original all the same. */
+function asOriginals({ programs, kept }: BuiltShare, select: BuiltSelect | undefined): BuiltShare {
+  const rewritten = new Map((select?.modules ?? []).map((module) => [module.path, module]));
+  return {
+    kept,
+    programs: programs.map((program) => {
+      const original = rewritten.get(program.path);
+      if (original === undefined) return program;
+      const { size, mtimeNs, inode } = original;
+      return { ...program, size, mtimeNs, inode };
+    }),
   };
 }

@@ -5,13 +5,14 @@
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { readTrusted } from '../profile/store-files.ts';
-import { holds, lookAtFile } from '../share/guards.ts';
+import { holds, type Look, lookAtFile } from '../share/guards.ts';
 import { decodeLinked } from '../share/linked-decode.ts';
 import type { PlacedFile, PlacedImage } from '../share/linked-model.ts';
 import { type Answer, askRestore } from '../share/restore-answer.ts';
 import type { ImageManifest } from './manifest.ts';
 
 type SharedProgram = NonNullable<ImageManifest['share']>['programs'][number];
+type SelectedModule = NonNullable<ImageManifest['select']>['modules'][number];
 
 export interface CheckedGuard {
   /** `module`: the file that is mapped. `absent`, `unchanged`: a path that decided where the loader found something. */
@@ -52,10 +53,31 @@ export function checkShared(image: {
   readonly path: string;
   readonly manifest: ImageManifest;
 }): CheckedProgram[] {
-  return (image.manifest.share?.programs ?? []).map((program) => checkProgram(image.path, program));
+  const { share, select } = image.manifest;
+  const look = lookAsShown(image.path, select?.modules ?? []);
+  const isShown = select !== undefined;
+  return (share?.programs ?? []).map((program) => checkProgram(image.path, program, { look, isShown }));
 }
 
-function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
+interface Sight {
+  readonly look: Look;
+  /** Whether a start sees other files than we do. */
+  readonly isShown: boolean;
+}
+
+/** What a start sees: copies of modules in place of the originals that they were made from. */
+function lookAsShown(folder: string, modules: readonly SelectedModule[]): Look {
+  const copies = new Map(modules.map((module) => [module.inode, module]));
+  return (path) => {
+    const now = lookAtFile(path);
+    const module = now === undefined ? undefined : copies.get(String(now.inode));
+    const isOriginal =
+      module !== undefined && now?.size === module.size && String(now.mtimeNs) === module.mtimeNs;
+    return isOriginal ? lookAtFile(join(folder, module.file)) : now;
+  };
+}
+
+function checkProgram(folder: string, program: SharedProgram, sight: Sight): CheckedProgram {
   const none = {
     path: program.path,
     guards: [],
@@ -72,8 +94,8 @@ function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
     if (!(error instanceof WinnowError)) throw error;
     return { ...none, refused: `${error.code}: ${error.what}` };
   }
-  const guards = guardsNow(linked);
-  const refused = whyRefused(folder, program, guards);
+  const guards = guardsNow(linked, sight.look);
+  const refused = whyRefused(folder, program, { guards, sight });
   return {
     path: program.path,
     guards,
@@ -83,15 +105,17 @@ function checkProgram(folder: string, program: SharedProgram): CheckedProgram {
   };
 }
 
-function guardsNow({ files, watches }: PlacedImage): CheckedGuard[] {
+function guardsNow({ files, watches }: PlacedImage, look: Look): CheckedGuard[] {
   return [
-    ...files.map((file): CheckedGuard => ({ kind: 'module', path: file.path, holds: isThere(file) })),
-    ...watches.map((watch): CheckedGuard => ({ kind: watch.kind, path: watch.path, holds: holds(watch) })),
+    ...files.map((file): CheckedGuard => ({ kind: 'module', path: file.path, holds: isThere(file, look) })),
+    ...watches.map(
+      (watch): CheckedGuard => ({ kind: watch.kind, path: watch.path, holds: holds(watch, look) }),
+    ),
   ];
 }
 
-function isThere({ path, size, mtimeNs, inode, device }: PlacedFile): boolean {
-  const now = lookAtFile(path);
+function isThere({ path, size, mtimeNs, inode, device }: PlacedFile, look: Look): boolean {
+  const now = look(path);
   if (now?.kind !== 'file' || now.device !== device) return false;
   return now.size === size && now.mtimeNs === mtimeNs && now.inode === inode;
 }
@@ -99,7 +123,7 @@ function isThere({ path, size, mtimeNs, inode, device }: PlacedFile): boolean {
 function whyRefused(
   folder: string,
   { path, size, mtimeNs, inode, restore, linked }: SharedProgram,
-  guards: readonly CheckedGuard[],
+  { guards, sight }: { readonly guards: readonly CheckedGuard[]; readonly sight: Sight },
 ): string | undefined {
   const now = lookAtFile(path);
   const isSame =
@@ -113,6 +137,8 @@ function whyRefused(
     return `${broken.kind === 'module' ? REFUSED.file : REFUSED.watch}: ${broken.path}`;
   try {
     const { refused } = askRestore(join(folder, restore), join(folder, linked));
+    // Restore sees the originals, as we do. It has judged the machine before it comes to files.
+    if (sight.isShown && (refused === 'file' || refused === 'watch')) return undefined;
     return refused === 'good' ? undefined : REFUSED[refused];
   } catch (error) {
     if (error instanceof WinnowError) return 'its launcher cannot be run';

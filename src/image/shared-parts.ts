@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Replacement } from '../prefetch/model.ts';
+import { subtract } from '../profile/extents.ts';
 import type { Extent } from '../profile/model.ts';
 import type { BuiltShare } from '../share/built.ts';
 import type { ShownModule } from './modules-model.ts';
@@ -11,7 +12,8 @@ import type { ShownModule } from './modules-model.ts';
 /** Folder of the image with the copy of the program under the program's name (runtime/linked-programs.c). */
 const DIRECT = 'direct';
 
-export const shownPrograms = ({ programs }: BuiltShare): ShownModule[] =>
+/** @param isRewritten with rewritten libraries, which who executes the copy itself would not be shown. */
+export const shownPrograms = ({ programs }: BuiltShare, isRewritten: boolean): ShownModule[] =>
   programs.map(({ path, size, mtimeNs, inode, copy, copySize, asksForItself }) => ({
     path,
     identity: { size, mtimeNs, inode },
@@ -19,7 +21,7 @@ export const shownPrograms = ({ programs }: BuiltShare): ShownModule[] =>
     replacementSize: copySize,
     role: 'program',
     usesOrigin: false,
-    linked: asksForItself === undefined ? 'by-any-name' : 'by-its-name',
+    linked: asksForItself === undefined && !isRewritten ? 'by-any-name' : 'by-its-name',
   }));
 
 /** Under its own name the copy of the command's program can be executed, and is called as ever in `ps`. */
@@ -33,14 +35,20 @@ export function linkByOwnNames(folder: string, program: string, share: BuiltShar
   for (const name of names) linkOrCopy(join(folder, shared.copy), join(folder, DIRECT, name));
 }
 
+interface LinkedPlaces {
+  /** The folder with the files, which will be `to`. */
+  readonly from: string;
+  readonly to: string;
+  /** What stands for originals already, by their paths. */
+  readonly rewritten: ReadonlyMap<string, Replacement>;
+}
+
 /**
  * What a start needs of the programs' images: all of each, and no page of the originals that an image has in its place.
- *
- * @param from the folder with the files, which will be `to`.
  */
 export function linkedReplacements(
   { programs, kept }: BuiltShare,
-  { from, to }: { readonly from: string; readonly to: string },
+  { from, to, rewritten }: LinkedPlaces,
 ): [string, Replacement][] {
   const fileOf = (name: string) => {
     const { size, mtimeNs, ino, dev } = statSync(join(from, name), { bigint: true });
@@ -50,11 +58,12 @@ export function linkedReplacements(
     const last = { page: pageIndex(pagesIn(copySize) - 1), count: 1 };
     const companions = [linked, restore].map(fileOf);
     // The path of the loader stands at its end.
-    return [path, { ...fileOf(copy), dropped: [], added: [last], companions }];
+    const { dropped, added } = rewritten.get(path) ?? { dropped: [], added: [] };
+    return [path, { ...fileOf(copy), dropped, added: [...subtract(added, [last]), last], companions }];
   });
   // Another program may map such pages as they stand in the file.
   const [only] = programs;
-  if (only === undefined || programs.length > 1 || kept.length > 0) return copies;
+  if (only === undefined || programs.length > 1 || kept.length > 0 || rewritten.size > 0) return copies;
   const libraries = only.replaced
     .filter(({ path }) => path !== only.path)
     .flatMap(({ path, pages }): [string, Replacement][] => {

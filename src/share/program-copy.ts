@@ -18,6 +18,7 @@ import type { ElfImage } from '../elf/image.ts';
 import { notesIn } from '../elf/notes.ts';
 import { readElf } from '../elf/read.ts';
 import { PHDR_SIZE, PT_INTERP, PT_NOTE, SHT_NOBITS } from '../elf/spec.ts';
+import { isRewritten } from '../rewrite/restore.ts';
 import { LINKED_NOTE_NAME, LINKED_NOTE_PATH, LINKED_NOTE_TYPE } from './linked-layout.ts';
 import type { NotLinked } from './model.ts';
 
@@ -47,7 +48,8 @@ function hasDataBehind({ bytes, header, segments, sections }: ElfImage): boolean
     ...sections.map(({ offset, size, type }) => (type === SHT_NOBITS ? 0 : offset + size)),
     header.sectionsAt + sections.length * SHDR_SIZE,
   ];
-  return bytes.length > Math.max(...ends);
+  // What winnow adds to rewritten modules is looked for in the files themselves, by winnow.
+  return bytes.length > Math.max(...ends) && !isRewritten(bytes);
 }
 
 /**

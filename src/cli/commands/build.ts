@@ -81,6 +81,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   const onMiss = onMissOf(options, cold);
   if (techniques.has('share') && options.root !== undefined)
     throw usage('share is not yet done for another root', 'leave out --root, or give --only prefetch');
+  if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
   const buildOptions = {
@@ -130,9 +131,17 @@ function techniquesOf(only: string | undefined, hasFunctions: boolean): Readonly
   const other = words.find((word) => !TECHNIQUES.some((name) => name === word));
   if (other !== undefined)
     throw usage(`'${other}' is no technique`, `give one or more of ${TECHNIQUES.join(',')}: --only select`);
-  if (words.includes('select') && words.includes('share'))
-    throw usage('select and share are not yet done together', 'give one of them: --only prefetch,share');
   return new Set(found);
+}
+
+/** Linked programs hold addresses of rewritten modules, which a start must therefore find: by mounts, all or none. */
+function checkBoth(cold: Cold, show: string | undefined): void {
+  if (process.geteuid?.() !== 0)
+    throw usage('select and share together need mounts, which root alone can have', 'leave one of them out');
+  if (cold !== 'file')
+    throw usage(`share is not done with --cold ${cold}`, 'leave out --cold, or share: --only select');
+  if (show === 'audit' || show === 'user-mounts')
+    throw usage(`select and share together need mounts, not ${show}`, 'leave out --show, or give mounts');
 }
 
 function coldOf({ cold }: Options, techniques: ReadonlySet<Technique>): Cold {
