@@ -1,11 +1,14 @@
 /** What a call costs by the way that leads to the function: the ways of the notes on sharing, side by side. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { describeMachine } from '../src/bench/machine.ts';
 import { summarize } from '../src/bench/stats.ts';
 import { renderMachine } from '../src/bench/terminal.ts';
-import { CALL_WAYS } from '../src/share/notes/call-costs.ts';
+import { readClosure } from '../src/share/closure/modules.ts';
+import { CALL_WAYS, type CallWay } from '../src/share/notes/call-costs.ts';
+import { FIRST_ADDRESS } from '../src/share/prelink/plan-addresses.ts';
+import { prelinkClosure } from '../src/share/prelink/prelink.ts';
 import { badUsage, COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { markdownTable } from './support/markdown.ts';
 import { installMissing } from './support/programs.ts';
@@ -19,6 +22,9 @@ const USAGE = `usage: npm run bench:call-cost -- [options]      (a few seconds)
   --dry-run        measure, and write nothing
   --no-install     do not install missing Debian packages
 `;
+
+/** Rounds of one run of the program; runs with and without prelinked libraries alternate. */
+const ROUNDS_A_RUN = 5;
 
 process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
@@ -70,22 +76,52 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Nanoseconds by way, one for each round. */
-function measure(rounds: number): Map<string, number[]> {
+function measure(rounds: number): Map<CallWay, number[]> {
   const folder = mkdtempSync(join(tmpdir(), 'winnow-call-cost-'));
   try {
-    const sources = join(REPOSITORY, 'bench', 'support');
-    const library = join(folder, 'libcallee.so');
-    const program = join(folder, 'call-cost');
-    tool('gcc', '-O2', '-shared', '-fPIC', '-o', library, join(sources, 'call-cost-library.c'));
-    // The calls in assembly write below the stack pointer, of which the compiler does not know.
-    const flags = ['-O2', '-mno-red-zone', '-fPIE', '-pie', `-Wl,-rpath,${folder}`];
-    tool('gcc', ...flags, '-o', program, join(sources, 'call-cost.c'), library);
-    const samples = new Map<string, number[]>(CALL_WAYS.map(({ name }) => [name, []]));
-    for (const [, name = '', ns] of tool(program, String(rounds)).matchAll(/(\S+)=(\S+)/g)) {
-      samples.get(name)?.push(Number(ns));
+    const program = compile(folder);
+    const copies = join(folder, 'prelinked');
+    prelink(program, copies);
+    const samples = new Map<CallWay, number[]>(CALL_WAYS.map(({ name }) => [name, []]));
+    for (let left = rounds; left > 0; left -= ROUNDS_A_RUN) {
+      const count = String(Math.min(left, ROUNDS_A_RUN));
+      const plain = tool('env', `LD_LIBRARY_PATH=${folder}`, program, count);
+      const prelinked = tool('env', `LD_LIBRARY_PATH=${copies}`, program, count);
+      for (const { name } of CALL_WAYS) {
+        const [text, way] = name === 'direct-plt' ? [prelinked, 'near-plt'] : [plain, name];
+        for (const [, ns] of text.matchAll(new RegExp(`(?:^| )${way}=(\\S+)`, 'gm')))
+          samples.get(name)?.push(Number(ns));
+      }
     }
     return samples;
   } finally {
     rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The program and its two libraries; returns the program. */
+function compile(folder: string): string {
+  const sources = join(REPOSITORY, 'bench', 'support');
+  const [library, caller, program] = ['libcallee.so', 'libcaller.so', 'call-cost'].map((name) =>
+    join(folder, name),
+  );
+  // The calls in assembly write below the stack pointer, of which the compiler does not know.
+  const gcc = (...args: readonly (string | undefined)[]): string =>
+    tool('gcc', '-O2', '-mno-red-zone', '-fPIC', '-o', ...args.filter((word) => word !== undefined));
+  gcc(library, '-shared', join(sources, 'call-cost-library.c'));
+  gcc(caller, '-shared', join(sources, 'call-cost-caller.c'));
+  gcc(program, '-pie', join(sources, 'call-cost.c'), caller, library);
+  return program ?? '';
+}
+
+/** Copies of the libraries with direct stubs, side by side so that all of them are near. */
+function prelink(program: string, folder: string): void {
+  mkdirSync(folder);
+  const closure = readClosure(program, { LD_LIBRARY_PATH: dirname(program) });
+  if ('kind' in closure) return;
+  const addresses = { how: 'side by side', from: FIRST_ADDRESS } as const;
+  const { modules } = prelinkClosure(closure, { relocations: 'applied', stubs: 'direct', addresses });
+  for (const { module, bytes } of modules) {
+    writeFileSync(join(folder, basename(module.name)), bytes, { mode: 0o755 });
   }
 }

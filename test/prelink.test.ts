@@ -1,8 +1,9 @@
 /** Prelinked copies: judged by readelf, eu-elflint, gdb and the dynamic loader; and programs run as before with them. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { rva } from '../src/base/brands.ts';
 import type { ElfImage } from '../src/elf/image.ts';
 import { readElf, readElfFile } from '../src/elf/read.ts';
 import * as spec from '../src/elf/spec.ts';
@@ -102,6 +103,69 @@ function differences(one: Buffer, other: Buffer): string[] {
   }
   return found;
 }
+
+describe('stubs that jump directly', () => {
+  const makes = [
+    { name: 'direct-lazy', library: ['-Wl,-z,lazy'] },
+    { name: 'direct-now', library: ['-Wl,-z,now'] },
+    { name: 'direct-ibt', library: ['-fcf-protection=full', '-Wl,-z,ibtplt', '-Wl,-z,lazy'] },
+  ];
+
+  it.each(makes)('lead where the table does: $name', (make) => {
+    const program = scene.make(make);
+    const before = run([program]);
+    const folder = scene.path(`${make.name}-stubs`);
+    const copies = writeCopies(program, folder, 'applied', SCHEMES.dense, 'direct');
+    expectPlaced(copies);
+    expect(run([program], { LD_LIBRARY_PATH: folder })).toEqual(before);
+    const two = copies.modules.find(({ module }) => module.name === 'libtwo.so');
+    expect(two?.stubs.direct).toBeGreaterThanOrEqual(3);
+    expect(two?.stubs.far).toBe(0);
+    // objdump names what the jumps of the copy lead to by nothing but their addresses.
+    const jumps = (file: string, kind: RegExp): string[] => {
+      const sections = ['-j', '.plt', '-j', '.plt.got', '-j', '.plt.sec'];
+      const text = spawnSync('objdump', ['-d', ...sections, file], { encoding: 'utf8' }).stdout;
+      return [...text.matchAll(kind)].map(([, to = '']) => to);
+    };
+    const file = `${folder}/libtwo.so`;
+    const table = jumps(scene.path(make.name, 'libtwo.so'), /jmp +\*0x[0-9a-f]+\(%rip\) +# ([0-9a-f]+)/g);
+    const direct = jumps(file, /\t(?:bnd )?jmp +([0-9a-f]+) ?$/gm).concat(
+      jumps(file, /\tjmp +([0-9a-f]{9,})/g),
+    );
+    const image = readElf(two?.bytes ?? new Uint8Array(), file);
+    const words = new Set(
+      table.map((at) => {
+        const offset = image.offsetOf(rva(Number.parseInt(at, 16) + (two?.base ?? 0))) ?? 0;
+        return Buffer.from(image.bytes).readBigUInt64LE(offset).toString(16);
+      }),
+    );
+    expect(new Set(direct).size).toBeGreaterThanOrEqual(two?.stubs.direct ?? 0);
+    for (const target of direct.filter((to) => !inPlt(image, Number.parseInt(to, 16)))) {
+      expect(words.has(target), target).toBe(true);
+    }
+  });
+
+  function inPlt({ sections }: ElfImage, at: number): boolean {
+    return sections.some((one) => one.name === '.plt' && at >= one.rva && at < one.rva + one.size);
+  }
+
+  it('stay where the target is too far', () => {
+    const program = scene.make({ name: 'far' });
+    const folder = scene.path('far-stubs');
+    const { modules } = writeCopies(program, folder, 'applied', SCHEMES.named, 'direct');
+    const two = modules.find(({ module }) => module.name === 'libtwo.so');
+    expect(two?.stubs.far).toBeGreaterThan(0);
+    expect(run([program], { LD_LIBRARY_PATH: folder })).toEqual(run([program]));
+  });
+
+  it.each(REAL)('leave %s as it was', (...argv) => {
+    const folder = scene.path(`direct-${basename(argv[0] ?? '')}`);
+    const copies = writeCopies(argv[0] ?? '', folder, 'applied', SCHEMES.dense, 'direct');
+    expectPlaced(copies);
+    expect(copies.modules.reduce((sum, { stubs }) => sum + stubs.direct, 0)).toBeGreaterThan(10);
+    expect(run(argv, { LD_LIBRARY_PATH: folder })).toEqual(run(argv));
+  });
+});
 
 describe('a prelinked library', () => {
   const makes = LINKED_MAKES.filter(({ name }) => name !== 'fixed');

@@ -4,9 +4,10 @@
  *   call-cost ROUNDS
  *
  * Problem: systems for sharing code differ in how a call finds its target.
- * Method: a function that returns at once, in this program and in a library, called 16 times in a row in a loop; the
+ * Method: a function that returns at once, in this program and in a library that another library calls, called 16 times in a row in a loop; the
  * ways take turns within each round, each time beginning with another, so that a machine that becomes slower
  * slows all of them. Of each way the best of a few short tries counts in a round: whoever else runs here only adds.
+ * The program lies far from its libraries, and these near each other, as the kernel and the loader lay them.
  * Limits: the target is in the caches and the branch predictors know it; what a table costs when its line or page is
  * not at hand is not seen. The kernel and the vDSO do some work of their own.
  */
@@ -17,9 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "call-cost-loop.h"
+
 enum { SLOTS = 262144, SLOT = 123456, /* also in the loops below */ UNROLLED = 16, CALLS = 1 << 16, SLOW_CALLS = 1 << 12, TRIES = 9 };
 
 extern void in_library(void);
+extern void near_got(long count), near_plt(long count);
 void in_program(void);
 void jump_stub(void);
 void dispatch(void);
@@ -35,22 +39,12 @@ __asm__(
     ".balign 64\n dispatch: lea table(%rip), %rdx\n jmp *(%rdx,%rax,8)\n"
     ".globl in_program, jump_stub, dispatch\n");
 
-#define LOOP(name, instruction)                                                          \
-  static void name(long count) {                                                         \
-    __asm__ volatile(                                                                    \
-        ".balign 64\n1:\n.rept 16\n" instruction "\n.endr\n"                             \
-        "sub $16, %0\n jnz 1b\n"                                                         \
-        : "+r"(count)                                                                    \
-        :                                                                                \
-        : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "cc", "memory"); \
-  }
-
-LOOP(direct, "call in_program")
-LOOP(stub, "call jump_stub")
-LOOP(got, "call *in_library@GOTPCREL(%%rip)")
-LOOP(plt, "call in_library@PLT")
-LOOP(slot, "call *table+8*123456(%%rip)")
-LOOP(dispatcher, "mov $123456, %%eax\n call dispatch")
+static LOOP(direct, "call in_program")
+static LOOP(stub, "call jump_stub")
+static LOOP(got, "call *in_library@GOTPCREL(%%rip)")
+static LOOP(plt, "call in_library@PLT")
+static LOOP(slot, "call *table+8*123456(%%rip)")
+static LOOP(dispatcher, "mov $123456, %%eax\n call dispatch")
 
 static void vdso(long count) {
   static volatile time_t kept;
@@ -66,8 +60,10 @@ static const struct {
   void (*run)(long);
   long calls;
 } ways[] = {
-    {"direct", direct, CALLS},         {"stub", stub, CALLS}, {"got", got, CALLS},
-    {"plt", plt, CALLS},               {"slot", slot, CALLS}, {"dispatcher", dispatcher, CALLS},
+    {"direct", direct, CALLS},         {"stub", stub, CALLS},
+    {"got", got, CALLS},               {"plt", plt, CALLS},
+    {"near-got", near_got, CALLS},     {"near-plt", near_plt, CALLS},
+    {"slot", slot, CALLS},             {"dispatcher", dispatcher, CALLS},
     {"vdso", vdso, SLOW_CALLS},        {"system-call", system_call, SLOW_CALLS},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };

@@ -267,7 +267,7 @@ function rowsOf(
       mappings,
       relocations: computed(dispatcherPages.stubs + dispatcherPages.words),
       startMs: missing(NOT_BUILT),
-      callNs: call('stub'),
+      callNs: call('direct-plt'),
       aslr: 'all modules within 2 GiB of each other',
       update: NOTHING_TO_DO,
     },

@@ -8,10 +8,10 @@ import { type AddressScheme, FIRST_ADDRESS } from '../../src/share/prelink/plan-
 import { type PrelinkedClosure, prelinkClosure } from '../../src/share/prelink/prelink.ts';
 import { closureOf } from './linked-scene.ts';
 
-export const SCHEMES: Readonly<Record<string, AddressScheme>> = {
+export const SCHEMES = {
   named: { how: 'by name', bits: 16 },
   dense: { how: 'side by side', from: FIRST_ADDRESS },
-};
+} as const satisfies Readonly<Record<string, AddressScheme>>;
 
 export interface Copies extends PrelinkedClosure {
   readonly program: string;
@@ -26,9 +26,10 @@ export function writeCopies(
   folder: string,
   relocations: PrelinkOptions['relocations'] = 'applied',
   addresses: AddressScheme = { how: 'by name', bits: 16 },
+  stubs: 'through the table' | 'direct' = 'through the table',
 ): Copies {
   const closure = closureOf(program);
-  const prelinked = prelinkClosure(closure, { relocations, addresses });
+  const prelinked = prelinkClosure(closure, { relocations, addresses, stubs });
   mkdirSync(folder, { recursive: true });
   for (const { module, bytes } of prelinked.modules) {
     writeFileSync(join(folder, basename(module.name)), bytes, { mode: 0o755 });

@@ -25,6 +25,8 @@ export interface Applied {
   readonly left: number;
   readonly leftPages: number;
   readonly reasons: ReadonlyMap<StayReason, number>;
+  /** What the words of references were written to lead to, by their RVA. */
+  readonly words: ReadonlyMap<number, bigint>;
 }
 
 interface Work {
@@ -37,6 +39,7 @@ interface Work {
   readonly mode: PrelinkOptions['relocations'];
   readonly reasons: Map<StayReason, number>;
   readonly pages: Set<number>;
+  readonly words: Map<number, bigint>;
   applied: number;
   left: number;
 }
@@ -62,6 +65,7 @@ export function applyRelocations(
     mode: relocations,
     reasons: new Map(),
     pages: new Set(),
+    words: new Map(),
     applied: 0,
     left: 0,
   };
@@ -70,7 +74,13 @@ export function applyRelocations(
     if (relocations === 'applied') shorten(work, table, size);
   }
   slideKeptRecords(work);
-  return { applied: work.applied, left: work.left, leftPages: work.pages.size, reasons: work.reasons };
+  return {
+    applied: work.applied,
+    left: work.left,
+    leftPages: work.pages.size,
+    reasons: work.reasons,
+    words: work.words,
+  };
 }
 
 /** @returns bytes of the table that are left. */
@@ -116,6 +126,7 @@ function applies(work: Work, relocation: Relocation): boolean {
     view.setBigUint64(at, BigInt.asUintN(64, value + relocation.addend), true);
     if (mode === 'applied') {
       work.applied++;
+      if (binding !== undefined) work.words.set(relocation.rva, value + relocation.addend);
       return true;
     }
   }

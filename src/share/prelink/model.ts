@@ -20,6 +20,7 @@
  * saves nothing. The program and the loader stay as they are.
  */
 import type { ClosureModule } from '../closure/modules.ts';
+import type { DirectStubs } from './direct-stubs.ts';
 import type { StayReason } from './stays.ts';
 
 /** What is added to a module's RVAs: where its RVA 0 will lie. Modules without a place are not in it. */
@@ -28,6 +29,8 @@ export type PlannedAddresses = ReadonlyMap<ClosureModule, number>;
 export interface PrelinkOptions {
   /** `applied`: known words are written and need no relocation; `kept`: all are applied again at each start. */
   readonly relocations: 'applied' | 'kept';
+  /** `direct`: stubs of the PLT jump to functions whose address is known and near; with `applied` only. */
+  readonly stubs?: 'through the table' | 'direct';
 }
 
 export interface PrelinkedModule {
@@ -42,6 +45,7 @@ export interface PrelinkedModule {
   /** 4 KiB pages that what is left is written to. */
   readonly leftPages: number;
   readonly reasons: ReadonlyMap<StayReason, number>;
+  readonly stubs: DirectStubs;
 }
 
 export interface KeptModule {

@@ -3,6 +3,7 @@ import type { Closure, ClosureModule } from '../closure/modules.ts';
 import { Scope } from '../closure/scope.ts';
 import { applyRelocations } from './apply.ts';
 import { setBindNow } from './bind-now.ts';
+import { directStubs } from './direct-stubs.ts';
 import type { KeptModule, PrelinkedModule, PrelinkOptions } from './model.ts';
 import { padData } from './pad-data.ts';
 import { type AddressPlan, type AddressScheme, planAddresses } from './plan-addresses.ts';
@@ -14,6 +15,8 @@ export interface PrelinkedClosure {
   readonly kept: readonly KeptModule[];
   readonly addresses: AddressPlan<ClosureModule>;
 }
+
+const NO_STUBS = { direct: 0, far: 0 };
 
 /** @throws WinnowError E_ELF_… for damaged modules. */
 export function prelinkClosure(
@@ -34,10 +37,15 @@ export function prelinkClosure(
   for (const [module, base] of addresses.bases) {
     const bytes = Uint8Array.from(module.image.bytes);
     slideTables(module.image, bytes, base);
-    const applied = applyRelocations(module, bytes, { ...options, scope, planned: addresses.bases });
+    const { words, ...applied } = applyRelocations(module, bytes, {
+      ...options,
+      scope,
+      planned: addresses.bases,
+    });
+    const stubs = options.stubs === 'direct' ? directStubs(module.image, bytes, base, words) : NO_STUBS;
     setBindNow(module.image, bytes);
     const whole = padData(bytes, module.path);
-    prelinked.push({ kind: 'prelinked', module, base, bytes: whole, ...applied });
+    prelinked.push({ kind: 'prelinked', module, base, bytes: whole, stubs, ...applied });
   }
   return { modules: prelinked, kept, addresses };
 }
