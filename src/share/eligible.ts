@@ -6,15 +6,11 @@ import { prefixSegments, readBytes } from '../elf/prefix.ts';
 import { type ProgramKind, requireRunnable } from '../elf/probe.ts';
 import { DYN_SIZE, EHDR_SIZE, ET_EXEC, PT_DYNAMIC } from '../elf/spec.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
-import type { ShownFiles } from './call-stops.ts';
 import { Refusal } from './refusal.ts';
 
 export interface EligibleProgram {
   /** Absolute, links resolved. */
   readonly path: string;
-  /** The file that is started for it. */
-  readonly started: string;
-  readonly shown: ShownFiles;
   /** Linked to fixed addresses (ET_EXEC). */
   readonly isFixed: boolean;
   /** `e_entry` */
@@ -26,17 +22,15 @@ const DT_AUDIT = 0x6ffffefcn;
 const DT_DEPAUDIT = 0x6ffffefbn;
 
 /**
- * @param shown files in place of originals: of the program, its entry may be elsewhere.
  * @throws Refusal for programs that get no image.
  * @throws WinnowError E_PROGRAM_NOT_FOUND, E_PROGRAM_NOT_EXECUTABLE, E_PROGRAM_FORMAT.
  */
-export function requireEligible(path: string, shown: ShownFiles = new Map()): EligibleProgram {
+export function requireEligible(path: string): EligibleProgram {
   checkKind(kindOf(path));
   const program = realpathSync(path);
   if ((statSync(program).mode & SETUID_SETGID) !== 0) throw new Refusal('a set-user-id program');
   if (hasFileCapabilities(program)) throw new Refusal('a program with file capabilities');
-  const started = shown.get(program) ?? program;
-  const fd = openSync(started, 'r');
+  const fd = openSync(program, 'r');
   try {
     const start = readBytes(fd, 0, EHDR_SIZE);
     const header = Buffer.from(start);
@@ -46,7 +40,7 @@ export function requireEligible(path: string, shown: ShownFiles = new Map()): El
       throw new Refusal('an audit module', 'its code runs before the program is linked');
     }
     const isFixed = header.readUInt16LE(16) === ET_EXEC;
-    return { path: program, started, shown, isFixed, entry: Number(header.readBigUInt64LE(24)) };
+    return { path: program, isFixed, entry: Number(header.readBigUInt64LE(24)) };
   } finally {
     closeSync(fd);
   }

@@ -1,8 +1,7 @@
 /** What glibc's loader can make of a program: each in a small program, whose image equals a fresh run. */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { comparedWithFreshRun, linked, pagesOf, SnapshotScene } from '../../test/support/snapshot-scene.ts';
-import { isLinked, linkProgram } from './link.ts';
 import { ANCHORS, type LinkedState } from './model.ts';
 
 const scene = new SnapshotScene();
@@ -115,43 +114,6 @@ int main(void) { return *table[7].at; }`;
     const text =
       'asm(".pushsection .text; .globl t; t: .quad t; .popsection"); extern char t[]; int main(void) { return t != 0; }';
     linkedAndJudged(scene.program('textrel', text, '-Wl,-z,notext'));
-  });
-
-  it('with other files shown in place of its own and a library’s', () => {
-    const library = (result: number): string =>
-      `int f(void) { return ${result}; } int *at(void) { static int x; return &x; }`;
-    scene.library('libshown.so', library(1));
-    scene.library(
-      'libshown-2.so',
-      `${library(2)} static char more[9999] = "x"; char *p = more;`,
-      '-Wl,-soname,libshown.so',
-    );
-    const main = 'int f(void); int main(void) { return f(); }';
-    const origin = '-Wl,-rpath,$ORIGIN,-z,origin';
-    const path = scene.compile('shown', main, 'libshown.so', origin);
-    mkdirSync(scene.path('elsewhere'));
-    const other = scene.compile(
-      'elsewhere/other',
-      `static int here; int *q = &here; ${main}`,
-      'libshown.so',
-      origin,
-    );
-    const shown = new Map([
-      [scene.path('libshown.so'), scene.path('libshown-2.so')],
-      [path, other],
-    ]);
-    const state = linkProgram(path, { shown });
-    if (!isLinked(state)) throw new Error(state.reason);
-    expect(comparedWithFreshRun(state, shown).wrong).toEqual([]);
-    expect(state.program).toBe(path);
-    expect(state.files.map((file) => [file.path, file.name])).toEqual(
-      expect.arrayContaining([
-        [other, ''],
-        [scene.path('libshown-2.so'), scene.path('libshown.so')],
-      ]),
-    );
-    expect(state.files.length).toBe(4);
-    expect(state.lookups).toContainEqual({ path: scene.path('libshown.so'), found: true });
   });
 
   it('has no page that its file has as it is', () => {

@@ -1,7 +1,6 @@
 /** From a program's path to what its dynamic loader makes of it: the door of the differential snapshot. */
 import { deltasOf } from './anchors.ts';
 import { assembleLinked, type ToldPlaces, toldPlaces } from './assemble-linked.ts';
-import type { ShownFiles } from './call-stops.ts';
 import { DEFAULT_RUNS, MOST_RUNS } from './circumstances.ts';
 import { compareRuns, type Unexplained } from './compare.ts';
 import { requireEligible } from './eligible.ts';
@@ -16,11 +15,6 @@ import { modulesOf, Whereabouts } from './where.ts';
 export interface LinkOptions {
   /** How often the loader is run, each time in other circumstances: 3 to 6. */
   readonly runs?: number;
-  /**
-   * Files that the loader gets in place of others, by the original's path with links resolved: rewritten modules. They
-   * are the files of the state; names (`l_name`) and `$ORIGIN` are the originals'.
-   */
-  readonly shown?: ShownFiles;
 }
 
 /** Whether a program was linked; else the result says why not. */
@@ -36,7 +30,7 @@ export const isLinked = (result: LinkedState | NotLinked): result is LinkedState
 export function linkProgram(path: string, options: LinkOptions = {}): LinkedState | NotLinked {
   const runs = Math.min(Math.max(options.runs ?? DEFAULT_RUNS, DEFAULT_RUNS), MOST_RUNS);
   try {
-    return withSnapshot(requireEligible(path, options.shown), runs, linkedFrom);
+    return withSnapshot(requireEligible(path), runs, linkedFrom);
   } catch (error) {
     if (error instanceof Refusal) return error.result;
     throw error;

@@ -11,7 +11,7 @@ import type { LoaderLookup } from './model.ts';
 import { Refusal } from './refusal.ts';
 import type { TraceeMemory } from './tracee-memory.ts';
 
-export const NR = {
+const NR = {
   read: 0,
   write: 1,
   open: 2,
@@ -42,6 +42,7 @@ export const NR = {
   rseq: 334,
   faccessat2: 439,
 } as const;
+export const SYS_MMAP = NR.mmap;
 
 /** Without effect on the state but through memory that they fill from files which are watched. */
 const PLAIN = new Set<number>([

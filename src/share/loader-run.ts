@@ -5,8 +5,9 @@
  * follows the call (`_dl_start_user`) runs constructors and enters the program. A breakpoint stands there. Other
  * bytes at its entry are a loader that we do not know.
  *
- * Each system call stops twice (call-stops.ts). What the loader writes to stderr is read and does not appear;
- * nothing else that it does is seen outside.
+ * Each system call stops twice. At the entry of mmap the arena's next address goes in, at the exit the register is put
+ * back: to the compiler, a system call leaves its arguments as they were. What the loader writes to stderr is
+ * read and does not appear; nothing else that it does is seen outside.
  */
 import { readdirSync } from 'node:fs';
 import { type Pid, type Tid, tid } from '../base/brands.ts';
@@ -17,9 +18,8 @@ import { startWaiting, type WaitingProgram } from '../sys/start.ts';
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
 import { Arena, arenaBase } from './arena.ts';
 import { AT, type Auxv, type InitialStack, readAuxv, readInitialStack } from './auxv.ts';
-import { enterCall, type ShownFiles, type Stage } from './call-stops.ts';
 import { applyLimits, type Circumstances, prepare } from './circumstances.ts';
-import { LoaderCalls } from './loader-calls.ts';
+import { LoaderCalls, SYS_MMAP } from './loader-calls.ts';
 import { moveVdso } from './move-vdso.ts';
 import { Refusal } from './refusal.ts';
 import { TraceeMemory } from './tracee-memory.ts';
@@ -29,6 +29,7 @@ const SIGTRAP = 5;
 const SIGXCPU = 24;
 /** SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGSYS: what a process brings upon itself. */
 const OWN_FAULTS = new Set([4, SIGTRAP, 6, 7, 8, 11, SIGXCPU, 31]);
+const MAP_FIXED_ANY = 0x10n | 0x10_0000n;
 
 /** A process that stands before its first constructor. `end` must be called. */
 export interface StoppedLoader {
@@ -51,21 +52,13 @@ export interface StoppedLoader {
   end(): void;
 }
 
-/** What is linked, and the files that stand in for it and its modules. */
-export interface ToLink {
-  readonly path: string;
-  /** The file that is started for it: itself, or the one that is shown in its place. */
-  readonly started: string;
-  readonly shown: ShownFiles;
-}
-
 /**
  * @param align of the arena's base, bytes.
  * @throws Refusal where the loader cannot be followed, or says that it cannot link the program.
  */
-export function runLoader(what: ToLink, circumstances: Circumstances, align: number): StoppedLoader {
+export function runLoader(program: string, circumstances: Circumstances, align: number): StoppedLoader {
   const stub = startWaiting({
-    program: what.started,
+    program,
     argv: circumstances.argv,
     env: circumstances.env,
     openFiles: 0,
@@ -99,9 +92,7 @@ export function runLoader(what: ToLink, circumstances: Circumstances, align: num
     const auxv = moveVdso(tracee, memory, atExec, told, stack);
     const arena = arenaOf(readMaps(stub.pid), loaderBase, align);
     const calls = new LoaderCalls(memory, circumstances.cwd);
-    const { path: program, started } = what;
-    const { shown, cwd } = { ...what, ...circumstances };
-    follow({ tracee, memory, calls, arena, shown, program, started, cwd }, startUser);
+    follow(tracee, { memory, calls, arena, startUser });
     const stoppedAt = process.hrtime.bigint();
     checkRegisters(tracee, auxv, stack);
     const maps = readMaps(stub.pid);
@@ -190,9 +181,15 @@ function arenaOf(maps: readonly Mapping[], loaderBase: number, align: number): A
   return new Arena(base);
 }
 
+interface Followed {
+  readonly memory: TraceeMemory;
+  readonly calls: LoaderCalls;
+  readonly arena: Arena;
+  readonly startUser: number;
+}
+
 /** Lets the loader run to the breakpoint. @throws Refusal where it does not come there. */
-function follow(stage: Stage, startUser: number): void {
-  const { tracee, memory, calls } = stage;
+function follow(tracee: Tid, { memory, calls, arena, startUser }: Followed): void {
   const first = memory.read(startUser, 1);
   memory.write(startUser, Buffer.from([0xcc]));
   let onExit: ((registers: pt.Registers) => void) | undefined;
@@ -201,7 +198,7 @@ function follow(stage: Stage, startUser: number): void {
     const event = nextEvent(tracee);
     if (event.kind === 'syscall') {
       const registers = pt.getRegisters(tracee);
-      if (onExit === undefined) onExit = enterCall(stage, registers);
+      if (onExit === undefined) onExit = enterCall(tracee, registers, calls, arena);
       else {
         onExit(registers);
         onExit = undefined;
@@ -231,6 +228,38 @@ const signalled = (signal: number): Refusal =>
 function isBreakpoint(tracee: Tid, signal: number, at: number): boolean {
   if (signal !== SIGTRAP || pt.signalCode(tracee) !== pt.SI_KERNEL) return false;
   return pt.instructionPointer(tracee) === at + 1;
+}
+
+/** @returns what is to be done at the call's exit. */
+function enterCall(
+  tracee: Tid,
+  registers: pt.Registers,
+  calls: LoaderCalls,
+  arena: Arena,
+): (registers: pt.Registers) => void {
+  const before = calls.complaint;
+  const then = calls.enter(registers);
+  if (calls.complaint !== before) {
+    // Not a call any more: nothing appears.
+    registers.set('origRax', -1n);
+    pt.setRegisters(tracee, registers);
+    return (at) => {
+      at.set('rax', registers.get('rdx'));
+      pt.setRegisters(tracee, at);
+    };
+  }
+  const isMmap = Number(registers.get('origRax')) === SYS_MMAP;
+  if (isMmap && registers.get('rdi') === 0n && (registers.get('r10') & MAP_FIXED_ANY) === 0n) {
+    const hint = BigInt(arena.next(Number(registers.get('rsi'))));
+    registers.set('rdi', hint);
+    pt.setRegisters(tracee, registers);
+    return (at) => {
+      if (at.get('rax') !== hint) throw new Refusal('no room for the modules', 'mmap did not take the place');
+      at.set('rdi', 0n);
+      pt.setRegisters(tracee, at);
+    };
+  }
+  return then === undefined ? () => undefined : (at) => then(BigInt.asIntN(64, at.get('rax')));
 }
 
 const openFiles = (process: Pid): string[] => readdirSync(`/proc/${process}/fd`);

@@ -107,7 +107,7 @@ export interface Leftover {
 }
 
 export interface LinkedFile {
-  /** Absolute, links resolved; of a file that was shown in place of another (`LinkOptions.shown`), its own. */
+  /** Absolute, links resolved. */
   readonly path: string;
   readonly identity: FileIdentity;
   readonly role: 'program' | 'loader' | 'library';

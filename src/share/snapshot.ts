@@ -73,7 +73,7 @@ export function withSnapshot<T>(program: EligibleProgram, count: number, use: (s
 
 /** Adds a run to those that will be ended. */
 function startRun(program: EligibleProgram, runs: SnapshotRun[], align: number): SnapshotRun {
-  const stopped = runLoader(program, circumstancesOf(program.path, runs.length), align);
+  const stopped = runLoader(program.path, circumstancesOf(program.path, runs.length), align);
   const run = { stopped, bases: basesOf(stopped, program) };
   runs.push(run);
   return run;

@@ -4,7 +4,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AnchorBases, basesOf } from '../../src/share/anchors.ts';
-import type { ShownFiles } from '../../src/share/call-stops.ts';
 import type { RunFacts } from '../../src/share/causes.ts';
 import { circumstancesOf } from '../../src/share/circumstances.ts';
 import { requireEligible } from '../../src/share/eligible.ts';
@@ -73,17 +72,13 @@ export interface Wrong {
  * Runs the loader once more, places the state at the addresses of that run, and compares every byte of every mapping with
  * the process. Fix-ups are judged by what that run's kernel said.
  */
-export function comparedWithFreshRun(
-  state: LinkedState,
-  shown?: ShownFiles,
-): {
+export function comparedWithFreshRun(state: LinkedState): {
   readonly bytes: number;
   readonly wrong: readonly Wrong[];
 } {
-  const program = requireEligible(state.program, shown);
-  const run = runLoader(program, circumstancesOf(state.program, 5), state.extents.arena.align);
+  const run = runLoader(state.program, circumstancesOf(state.program, 5), state.extents.arena.align);
   try {
-    const bases = basesOf(run, program);
+    const bases = basesOf(run, requireEligible(state.program));
     // What follows from limits is the reference run's: the first of all, with the caller's limit.
     const facts = { ...factsOf(run, readApicIds()), stackLimit: state.machine.stackLimit };
     return new Judge(state, run, bases, facts).compare();
