@@ -19,7 +19,7 @@ import { rva } from '../base/brands.ts';
 import type { Cluster } from './cluster-pieces.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
-import { LINK_CALL, LINK_SHORT, type Links, NumberList } from './links.ts';
+import { LINK_CALL, LINK_SHORT, type Links } from './links.ts';
 import type { Unit } from './model.ts';
 import type { Piece } from './pieces.ts';
 
@@ -99,6 +99,16 @@ function enteredParts(starts: readonly number[], code: CodeMap, inner: Links): U
   return entered;
 }
 
+/** Adds those of the branches within a function that lead from one of its parts to another. */
+export function pushCrossing({ start, parts }: Piece, inner: Links, into: Links): void {
+  const starts = [start, ...parts];
+  for (let i = 0; i < inner.length; i++) {
+    const [field, target] = [inner.field.at(i), inner.target.at(i)];
+    if (partOf(starts, field) === partOf(starts, target)) continue;
+    into.push(field, target, inner.tailAt(i), inner.kindAt(i));
+  }
+}
+
 export interface SplitUnits {
   /** Ascending. */
   readonly units: readonly Unit[];
@@ -110,52 +120,50 @@ export interface SplitUnits {
  * Cuts the functions.
  *
  * @param wholes one for each cluster.
- * @param branches within functions that have parts, ascending.
+ * @param branches between parts, ascending.
  */
 export function splitUnits(
   clusters: readonly Cluster[],
   wholes: readonly Unit[],
   branches: Links,
-  roots: CodeRoots,
+  { certain, pointers, untyped }: CodeRoots,
 ): SplitUnits {
-  const pointed = pointedPlaces(roots);
   const inner = new Set<number>();
-  const units = wholes.flatMap((whole, index): readonly Unit[] => {
+  const isPointed = ({ start, end }: Unit): boolean =>
+    [certain, pointers, untyped].some((list) => (list[firstAbove(list, start)] ?? end) < end);
+  const units: Unit[] = [];
+  for (const [index, whole] of wholes.entries()) {
     const [piece, another] = clusters[index] ?? [];
-    if (piece === undefined || another !== undefined || piece.parts.length === 0) return [whole];
-    const isPointed = (pointed[firstAbove(pointed, whole.start)] ?? whole.end) < whole.end;
-    if (whole.kept !== undefined || !piece.trusted || isPointed) return [whole];
-    return split(whole, piece.parts, branches, inner);
-  });
+    const parts = another === undefined && piece?.trusted === true ? piece.parts : [];
+    if (parts.length === 0 || whole.kept !== undefined || isPointed(whole)) units.push(whole);
+    else units.push(...split(whole, parts, branches, inner));
+  }
   return { units, inner };
-}
-
-function pointedPlaces({ certain, pointers, untyped }: CodeRoots): Uint32Array {
-  const all = new NumberList();
-  for (const list of [certain, pointers, untyped]) for (const at of list) all.push(at);
-  return all.sorted();
 }
 
 function split(whole: Unit, parts: readonly number[], branches: Links, inner: Set<number>): Unit[] {
   const starts = [whole.start, ...parts];
-  const entries = starts.map(() => new Set<number>());
-  for (const at of whole.entries) entries[partOf(starts, at)]?.add(at);
+  const entries = new Set<number>(whole.entries);
   for (
     let i = branches.firstFrom(whole.start);
     i < branches.length && branches.field.at(i) < whole.end;
     i++
   ) {
     const target = branches.target.at(i);
-    const to = partOf(starts, target);
-    if (to === partOf(starts, branches.field.at(i)) || entries[to]?.has(target) === true) continue;
-    entries[to]?.add(target);
+    if (entries.has(target)) continue;
+    entries.add(target);
     inner.add(target);
   }
-  return starts.map((start, index) => ({
-    kind: index === 0 ? whole.kind : 'part',
-    start: rva(start),
-    end: rva(starts[index + 1] ?? whole.end),
-    entries: [...(entries[index] ?? [])].sort((a, b) => a - b).map(rva),
-    fallsThrough: index === parts.length && whole.fallsThrough,
-  }));
+  const all = Uint32Array.from(entries).sort();
+  return starts.map((start, index) => {
+    const end = starts[index + 1] ?? whole.end;
+    const own = all.subarray(firstAbove(all, start - 1), firstAbove(all, end - 1));
+    return {
+      kind: index === 0 ? whole.kind : 'part',
+      start: rva(start),
+      end: rva(end),
+      entries: Array.from(own, rva),
+      fallsThrough: index === parts.length && whole.fallsThrough,
+    };
+  });
 }

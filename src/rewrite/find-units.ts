@@ -38,7 +38,7 @@ export interface FoundUnits {
   readonly inner: ReadonlySet<number>;
   /** What the units' code says of addresses outside of its own piece, ascending by field. */
   readonly links: Links;
-  /** Branches within functions that can be cut, ascending by field. */
+  /** Branches between parts of functions that can be cut, ascending by field. */
   readonly partLinks: Links;
   /** The pieces that the units were made of. */
   readonly pieces: RangeIndex<Piece>;

@@ -85,11 +85,6 @@ export class Links {
     return this.#about.at(index) >>> 8;
   }
 
-  append(others: Links): void {
-    for (let i = 0; i < others.length; i++)
-      this.push(others.field.at(i), others.target.at(i), others.tailAt(i), others.kindAt(i));
-  }
-
   /** Both, which ascend by field, as one. */
   static merged(first: Links, second: Links): Links {
     const all = new Links();

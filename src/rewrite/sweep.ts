@@ -6,7 +6,7 @@
  */
 import { decodeRange, type Flow, type Insn } from '../x86/decode.ts';
 import type { CodeMap } from './code-map.ts';
-import { findParts } from './find-parts.ts';
+import { findParts, pushCrossing } from './find-parts.ts';
 import {
   LINK_ADDRESS,
   LINK_CALL,
@@ -47,7 +47,7 @@ export class Sweeper {
   #isWhole = false;
   #calls = 0;
 
-  /** @param partLinks gets the branches within functions that can be cut. */
+  /** @param partLinks gets the branches between the parts of functions that can be cut. */
   constructor(code: CodeMap, links: Links, partLinks: Links = new Links()) {
     this.#code = code;
     this.#links = links;
@@ -84,7 +84,7 @@ export class Sweeper {
 
   #cut(piece: Piece): void {
     piece.parts = findParts(piece, this.#code, this.#stops.values, this.#inner);
-    if (piece.parts.length > 0) this.#partLinks.append(this.#inner);
+    if (piece.parts.length > 0) pushCrossing(piece, this.#inner, this.#partLinks);
   }
 
   #whyDistrusted(decoded: boolean): string | undefined {
