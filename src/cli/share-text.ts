@@ -43,6 +43,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
   return checks
     .map((check) => {
       const program = explanation.programs.find(({ path }) => path === check.path);
+      const why = check.refused ?? check.notShown;
       const broken = check.guards.filter((guard) => !guard.holds);
       const count = (kind: string): string =>
         formatCount(check.guards.filter((guard) => guard.kind === kind).length);
@@ -50,7 +51,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
         (all ?? []).map(({ name, count: times }) => (times === 1 ? name : `${name} ×${times}`)).join(', ') ||
         'none';
       return [
-        `${printable(check.path)}: ${check.refused === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(check.refused)}`}`,
+        `${printable(check.path)}: ${why === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(why)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
         `  each start writes ${names(program?.figures.fixUps)}`,
         `  may differ ${names(program?.figures.leftovers)}`,

@@ -10,6 +10,7 @@ import { decodeLinked } from '../share/linked-decode.ts';
 import type { PlacedFile, PlacedImage } from '../share/linked-model.ts';
 import { type Answer, askRestore } from '../share/restore-answer.ts';
 import type { ImageManifest } from './manifest.ts';
+import { checkModules } from './modules-check.ts';
 
 type SharedProgram = NonNullable<ImageManifest['share']>['programs'][number];
 type SelectedModule = NonNullable<ImageManifest['select']>['modules'][number];
@@ -25,6 +26,8 @@ export interface CheckedProgram {
   readonly path: string;
   /** Why it would start by its own loader; undefined where it starts linked. */
   readonly refused?: string;
+  /** Why its copy would not be shown, so that it starts by its own loader all the same. */
+  readonly notShown?: string;
   readonly guards: readonly CheckedGuard[];
   /** Where it was placed, hexadecimal; the same at every start of this image. */
   readonly addresses: { readonly program: string; readonly loader: string };
@@ -56,7 +59,15 @@ export function checkShared(image: {
   const { share, select } = image.manifest;
   const look = lookAsShown(image.path, select?.modules ?? []);
   const isShown = select !== undefined;
-  return (share?.programs ?? []).map((program) => checkProgram(image.path, program, { look, isShown }));
+  const shown = checkModules(image)?.modules ?? [];
+  const reasons = new Map(
+    shown.flatMap(({ path, leftOut }) => (leftOut === undefined ? [] : [[path, leftOut]])),
+  );
+  return (share?.programs ?? []).map((program) => {
+    const notShown = reasons.get(program.path);
+    const checked = checkProgram(image.path, program, { look, isShown });
+    return notShown === undefined ? checked : { ...checked, notShown };
+  });
 }
 
 interface Sight {

@@ -15,7 +15,9 @@ import { basename } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { mentionsOrigin } from '../elf/origin.ts';
 
-const QUESTIONS = ['self/exe', 'self/maps', '/proc/%'];
+/** A file of /proc from which one learns the path, of this process or one whose number or name is put in. */
+const QUESTION = /^\/proc\/(?:self|thread-self|%[^/\0]{1,8})\/(?:exe|maps|smaps|map_files|%)/;
+const LONGEST = 48;
 const KNOWS_ALL = /^(?:ld-linux-x86-64\.so\.2|libc(?:-[\d.]+)?\.so(?:\.6)?)$/;
 
 /** @param modules the program first. @returns the first module that may ask. */
@@ -24,8 +26,15 @@ export function findQuestion(modules: readonly string[]): string | undefined {
     if (KNOWS_ALL.test(basename(path))) return false;
     const bytes = readModule(path);
     if (bytes === undefined) return false;
-    return QUESTIONS.some((question) => bytes.includes(question)) || (index === 0 && mentionsOrigin(bytes));
+    return asks(bytes) || (index === 0 && mentionsOrigin(bytes));
   });
+}
+
+function asks(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf('/proc/'); at >= 0; at = bytes.indexOf('/proc/', at + 1)) {
+    if (QUESTION.test(bytes.toString('latin1', at, at + LONGEST))) return true;
+  }
+  return false;
 }
 
 /** Undefined where it is gone, or no ELF file. */
