@@ -88,6 +88,8 @@ __asm__ volatile("syscall" : "=a"(r) : "0"(n), "D"(a), "S"(b), "d"(c), "r"(r10) 
 __asm__ volatile("syscall" : "=a"(r) : "0"(n), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory"); return r; }`;
     const opens = resolving('opens', call, 'call(257, -100, (long)"/etc/passwd", 0, 0)');
     expect(refused(opens)).toMatchObject({ reason: 'a file left open', detail: '/etc/passwd' });
+    const reads = resolving('reads', `${call} char got;`, 'call(0, 0, (long)&got, 1, 0)');
+    expect(refused(reads)).toMatchObject({ reason: 'an unknown system call', detail: 'read from file 0' });
     const asks = resolving('asks', `${call} long limit[2];`, 'call(302, 0, 7, 0, (long)limit)');
     expect(refused(asks)).toMatchObject({ reason: 'an unknown system call', detail: 'prlimit64 of limit 7' });
   });

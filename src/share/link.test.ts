@@ -4,6 +4,8 @@ import { existsSync, statSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { comparedWithFreshRun, linked } from '../../test/support/snapshot-scene.ts';
 import { CAUSES } from './causes.ts';
+import { isLinked, linkProgram } from './link.ts';
+import type { LinkedState } from './model.ts';
 
 /** Small, of ten libraries, and linked to fixed addresses. */
 const PROGRAMS = ['/usr/bin/true', '/usr/bin/git', '/usr/bin/python3'].filter((path) => existsSync(path));
@@ -53,6 +55,22 @@ describe.each(PROGRAMS)('%s', (path) => {
     expect(libc?.name).toMatch(/\/libc\.so\.6$/);
     expect(state.lookups).toContainEqual({ path: '/etc/ld.so.cache', found: true });
   });
+});
+
+it('is the same from six runs as from three', () => {
+  const [three, six] = [3, 6].map((runs) => linkProgram('/usr/bin/true', { runs }));
+  if (three === undefined || six === undefined || !isLinked(three) || !isLinked(six)) throw new Error('kept');
+  const shape = ({ pointers, fixUps, leftovers, mappings, ...rest }: LinkedState) => ({
+    ...rest,
+    pointers,
+    fixUps,
+    leftovers,
+    mappings: mappings.map(({ dirty, ...mapping }) => ({
+      ...mapping,
+      dirty: dirty.map(({ offset }) => offset),
+    })),
+  });
+  expect(shape(six)).toEqual(shape(three));
 });
 
 it('is linked under a rain of signals, as a terminal that is resized sends them to all its programs', () => {

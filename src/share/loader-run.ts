@@ -5,12 +5,12 @@
  * follows the call (`_dl_start_user`) runs constructors and enters the program. A breakpoint stands there. Other
  * bytes at its entry are a loader that we do not know.
  *
- * Each system call stops twice. At the entry of mmap the arena's next address goes in, at the exit the register is put
- * back: to the compiler, a system call leaves its arguments as they were. What the loader writes to stderr is
- * read and does not appear; nothing else that it does is seen outside.
+ * Each system call stops twice (call-stops.ts). What the loader writes to stderr is read and does not appear;
+ * nothing else that it does is seen outside.
  */
 import { readdirSync } from 'node:fs';
 import { type Pid, type Tid, tid } from '../base/brands.ts';
+import { errnoOf } from '../base/errors.ts';
 import { readFdLink } from '../record/proc.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import * as pt from '../sys/ptrace.ts';
@@ -18,8 +18,9 @@ import { startWaiting, type WaitingProgram } from '../sys/start.ts';
 import { type WaitEvent, waitFor } from '../sys/wait.ts';
 import { Arena, arenaBase } from './arena.ts';
 import { AT, type Auxv, type InitialStack, readAuxv, readInitialStack } from './auxv.ts';
+import { type AtExit, enterCall } from './call-stops.ts';
 import { applyLimits, type Circumstances, prepare } from './circumstances.ts';
-import { LoaderCalls, SYS_MMAP } from './loader-calls.ts';
+import { LoaderCalls } from './loader-calls.ts';
 import { moveVdso } from './move-vdso.ts';
 import { Refusal } from './refusal.ts';
 import { TraceeMemory } from './tracee-memory.ts';
@@ -29,7 +30,6 @@ const SIGTRAP = 5;
 const SIGXCPU = 24;
 /** SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGSYS: what a process brings upon itself. */
 const OWN_FAULTS = new Set([4, SIGTRAP, 6, 7, 8, 11, SIGXCPU, 31]);
-const MAP_FIXED_ANY = 0x10n | 0x10_0000n;
 
 /** A process that stands before its first constructor. `end` must be called. */
 export interface StoppedLoader {
@@ -191,8 +191,8 @@ interface Followed {
 /** Lets the loader run to the breakpoint. @throws Refusal where it does not come there. */
 function follow(tracee: Tid, { memory, calls, arena, startUser }: Followed): void {
   const first = memory.read(startUser, 1);
-  memory.write(startUser, Buffer.from([0xcc]));
-  let onExit: ((registers: pt.Registers) => void) | undefined;
+  plantBreakpoint(memory, startUser);
+  let onExit: AtExit | undefined;
   for (;;) {
     pt.resumeToSyscall(tracee);
     const event = nextEvent(tracee);
@@ -215,6 +215,15 @@ function follow(tracee: Tid, { memory, calls, arena, startUser }: Followed): voi
   if (calls.complaint !== '') throw gaveUp(calls, '');
 }
 
+function plantBreakpoint(memory: TraceeMemory, at: number): void {
+  try {
+    memory.write(at, Buffer.from([0xcc]));
+  } catch (error) {
+    // proc_mem.force_override=never: code cannot be written by /proc/PID/mem.
+    throw new Refusal('tracing is not permitted here', `/proc/PID/mem: ${errnoOf(error) ?? 'not written'}`);
+  }
+}
+
 function gaveUp(calls: LoaderCalls, how: string): Refusal {
   const said = calls.complaint.trim();
   return new Refusal('the loader complains', said === '' ? how : said);
@@ -228,38 +237,6 @@ const signalled = (signal: number): Refusal =>
 function isBreakpoint(tracee: Tid, signal: number, at: number): boolean {
   if (signal !== SIGTRAP || pt.signalCode(tracee) !== pt.SI_KERNEL) return false;
   return pt.instructionPointer(tracee) === at + 1;
-}
-
-/** @returns what is to be done at the call's exit. */
-function enterCall(
-  tracee: Tid,
-  registers: pt.Registers,
-  calls: LoaderCalls,
-  arena: Arena,
-): (registers: pt.Registers) => void {
-  const before = calls.complaint;
-  const then = calls.enter(registers);
-  if (calls.complaint !== before) {
-    // Not a call any more: nothing appears.
-    registers.set('origRax', -1n);
-    pt.setRegisters(tracee, registers);
-    return (at) => {
-      at.set('rax', registers.get('rdx'));
-      pt.setRegisters(tracee, at);
-    };
-  }
-  const isMmap = Number(registers.get('origRax')) === SYS_MMAP;
-  if (isMmap && registers.get('rdi') === 0n && (registers.get('r10') & MAP_FIXED_ANY) === 0n) {
-    const hint = BigInt(arena.next(Number(registers.get('rsi'))));
-    registers.set('rdi', hint);
-    pt.setRegisters(tracee, registers);
-    return (at) => {
-      if (at.get('rax') !== hint) throw new Refusal('no room for the modules', 'mmap did not take the place');
-      at.set('rdi', 0n);
-      pt.setRegisters(tracee, at);
-    };
-  }
-  return then === undefined ? () => undefined : (at) => then(BigInt.asIntN(64, at.get('rax')));
 }
 
 const openFiles = (process: Pid): string[] => readdirSync(`/proc/${process}/fd`);

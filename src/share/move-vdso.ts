@@ -37,14 +37,19 @@ export function moveVdso(
   const header = auxv.get(AT.vdso);
   if (first === undefined || last === undefined || header === undefined) return auxv;
   const distance = placeFor(last.end - first.start, maps, auxv) - first.start;
-  withCalls(tracee, syscallIn(memory, maps, auxv), (call) => {
+  const isMoved = withCalls(tracee, syscallIn(memory, maps, auxv), (call) => {
     for (const { start, end } of parts) {
       const size = BigInt(end - start);
       const target = BigInt(start + distance);
       const at = call(SYS_MREMAP, BigInt(start), size, size, MREMAP_MAYMOVE_FIXED, target);
-      if (at !== target) throw new Refusal('the vDSO cannot be moved', `mremap: ${at}`);
+      if (at === target) continue;
+      // Sealed. Older kernels have it above the stack, in a place of its own.
+      if (start === first.start && first.start > Number(auxv.get(AT.base) ?? 0n)) return false;
+      throw new Refusal('the vDSO cannot be moved', `mremap: ${at}`);
     }
+    return true;
   });
+  if (!isMoved) return auxv;
   const moved = header + BigInt(distance);
   const word = Buffer.alloc(8);
   word.writeBigUInt64LE(moved);
