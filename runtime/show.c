@@ -267,6 +267,14 @@ char **show_modules(struct show_request *request) {
   if (stored && (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS)) return request->envp;
   int automatic = way == MODULES_SHOW_AUTO;
   if (automatic && selinux_confines()) return request->envp;
+  if (automatic && table.header->count == 1) {
+    /* A namespace for one program costs more than a small one gains. */
+    const char *alone = linked_direct_path(request, &table);
+    if (alone != NULL) {
+      request->path = alone;
+      return request->envp;
+    }
+  }
   /* A filter may kill whoever asks, so under one nobody asks without being told to. */
   if (automatic && !stored && sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0) way = MODULES_SHOW_MOUNTS;
   if (way == MODULES_SHOW_MOUNTS || way == MODULES_SHOW_USER_MOUNTS) {

@@ -142,6 +142,14 @@ describe('an image of linked programs', () => {
     expect(scene.good('verify', '--name', 'all', '--', program, 'die').stdout).toMatch(/^same: /);
   });
 
+  it('executes a program that is alone, and mounts nothing', () => {
+    scene.good('record', '-q', '--name', 'alone', '--', program, 'nothing');
+    scene.good('build', '--name', 'alone', '--only', 'share');
+    const ran = spawnSync(scene.launcher('alone'), ['self'], { encoding: 'utf8', env: scene.env });
+    expect(ran).toMatchObject({ status: 0, stderr: 'linked\n' });
+    expect(ran.stdout).toMatch(/\/direct\/main\n$/);
+  });
+
   it('has other addresses after winnow image refresh', () => {
     const addresses = (): string[] => {
       const { programs } = JSON.parse(scene.good('image show', 'one', '--json').stdout);

@@ -3,7 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { PROGRAMS as ALL } from './programs.ts';
 import { ShareScene } from './share-scene.ts';
+import { isThere } from './support/files.ts';
+import { expectSameFromImage } from './support/real-program.ts';
 
 const scene = new ShareScene();
 afterAll(() => scene.remove());
@@ -68,4 +71,36 @@ describe.each(PROGRAMS)('%s', (name, status, [command = '', ...words]) => {
       expect([ran.status, ran.stdout, ran.stderr]).toEqual([plain.status, plain.stdout, plain.stderr]);
     }
   });
+});
+
+/** Programs that do what an image of a process could lose. */
+const KINDS = [
+  'C++ exceptions',
+  'python3 subprocess',
+  'a program that prints what it was given',
+  '/proc/self/fd',
+  'forks',
+  'threads',
+  'dlopen',
+  'killed by a signal',
+  'traps',
+];
+
+describe('linked programs of many kinds behave like themselves', () => {
+  const wanted = ALL.filter(({ name }) => KINDS.includes(name));
+
+  it('are all there', () => {
+    expect(wanted.map(({ name }) => name).sort()).toEqual([...KINDS].sort());
+  });
+
+  for (const [index, program] of wanted.entries()) {
+    const missing = program.needs.filter((need) => !isThere(need));
+    it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}`, () => {
+      const name = `kind-${index}`;
+      // So that they can be mounted, with their children.
+      for (const path of [`${name}.store`, `${name}.store/images`])
+        mkdirSync(join(scene.folder, path), { mode: 0o755 });
+      expectSameFromImage(program, { root: scene.folder, name, build: ['--only', 'share'] });
+    });
+  }
 });
