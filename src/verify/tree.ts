@@ -10,6 +10,7 @@ import {
   readSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { errnoOf } from '../base/errors.ts';
 import type { Aspect } from './model.ts';
 
 /** What is compared of one entry, in words. `content` is a digest; times and inodes are left out. */
@@ -22,10 +23,16 @@ export function readTree(folder: string): Tree {
   const tree = new Map<string, Entry>();
   const visit = (relative: string): void => {
     const path = join(folder, relative);
-    const stats = lstatSync(path, { bigint: true });
-    tree.set(relative, entryOf(path, stats));
-    if (!stats.isDirectory()) return;
-    for (const name of readdirSync(path).sort()) visit(relative === '.' ? name : `${relative}/${name}`);
+    try {
+      const stats = lstatSync(path, { bigint: true });
+      tree.set(relative, entryOf(path, stats));
+      if (!stats.isDirectory()) return;
+      for (const name of readdirSync(path).sort()) visit(relative === '.' ? name : `${relative}/${name}`);
+    } catch (error) {
+      // A daemon that the program left behind (OpenMPI's) goes on removing its files.
+      if (errnoOf(error) !== 'ENOENT' || relative === '.') throw error;
+      tree.delete(relative);
+    }
   };
   visit('.');
   return tree;
