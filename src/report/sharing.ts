@@ -121,7 +121,7 @@ interface Measured {
 const NOT_BUILT = 'there is none to be started';
 const ASLR_ALL = 'as the kernel has it';
 const ASLR_PLANNED = 'program, loader and stack; libraries stay where they were planned';
-const ASLR_IMAGE = 'stack and heap; the image stays at the random places it was built for';
+const ASLR_IMAGE = 'stack, heap and vDSO; modules stay at the random places they were built for';
 const NOTHING_TO_DO = 'nothing: seen at the next start';
 const BUILD_AGAIN = 'built again for each program that uses it; plain modules until then';
 
