@@ -1,10 +1,10 @@
 /** The tables of `select`: data, and Markdown. */
-import type { Machine } from '../../src/bench/machine.ts';
 import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
 import { formatMs } from '../../src/term/format.ts';
 import type { ResidentPages } from '../resident.ts';
 import { markdownTable } from './markdown.ts';
+import type { SuiteReport } from './program-suite.ts';
 import type { FunctionsReport } from './select-json.ts';
 import { PARTS, type StoredSizes } from './stored.ts';
 import { WORKLOADS } from './workloads.ts';
@@ -22,14 +22,7 @@ export interface WorkloadResult {
   readonly misses?: { readonly pages: number; readonly functions: number };
 }
 
-export interface SelectReport {
-  readonly date: string;
-  readonly command: string;
-  readonly rounds: number;
-  readonly machine: Machine;
-  readonly programs: readonly WorkloadResult[];
-  readonly unmeasured: readonly string[];
-}
+export type SelectReport = SuiteReport<WorkloadResult>;
 
 const percent = (part: number): string => `${(part * 100).toFixed(2)} %`;
 const saved = (needed: number, before: number): string => percent(1 - needed / before);

@@ -14,18 +14,13 @@ import { pairedRatio } from '../../src/bench/stats.ts';
 import { openStore } from '../../src/profile/store.ts';
 import { runProcess } from '../../src/sys/spawn.ts';
 import { type ResidentPages, residentAtExit } from '../resident.ts';
+import type { Conditions } from './program-suite.ts';
 import { SCRATCH } from './programs.ts';
 import { readFunctionsReport, readMisses } from './select-json.ts';
 import type { WorkloadResult } from './select-report.ts';
 import { storedSizes } from './stored.ts';
 import { REPOSITORY } from './winnow.ts';
 import { type Invocation, type Workload, workloadEnvironment } from './workloads.ts';
-
-export interface SelectOptions {
-  readonly rounds: number;
-  readonly abort: AbortSignal;
-  readonly talk: (text: string) => void;
-}
 
 interface Place {
   readonly workload: Workload;
@@ -42,7 +37,7 @@ const RECORDS = 3;
 export async function measureWorkload(
   workload: Workload,
   folder: string,
-  options: SelectOptions,
+  options: Conditions,
 ): Promise<WorkloadResult> {
   options.talk(`${workload.title}: preparing`);
   const env = { ...workloadEnvironment(join(folder, 'home')), XDG_CACHE_HOME: join(folder, 'cache') };
@@ -106,7 +101,7 @@ function freshScratch(): void {
  * and read() and write() make larger ones than page faults do. So both start from an empty cache, which a
  * run fills before the one that counts.
  */
-function residentOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['resident']> {
+function residentOf(place: Place, { talk }: Conditions): NonNullable<WorkloadResult['resident']> {
   talk(`${place.workload.title}: resident pages`);
   const { run, env, folder } = place;
   const of = (file: string): ResidentPages => {
@@ -123,7 +118,7 @@ function residentOf(place: Place, { talk }: SelectOptions): NonNullable<Workload
 
 async function timeOf(
   place: Place,
-  { rounds, abort, talk }: SelectOptions,
+  { rounds, abort, talk }: Conditions,
 ): Promise<NonNullable<WorkloadResult['time']>> {
   const argv = [place.run.file, ...place.run.args];
   const mode = (name: string, file: string) => ({
@@ -154,7 +149,7 @@ async function timeOf(
 }
 
 /** Builds with everything cold stored: what that saves, and whether the program does the same. */
-function storedOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['stored']> {
+function storedOf(place: Place, { talk }: Conditions): NonNullable<WorkloadResult['stored']> {
   talk(`${place.workload.title}: stored code`);
   winnow(place, ['build', '--only', 'select', '--cold', 'store']);
   const launcher = launcherOf(place);
@@ -193,7 +188,7 @@ function outcome(place: Place, file: string, argv: readonly string[]): string {
 }
 
 /** Builds with everything cold forbidden, runs once under the tracer, and counts what was called all the same. */
-function missesOf(place: Place, { talk }: SelectOptions): NonNullable<WorkloadResult['misses']> {
+function missesOf(place: Place, { talk }: Conditions): NonNullable<WorkloadResult['misses']> {
   talk(`${place.workload.title}: unexpected loads`);
   winnow(place, ['build', '--only', 'select', '--cold', 'deny']);
   const misses = join(place.folder, 'misses.json');

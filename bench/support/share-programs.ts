@@ -28,7 +28,7 @@ const start = (
   waits?: ShareProgram['waits'],
 ): ShareProgram => ({
   name,
-  title: [name, ...args].join(' '),
+  title: [name, ...args.filter((word) => word !== PROFILE)].join(' '),
   packages,
   setUp: () => ({ file, args }),
   kind: 'start',

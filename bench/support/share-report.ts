@@ -1,9 +1,9 @@
 /** The tables of `share`: data, and Markdown. */
-import type { Machine } from '../../src/bench/machine.ts';
 import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
 import { formatBytes, formatMs } from '../../src/term/format.ts';
 import { markdownTable } from './markdown.ts';
+import type { SuiteReport } from './program-suite.ts';
 import type { OwnMemory, SideBySide } from './share-memory.ts';
 import type { StartResult } from './share-start.ts';
 
@@ -22,14 +22,7 @@ export interface ShareResult {
   readonly side?: SideBySide;
 }
 
-export interface ShareReport {
-  readonly date: string;
-  readonly command: string;
-  readonly rounds: number;
-  readonly machine: Machine;
-  readonly programs: readonly ShareResult[];
-  readonly unmeasured: readonly string[];
-}
+export type ShareReport = SuiteReport<ShareResult>;
 
 const percentLess = (before: number, after: number): string => `${(100 * (1 - after / before)).toFixed(1)} %`;
 const ratioText = (ratio: RatioSummary): string => `${ratio.median.toFixed(2)}x (${formatInterval(ratio)})`;

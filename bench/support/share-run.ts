@@ -1,0 +1,81 @@
+/** Measures one program as it starts from an image after linking: starts, whole runs, memory. */
+import { WinnowError } from '../../src/base/errors.ts';
+import type { Sample } from '../../src/bench/model.ts';
+import { interleave, runMode } from '../../src/bench/run.ts';
+import { pairedRatio } from '../../src/bench/stats.ts';
+import type { Conditions } from './program-suite.ts';
+import { buildSharedImage, freshScratch, type SharedImage } from './share-image.ts';
+import { ownAtExit, sideBySide } from './share-memory.ts';
+import type { ShareProgram } from './share-programs.ts';
+import type { ShareResult } from './share-report.ts';
+import { measureStarts } from './share-start.ts';
+
+/** @param loaded loaded.c, compiled. */
+export async function measureShare(
+  program: ShareProgram,
+  folder: string,
+  conditions: Conditions,
+  loaded: string,
+): Promise<ShareResult> {
+  conditions.talk(`${program.title}: recording and building`);
+  const image = buildSharedImage(program, folder);
+  const { linked } = image;
+  if (linked === undefined) throw notLinked(image);
+  conditions.talk(`${program.title}: starts`);
+  const start =
+    program.kind === 'start' ? measureStarts({ ...image, linked }, loaded, conditions.rounds * 3) : undefined;
+  const wall = await wallOf(image, conditions);
+  conditions.talk(`${program.title}: memory`);
+  const own = ownAtExit(image);
+  const side = await sideBySide(image);
+  return {
+    name: program.name,
+    title: program.title,
+    kind: program.kind,
+    buildMs: image.buildMs,
+    modules: linked.modules,
+    relocatedPages: linked.relocatedPages,
+    maps: linked.maps,
+    bytes: linked.bytes,
+    ...(start === undefined ? {} : { start }),
+    wall,
+    own,
+    ...(side === undefined ? {} : { side }),
+  };
+}
+
+async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): Promise<ShareResult['wall']> {
+  const argv = [image.file, ...image.args];
+  const mode = (name: string, file: string) => ({ name, steps: [{ file, argv, cwd: image.folder }] });
+  const modes = [mode('plain', image.file), mode('image', image.launch)];
+  const runOnce = (one: (typeof modes)[number]): Promise<Sample> => {
+    freshScratch();
+    return runMode(one, { env: image.env });
+  };
+  for (const one of modes) await runOnce(one);
+  const [plain, linked] = await interleave({
+    modes,
+    rounds,
+    abort,
+    onRound: (done, all) => talk(`${image.program.title}: run time ${done}/${all}`),
+    runOnce,
+  });
+  if (plain === undefined || linked === undefined) throw notLinked(image);
+  const wall = (samples: readonly Sample[]): number[] => samples.map(({ wallMs }) => wallMs);
+  return {
+    plainMs: plain.wallMs,
+    imageMs: linked.wallMs,
+    ratio: pairedRatio(wall(plain.samples), wall(linked.samples)),
+  };
+}
+
+function notLinked({ kept, file }: SharedImage): WinnowError {
+  const why = kept.map(({ path, reason, detail }) => `${path}: ${reason} ${detail ?? ''}`.trim()).join('; ');
+  return new WinnowError({
+    code: 'E_BENCH_WINNOW',
+    kind: 'environment',
+    what: `the program got no image: ${why === '' ? 'it was not recorded' : why}`,
+    where: file,
+    next: 'winnow image show says more, or leave it out with --programs',
+  });
+}
