@@ -356,10 +356,22 @@ describe('addresses', () => {
         expect(bases.program).toBeGreaterThanOrEqual(PROGRAM_RANGE.from);
         expect(bases.program + program.size).toBeLessThanOrEqual(PROGRAM_RANGE.to);
         expect(bases.arena).toBeGreaterThanOrEqual(ARENA_RANGE.from);
-        expect(bases.loader).toBeGreaterThan(bases.arena + arena.size);
+        expect(bases.loader).toBeGreaterThanOrEqual(bases.arena + arena.size);
         expect(bases.vdso - 4 * PAGE_SIZE).toBeGreaterThan(bases.loader + loader.size);
         expect(bases.vdso % PAGE_SIZE).toBe(0);
         expect(bases.vdso).toBeLessThan(0x5400_0000_0000);
+      }),
+    );
+  });
+
+  it('lie below the mappings of processes with unlimited stacks', () => {
+    const unlimited = { ...machine, stackLimit: 2n ** 64n - 1n };
+    fc.assert(
+      fc.property(extent, extent, extent, random, (program, arena, loader, dice) => {
+        const bases = chooseBases({ extents: { program, arena, loader }, machine: unlimited }, dice);
+        expect(bases.program).toBeGreaterThan(0x1000_8000_0000);
+        expect(bases.arena).toBeGreaterThanOrEqual(bases.program + program.size);
+        expect(bases.loader + loader.size).toBeLessThan(0x1440_0000_0000);
       }),
     );
   });
