@@ -50,7 +50,7 @@ describe('a program made', () => {
       const before = run([program]);
       expect(before).toMatchObject({ end: 0, stderr: '' });
       expect(before.stdout).toContain('three');
-      for (const relocations of ['applied', 'kept'] as const) {
+      for (const relocations of ['applied', 'relative', 'kept'] as const) {
         for (const [name, scheme] of Object.entries(SCHEMES)) {
           const folder = scene.path(`${make.name}-${relocations}-${name}`);
           const copies = writeCopies(program, folder, relocations, scheme);
@@ -83,12 +83,15 @@ describe('what is written in advance', () => {
       const make = LINKED_MAKES.find((one) => one.name === name);
       const program = make === undefined ? name : scene.make(make);
       const at = (text: string): string => scene.path(`memory-${basename(name)}`, text);
-      const applied = memoryWhenLinked(writeCopies(program, at('copies'), 'applied'), at('dump-applied'));
       const kept = memoryWhenLinked(writeCopies(program, at('copies'), 'kept'), at('dump-kept'));
-      expect([...applied.keys()]).toEqual([...kept.keys()]);
-      for (const [span, bytes] of applied) {
-        expect(bytes.length).toBeGreaterThan(0);
-        expect(differences(bytes, kept.get(span) ?? Buffer.alloc(0)), span).toEqual([]);
+      for (const relocations of ['applied', 'relative'] as const) {
+        const copies = writeCopies(program, at('copies'), relocations);
+        const memory = memoryWhenLinked(copies, at(`dump-${relocations}`));
+        expect([...memory.keys()]).toEqual([...kept.keys()]);
+        for (const [span, bytes] of memory) {
+          expect(bytes.length).toBeGreaterThan(0);
+          expect(differences(bytes, kept.get(span) ?? Buffer.alloc(0)), span).toEqual([]);
+        }
       }
     },
   );

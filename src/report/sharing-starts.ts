@@ -2,13 +2,14 @@
  * Starts of a program as it is, with everything bound, with prelinked libraries and from its image, in turn. Each
  * ends before the first constructor.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { UserAddress } from '../base/brands.ts';
 import { linkedAt } from '../share/closure/loader-start.ts';
 import type { Closure } from '../share/closure/modules.ts';
 import { pagesOf } from '../share/notes/layouts.ts';
+import type { PrelinkOptions } from '../share/prelink/model.ts';
 import { prelinkClosure } from '../share/prelink/prelink.ts';
 import { measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
 import type { MaybeStarts, Starts } from './sharing.ts';
@@ -48,7 +49,8 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
     const ways = {
       plain,
       bindNow: { ...plain, env: { ...env, LD_BIND_NOW: '1' } },
-      prelinked: prelinkedStart(closure, plain, folder),
+      prelinked: copiesStart(closure, plain, 'applied', join(folder, 'prelinked')),
+      slid: copiesStart(closure, plain, 'relative', join(folder, 'slid')),
       image: 'missing' in image ? image : { ...plain, program: image.program, at: { address: image.at } },
     };
     return inTurn(ways, onProgress);
@@ -60,10 +62,10 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
 type Way = StartRequest | { readonly missing: string };
 
 function inTurn(
-  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'image', Way>>,
+  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'image', Way>>,
   onProgress: (text: string) => void,
 ): Starts | { readonly missing: string } {
-  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.image];
+  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image];
   const costs: StartCost[][] = order.map(() => []);
   for (let round = 0; round < ROUNDS; round++) {
     onProgress(`start ${round + 1} of ${ROUNDS}`);
@@ -83,18 +85,24 @@ function inTurn(
   const [plain, bindNow] = [of(0), of(1)];
   if ('missing' in plain) return plain;
   if ('missing' in bindNow) return bindNow;
-  return { plain, bindNow, prelinked: of(2), image: of(3) };
+  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4) };
 }
 
 /** Writes the copies, and tries whether each is mapped where it belongs. */
-function prelinkedStart(closure: Closure, plain: StartRequest, folder: string): Way {
+function copiesStart(
+  closure: Closure,
+  plain: StartRequest,
+  relocations: PrelinkOptions['relocations'],
+  folder: string,
+): Way {
   const bytes = closure.modules.reduce(
     (sum, { role, image }) => sum + (role === 'library' ? image.bytes.length : 0),
     0,
   );
   if (bytes > MOST_COPIED) return { missing: 'the libraries are too large to be copied for a measurement' };
   const addresses = { how: 'by name', bits: 16 } as const;
-  const { modules } = prelinkClosure(closure, { relocations: 'applied', addresses });
+  const { modules } = prelinkClosure(closure, { relocations, addresses });
+  mkdirSync(folder);
   const places = modules.map(({ module, base, bytes: copy }) => {
     const path = join(folder, basename(module.name));
     writeFileSync(path, copy, { mode: 0o755 });

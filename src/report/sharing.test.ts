@@ -129,6 +129,7 @@ const STARTS: Starts = {
   plain: [start(700_000, 87), start(900_000, 87), start(650_000, 87)],
   bindNow: [start(800_000, 88), start(750_000, 88), start(950_000, 88)],
   prelinked: [start(100_000, 30), start(90_000, 29), start(150_000, 29)],
+  slid: [start(500_000, 64), start(600_000, 64), start(400_000, 64)],
   image: { missing: 'no image after relocation was built' },
 };
 

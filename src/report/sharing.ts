@@ -48,6 +48,8 @@ export interface Starts {
   readonly bindNow: readonly StartCost[];
   /** With libraries at planned addresses and all relocations applied that can be. */
   readonly prelinked: MaybeStarts;
+  /** The same with references bound at each start. */
+  readonly slid: MaybeStarts;
   /** From an image after relocation. */
   readonly image: MaybeStarts;
 }
@@ -79,6 +81,7 @@ export function sharingReport({ command, figures, starts }: SharingInput): Shari
       plain: cells(({ plain }) => plain),
       bindNow: cells(({ bindNow }) => bindNow),
       prelinked: cells(({ prelinked }) => prelinked),
+      slid: cells(({ slid }) => slid),
       image: cells(({ image }) => image),
     }),
     figures,
@@ -115,6 +118,7 @@ interface Measured {
   readonly plain: StartCells;
   readonly bindNow: StartCells;
   readonly prelinked: StartCells;
+  readonly slid: StartCells;
   readonly image: StartCells;
 }
 
@@ -127,7 +131,7 @@ const BUILD_AGAIN = 'built again for each program that uses it; plain modules un
 
 function rowsOf(
   figures: SharingFigures,
-  { plain, bindNow, prelinked: copies, image }: Measured,
+  { plain, bindNow, prelinked: copies, slid, image }: Measured,
 ): SharingRow[] {
   const { prelinked, addressTables, hashedDispatcher, dispatcherPages } = figures;
   const all = computed(allRelocations(figures.relocations));
@@ -141,12 +145,10 @@ function rowsOf(
     mappings,
   });
   /** Measured, or what can be computed of it. */
-  const planned = (): StartCells & Pick<SharingRow, 'relocations'> => {
-    const { startMs } = copies;
-    return startMs.kind === 'missing'
-      ? { ...left(prelinked.left), startMs }
-      : { ...left(prelinked.left), ...copies };
-  };
+  const planned = (starts: StartCells, written: Written): StartCells & Pick<SharingRow, 'relocations'> =>
+    starts.startMs.kind === 'missing'
+      ? { ...left(written), startMs: starts.startMs }
+      : { ...left(written), ...starts };
   const bits = 47 - addressTables.moduleBits - addressTables.slotBits;
   return [
     {
@@ -170,7 +172,7 @@ function rowsOf(
     {
       id: 'system 2',
       what: 'prelinked where the places are free, plain modules where not',
-      ...planned(),
+      ...planned(copies, prelinked.left),
       callNs: today,
       aslr: ASLR_PLANNED,
       update: BUILD_AGAIN,
@@ -178,11 +180,10 @@ function rowsOf(
     {
       id: 'system 3',
       what: 'at planned places, relocated at the start where one is taken',
-      ...left(prelinked.leftWithoutRelative),
-      startMs: missing(NOT_BUILT),
+      ...planned(slid, prelinked.leftWithoutRelative),
       callNs: today,
       aslr: ASLR_PLANNED,
-      update: NOTHING_TO_DO,
+      update: 'it alone is moved to its place again',
     },
     {
       id: 'system 4',
@@ -198,7 +199,7 @@ function rowsOf(
     {
       id: 'system 5',
       what: 'prelinked without a check',
-      ...planned(),
+      ...planned(copies, prelinked.left),
       callNs: today,
       aslr: 'none for libraries',
       update: 'everything linked to it, at once, or it crashes',
@@ -244,7 +245,7 @@ function rowsOf(
     {
       id: 'solution 3',
       what: 'prelinked at the place that the name hashes to',
-      ...planned(),
+      ...planned(copies, prelinked.left),
       callNs: today,
       aslr: 'none for libraries: the same on every host',
       update: BUILD_AGAIN,

@@ -71,7 +71,7 @@ export function applyRelocations(
   };
   for (const table of image.dynamicRelocations) {
     const size = table.kind === 'relr' ? applyRelr(work, table) : applyRela(work, table);
-    if (relocations === 'applied') shorten(work, table, size);
+    if (relocations !== 'kept') shorten(work, table, size);
   }
   slideKeptRecords(work);
   return {
@@ -89,7 +89,7 @@ function applyRela(work: Work, table: RelocationTable): number {
   let to: number = table.offset;
   table.relocations.forEach((relocation, index) => {
     const from = table.offset + index * spec.RELA_SIZE;
-    if (relocation.type === spec.R_X86_64_NONE && work.mode === 'applied') return;
+    if (relocation.type === spec.R_X86_64_NONE && work.mode !== 'kept') return;
     if (applies(work, relocation)) return;
     // Records only move down, so those that are still to come are as they were.
     if (to !== from) {
@@ -116,7 +116,10 @@ const ADDRESS_ADDENDS: readonly number[] = [
 function applies(work: Work, relocation: Relocation): boolean {
   const { module, image, view, base, planned, binder, mode } = work;
   const binding = binder.bind(relocation);
-  const reason = whyItStays(module, relocation, binding, planned);
+  const reason =
+    mode === 'relative' && binding !== undefined
+      ? 'bound at each start'
+      : whyItStays(module, relocation, binding, planned);
   const at = wordInFile(image, relocation.rva);
   if (reason !== undefined || at === undefined) {
     const why = reason ?? 'the word is not in the file';
@@ -124,7 +127,7 @@ function applies(work: Work, relocation: Relocation): boolean {
   } else {
     const value = binding === undefined ? BigInt(base) : targetOf(binding, planned);
     view.setBigUint64(at, BigInt.asUintN(64, value + relocation.addend), true);
-    if (mode === 'applied') {
+    if (mode !== 'kept') {
       work.applied++;
       if (binding !== undefined) work.words.set(relocation.rva, value + relocation.addend);
       return true;
@@ -157,7 +160,7 @@ function applyRelr(work: Work, { offset, size, relocations }: RelocationTable): 
     const at = wordInFile(image, rva);
     if (at !== undefined) addTo(view, at, base);
   }
-  if (work.mode === 'applied') {
+  if (work.mode !== 'kept') {
     work.applied += relocations.length;
     return 0;
   }

@@ -27,8 +27,11 @@ import type { StayReason } from './stays.ts';
 export type PlannedAddresses = ReadonlyMap<ClosureModule, number>;
 
 export interface PrelinkOptions {
-  /** `applied`: known words are written and need no relocation; `kept`: all are applied again at each start. */
-  readonly relocations: 'applied' | 'kept';
+  /**
+   * `applied`: known words are written and need no relocation; `relative`: only those that lead into their own module,
+   * and references are bound at each start; `kept`: all are applied again at each start.
+   */
+  readonly relocations: 'applied' | 'relative' | 'kept';
   /** `direct`: stubs of the PLT jump to functions whose address is known and near; with `applied` only. */
   readonly stubs?: 'through the table' | 'direct';
 }

@@ -43,7 +43,8 @@ export function prelinkClosure(
       planned: addresses.bases,
     });
     const stubs = options.stubs === 'direct' ? directStubs(module.image, bytes, base, words) : NO_STUBS;
-    setBindNow(module.image, bytes);
+    // A stub that is not bound yet counts in the table of its relocations, which only then has become shorter.
+    if (options.relocations !== 'relative') setBindNow(module.image, bytes);
     const whole = padData(bytes, module.path);
     prelinked.push({ kind: 'prelinked', module, base, bytes: whole, stubs, ...applied });
   }

@@ -20,6 +20,7 @@ export type StayReason =
   | 'thread-local storage'
   | 'the word is not in the file'
   | 'nothing defines it'
+  | 'bound at each start'
   | 'another type';
 
 const RELATIVE: readonly number[] = [spec.R_X86_64_RELATIVE, spec.R_X86_64_RELATIVE64];
