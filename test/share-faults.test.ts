@@ -180,6 +180,19 @@ describe('a linked program starts plainly', () => {
   });
 });
 
+describe('a program with a sanitizer', () => {
+  it('is kept where the sanitizer looks at addresses, and says so', () => {
+    writeFileSync(join(folder, 'race.c'), '#include <stdio.h>\nint main(void) { return puts("ran") < 0; }\n');
+    scene.gcc('-fsanitize=thread', '-o', join(folder, 'race'), 'race.c');
+    scene.winnow('record', '-q', '--name', 'race', '--', join(folder, 'race'));
+    const built = scene.good('build', '--name', 'race', '--only', 'share').stdout;
+    expect(built).toMatch(/^ {2}1 program: a sanitizer allows it no memory at other addresses/m);
+    const plain = spawnSync(join(folder, 'race'), { encoding: 'utf8' });
+    const ran = spawnSync(scene.launcher('race'), { encoding: 'utf8' });
+    expect([ran.status, ran.stdout]).toEqual([plain.status, plain.stdout]);
+  });
+});
+
 describe.runIf(isRoot)('in a root of its own', () => {
   const root = join(folder, 'root');
   const COPIED = ['/usr/lib/x86_64-linux-gnu/libc.so.6', '/lib64/ld-linux-x86-64.so.2'];

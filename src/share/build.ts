@@ -28,6 +28,7 @@ import type { FileRange, LinkedState, NotLinked } from './model.ts';
 import { findQuestion } from './own-path.ts';
 import { placeLinked } from './place.ts';
 import { copyProgram, copyRestore } from './program-copy.ts';
+import { findSanitizer } from './sanitizers.ts';
 
 export interface ShareBuildOptions {
   /** An empty folder to write into. */
@@ -86,6 +87,9 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
     return { kind: 'kept', reason: `cannot be linked: ${error.code}`, detail: error.what };
   }
   if (!isLinked(state)) return state;
+  const sanitizer = findSanitizer(state.files.map((file) => file.path));
+  if (sanitizer !== undefined)
+    return { kind: 'kept', reason: 'a sanitizer allows it no memory at other addresses', detail: sanitizer };
   const guards = guardsOf(state);
   if (guards.kind === 'kept') return guards;
   const program = readFileSync(path);
