@@ -178,7 +178,6 @@ describe('an image of linked programs', () => {
   it.each([
     [['--only', 'select,share', '--cold', 'store']],
     [['--only', 'select,share', '--show', 'audit']],
-    [['--only', 'share', '--root', '/']],
     [['--only', 'share', '--cold', 'deny']],
   ])('is refused with %j', (words) => {
     const ran = winnow('build', '--name', 'one', ...words);

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import type { BuildOptions, BuiltImage } from '../image/build.ts';
 import type { SharePlace } from '../image/makers.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import type { BuiltSelect, Cold, OnMiss } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
@@ -55,17 +56,22 @@ async function sharer(profile: Profile) {
   const { buildShare } = await import('../share/build.ts');
   const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
+  const { seenInRoot } = await import('../image/root-place.ts');
   const { planShare } = await import('../share/plan.ts');
   const { readProcessor } = await import('../share/restore-answer.ts');
   const processor = readProcessor();
-  return ({ folder, image, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
+  return ({ folder, image, root, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
     reported('linking programs', (onProgress) => {
       const mapped = mappedFiles(profile);
       const all = { folder, image, restore: restore.bytes, processor, mapped, sharedMode, onProgress };
-      const planned = planShare(profile);
-      if (select === undefined) return buildShare(planned, all);
-      const shown = select.modules.map(({ path, file }) => ({ from: join(folder, file), to: path }));
-      return buildShareShown(planned, all, shown);
+      const planned = planShare(profile, root);
+      if (select === undefined && root === undefined) return buildShare(planned, all);
+      const here = (path: string): string => (root === undefined ? path : insideRoot(root, path));
+      const copies = select?.modules ?? [];
+      const shown = copies.map(({ path, file }) => ({ from: join(folder, file), to: here(path) }));
+      if (root === undefined) return buildShareShown(planned, all, { shown });
+      const inside = { ...all, folder: seenInRoot(root, folder) ?? folder };
+      return buildShareShown(planned, inside, { shown, root: { root, proc: here('/proc') } });
     });
 }
 

@@ -32,6 +32,7 @@ import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
 import type { ColdMode, ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
+import { requireLinkable, seenInRoot } from './root-place.ts';
 import { linkByOwnNames, linkedReplacements, linkOrCopy, shownPrograms } from './shared-parts.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
 
@@ -77,6 +78,8 @@ export async function buildImageWith(
   const checked = check(profile, options);
   const audit = makers.select === undefined ? undefined : readAuditObject(options.cold ?? 'file');
   const restore = makers.share === undefined ? undefined : readRestore();
+  if (makers.share !== undefined && checked.root !== undefined)
+    requireLinkable(checked.root, resolve(options.imagesDir));
   const { imagesDir } = makeFolders(options.imagesDir);
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
@@ -171,7 +174,7 @@ function replacementsOf(
 ): Map<string, Replacement> {
   const { dev } = statSync(stage.modules, { bigint: true });
   const folder = join(imagesDir, stage.version);
-  const inside = root !== undefined && folder.startsWith(`${root}/`) ? folder.slice(root.length) : folder;
+  const inside = root === undefined ? folder : (seenInRoot(root, folder) ?? folder);
   const modules = (select?.modules ?? []).map(
     ({ path, file, fileSize, fileMtimeNs, fileInode, pages }): [string, Replacement] => {
       const now = { size: fileSize, mtimeNs: fileMtimeNs, inode: fileInode, dev };
@@ -181,7 +184,7 @@ function replacementsOf(
   const programs =
     share === undefined
       ? []
-      : linkedReplacements(share, { from: stage.modules, to: inside, rewritten: new Map(modules) });
+      : linkedReplacements(share, { from: stage.modules, to: inside, rewritten: new Map(modules), root });
   return new Map([...modules, ...programs]);
 }
 
@@ -220,6 +223,7 @@ interface Contents {
   readonly name: string;
   readonly command: Command;
   readonly launcher: Launcher;
+  readonly root: string | undefined;
   readonly plan: Uint8Array;
   readonly manifest: ImageManifest;
   readonly programs: ReadonlySet<string>;
@@ -228,7 +232,7 @@ interface Contents {
 }
 
 function install(imagesDir: string, contents: Contents): void {
-  const { name, command, launcher, plan, manifest, programs, staged } = contents;
+  const { name, command, launcher, root, plan, manifest, programs, staged } = contents;
   const version = staged?.stage.version ?? newVersion(name);
   const temporary = join(imagesDir, `${version}.tmp`);
   const link = join(imagesDir, `${version}.link`);
@@ -245,7 +249,7 @@ function install(imagesDir: string, contents: Contents): void {
       if (staged.audit !== undefined)
         writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
       if (staged.share !== undefined && staged.select === undefined)
-        linkByOwnNames(temporary, command.program, staged.share, 0o700 | shared);
+        linkByOwnNames(temporary, { program: command.program, root }, staged.share, 0o700 | shared);
     }
     chmodSync(temporary, 0o700 | shared);
     writeSynced(join(temporary, 'manifest.json'), writeManifest(manifest), file);

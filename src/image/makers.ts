@@ -4,6 +4,7 @@ import { trustedFolder } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
 import type { Launcher } from './launcher.ts';
+import { seenInRoot } from './root-place.ts';
 import type { Stage } from './stage.ts';
 
 /** What the files of an image besides the launcher's are made by. */
@@ -16,8 +17,10 @@ export interface Makers {
 
 export interface SharePlace {
   readonly folder: string;
-  /** Where that folder will be, absolute. */
+  /** Where that folder will be, absolute; as seen in the root, where there is one. */
   readonly image: string;
+  /** The folder that will be the programs' root; it holds both folders. Undefined: this machine's. */
+  readonly root: string | undefined;
   readonly restore: Launcher;
   /** Modules that were rewritten into the folder before: a start shows them to the programs. */
   readonly select: BuiltSelect | undefined;
@@ -45,13 +48,14 @@ export async function make(
   },
 ): Promise<Made> {
   const folder = stage.modules;
-  const image = join(imagesDir, stage.version);
+  const beside = join(imagesDir, stage.version);
+  const image = root === undefined ? beside : (seenInRoot(root, beside) ?? beside);
   const sharedMode = (trustedFolder(imagesDir) ?? 0o700) & 0o055;
   const selected = select === undefined ? undefined : await select(folder, root);
   const shared =
     share === undefined || restore === undefined
       ? undefined
-      : await share({ folder, image, restore, sharedMode, select: selected });
+      : await share({ folder, image, root, restore, sharedMode, select: selected });
   return {
     ...(selected === undefined ? {} : { select: selected }),
     ...(shared === undefined ? {} : { share: asOriginals(shared, selected) }),

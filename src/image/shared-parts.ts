@@ -1,12 +1,14 @@
 /** What an image has of programs that start linked, beside the files that `src/share` made. */
-import { chmodSync, copyFileSync, linkSync, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { chmodSync, copyFileSync, linkSync, mkdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Replacement } from '../prefetch/model.ts';
 import { subtract } from '../profile/extents.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { Extent } from '../profile/model.ts';
 import type { BuiltShare } from '../share/built.ts';
+import { resolvedIn } from '../share/observe.ts';
 import type { ShownModule } from './modules-model.ts';
 
 /** Folder of the image with the copy of the program under the program's name (runtime/linked-programs.c). */
@@ -25,8 +27,13 @@ export const shownPrograms = ({ programs }: BuiltShare, isRewritten: boolean): S
   }));
 
 /** Under its own name the copy of the command's program can be executed, and is called as ever in `ps`. */
-export function linkByOwnNames(folder: string, program: string, share: BuiltShare, mode: number): void {
-  const path = realpathSync.native(program);
+export function linkByOwnNames(
+  folder: string,
+  { program, root }: { readonly program: string; readonly root: string | undefined },
+  share: BuiltShare,
+  mode: number,
+): void {
+  const path = resolvedIn(root, program);
   const shared = share.programs.find((one) => one.path === path);
   if (shared === undefined || shared.asksForItself !== undefined) return;
   const names = new Set([program, path].map((one) => basename(one)));
@@ -41,6 +48,8 @@ interface LinkedPlaces {
   readonly to: string;
   /** What stands for originals already, by their paths. */
   readonly rewritten: ReadonlyMap<string, Replacement>;
+  /** Where the originals' paths are looked up; undefined: on this machine. */
+  readonly root: string | undefined;
 }
 
 /**
@@ -48,7 +57,7 @@ interface LinkedPlaces {
  */
 export function linkedReplacements(
   { programs, kept }: BuiltShare,
-  { from, to, rewritten }: LinkedPlaces,
+  { from, to, rewritten, root }: LinkedPlaces,
 ): [string, Replacement][] {
   const fileOf = (name: string) => {
     const { size, mtimeNs, ino, dev } = statSync(join(from, name), { bigint: true });
@@ -67,7 +76,8 @@ export function linkedReplacements(
   const libraries = only.replaced
     .filter(({ path }) => path !== only.path)
     .flatMap(({ path, pages }): [string, Replacement][] => {
-      const now = statSync(path, { bigint: true, throwIfNoEntry: false });
+      const here = root === undefined ? path : insideRoot(root, path);
+      const now = statSync(here, { bigint: true, throwIfNoEntry: false });
       if (now === undefined) return [];
       const { size, mtimeNs, ino, dev } = now;
       const dropped = extentsOf(pages);

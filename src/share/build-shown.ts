@@ -1,33 +1,38 @@
 /**
- * Builds images of programs whose modules are rewritten: the loader is run where it finds the copies under the names
- * of the originals, as a start will.
+ * Builds images of programs whose modules are rewritten, or that will run in another root: the loader is run where it
+ * finds the copies under the names of the originals, and in that root, as a start will.
  *
- * A mount namespace belongs to a thread, so this is a thread's work: the others go on seeing the originals.
+ * A mount namespace and a root can belong to a thread, so this is a thread's work: the others go on seeing the originals.
  */
 import { Worker } from 'node:worker_threads';
 import type { ShareBuildOptions } from './build.ts';
 import type { BuiltShare, PlannedShare } from './built.ts';
-import type { ShareAnswer, ShareTask } from './worker.ts';
+import type { ShareAnswer, ShareTask, Sight } from './worker.ts';
 
 const WORKER = new URL('./worker.js', import.meta.url);
 
 /**
- * @param shown copies and the originals in whose place they are seen; absolute paths, links resolved.
- * @throws what `buildShare` and `showHere` throw.
+ * @param planned with paths as they are in the root; the options' folder and image too.
+ * @throws what `buildShare`, `showHere` and `enterRoot` throw.
  */
 export function buildShareShown(
   planned: PlannedShare,
   { onProgress, ...options }: ShareBuildOptions,
-  shown: ShareTask['shown'],
+  sight: Sight,
 ): Promise<BuiltShare> {
-  const workerData: ShareTask = { planned, options, shown };
+  const workerData: ShareTask = { planned, options, sight };
   const worker = new Worker(WORKER, { workerData });
   return new Promise((resolve, reject) => {
     worker.on('error', reject);
-    worker.on('exit', () => reject(new Error('the thread that links programs ended early')));
+    let built: BuiltShare | undefined;
+    worker.on('exit', () => {
+      // Only now its mounts are gone, which would keep a file system busy.
+      if (built !== undefined) resolve(built);
+      else reject(new Error('the thread that links programs ended early'));
+    });
     worker.on('message', (message: ShareAnswer) => {
       if (message.kind === 'progress') onProgress?.(message.done, message.all);
-      else if (message.kind === 'built') resolve(message.share);
+      else if (message.kind === 'built') built = message.share;
       else reject(Object.assign(message.error, message.code === undefined ? {} : { code: message.code }));
     });
   });

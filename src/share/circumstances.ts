@@ -2,6 +2,7 @@
  * How the runs of one snapshot differ. Whatever is the same in all runs cannot be told from what is always the
  * same, so each thing that a loader could learn of its surroundings is another one in each run.
  */
+import { existsSync } from 'node:fs';
 import type { Pid } from '../base/brands.ts';
 import { allowedProcessors, limitOf, pinTo, RLIMIT, setSoftLimit, UNLIMITED } from '../sys/limits.ts';
 
@@ -18,7 +19,8 @@ export interface Circumstances {
 }
 
 const MIB = 1n << 20n;
-const FOLDERS = ['/', '/usr', '/etc', '/tmp', '/usr/bin', '/proc'];
+/** A small root has not all of the first. */
+const FOLDERS = ['/', '/usr', '/etc', '/tmp', '/usr/bin', '/proc', '/proc/sys', '/proc/irq', '/proc/fs'];
 const LOCALES = ['C', 'de_DE.UTF-8', 'en_US.ISO-8859-1', 'C.UTF-8', 'tr_TR', 'ja_JP.eucJP'];
 /** An IFUNC resolver that never ends must not hold us for ever: seconds of processor time. */
 const CPU_SECONDS = 20n;
@@ -29,6 +31,7 @@ export const MOST_RUNS = 6;
 /** The circumstances of run 0, 1, …: pairwise different in everything. @param program the path it is started by. */
 export function circumstancesOf(program: string, run: number): Circumstances {
   const processors = allowedProcessors();
+  const folders = FOLDERS.filter((path) => existsSync(path));
   const limits = new Map<number, bigint>([[RLIMIT.cpu, CPU_SECONDS]]);
   const stack = limitOf(0, RLIMIT.stack)?.soft ?? 8n * MIB;
   if (run > 0) {
@@ -42,7 +45,7 @@ export function circumstancesOf(program: string, run: number): Circumstances {
   return {
     argv: [program, ...Array.from({ length: 6 + 17 * run }, (_, i) => `argument ${run} ${i}`)],
     env: environmentOf(run),
-    cwd: FOLDERS[run % FOLDERS.length] ?? '/',
+    cwd: folders[run % folders.length] ?? '/',
     limits,
     // Without a limit the kernel would put the loader below the program (the legacy layout). The vDSO needs room there too.
     stackAtExec: 64n * MIB,

@@ -4,15 +4,16 @@
  */
 import { realpathSync } from 'node:fs';
 import { errnoOf } from '../base/errors.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 
-/** Programs of the recorded trees, links resolved where they lead somewhere; the command's own first. */
-export function programsOf({ runs }: Profile): string[] {
+/** Programs of the recorded trees, links resolved where they lead somewhere; the command's own first. Paths in `root`. */
+export function programsOf({ runs }: Profile, root?: string): string[] {
   const paths = runs.flatMap(({ command, processes }) => [
     command.program,
     ...processes.map(({ program }) => program),
   ]);
-  return [...new Set(paths.map(resolved))];
+  return [...new Set(paths.map((path) => resolvedIn(root, path)))];
 }
 
 /** Files that any run saw mapped. */
@@ -27,7 +28,9 @@ export function mappedFiles({ runs }: Profile): string[] {
   return [...found];
 }
 
-function resolved(path: string): string {
+/** @param root absolute; undefined: this machine's. */
+export function resolvedIn(root: string | undefined, path: string): string {
+  if (root !== undefined) return insideRoot(root, path).slice(root === '/' ? 0 : root.length);
   try {
     return realpathSync.native(path);
   } catch (error) {

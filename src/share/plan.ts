@@ -1,6 +1,7 @@
 /** Which programs of a recorded tree may start from an image after linking; the loader's run finds out about the rest. */
 import { errnoOf } from '../base/errors.ts';
 import { probeProgram } from '../elf/probe.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import type { KeptProgram, PlannedShare, ProgramToShare } from './built.ts';
 import { programsOf } from './observe.ts';
@@ -11,11 +12,12 @@ export const KEPT = {
   unreadable: 'may not be read by you',
 } as const;
 
-export function planShare(profile: Profile): PlannedShare {
+/** @param root the folder in which the paths are; undefined: this machine's root. */
+export function planShare(profile: Profile, root?: string): PlannedShare {
   const programs: ProgramToShare[] = [];
   const kept: KeptProgram[] = [];
-  for (const path of programsOf(profile)) {
-    const kind = kindOf(path);
+  for (const path of programsOf(profile, root)) {
+    const kind = kindOf(root === undefined ? path : insideRoot(root, path));
     if (kind === 'missing' || kind === 'unreadable') kept.push({ path, reason: KEPT[kind] });
     // The kernel starts a script's interpreter, which is in the tree itself.
     else if (kind !== 'script') programs.push({ path });

@@ -1,13 +1,22 @@
-/** A thread that links programs while it sees other files in place of some. Started by `build-shown.ts`. */
+/** A thread that links programs while it sees other files in place of some, or another root. Started by `build-shown.ts`. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { showHere } from '../sys/mounts.ts';
+import { enterRoot, showHere } from '../sys/mounts.ts';
+import { holdStub } from '../sys/start.ts';
 import { buildShare, type ShareBuildOptions } from './build.ts';
 import type { BuiltShare, PlannedShare } from './built.ts';
 
 export interface ShareTask {
   readonly planned: PlannedShare;
   readonly options: Omit<ShareBuildOptions, 'onProgress'>;
+  readonly sight: Sight;
+}
+
+/** What a thread sees. Paths are this machine's. */
+export interface Sight {
+  /** Files, and those in whose place they are seen; absolute paths, links resolved. */
   readonly shown: readonly { readonly from: string; readonly to: string }[];
+  /** Its root folder, and where /proc is to be in there. */
+  readonly root?: { readonly root: string; readonly proc: string };
 }
 
 export type ShareAnswer =
@@ -16,11 +25,15 @@ export type ShareAnswer =
   /** Errors lose their class between threads. */
   | { readonly kind: 'failed'; readonly error: Error; readonly code: string | undefined };
 
-const { planned, options, shown }: ShareTask = workerData;
+const { planned, options, sight }: ShareTask = workerData;
 const answer = (message: ShareAnswer): void => parentPort?.postMessage(message);
 
 try {
-  showHere(shown);
+  showHere(sight.shown);
+  if (sight.root !== undefined) {
+    holdStub();
+    enterRoot(sight.root);
+  }
   const onProgress = (done: number, all: number): void => answer({ kind: 'progress', done, all });
   answer({ kind: 'built', share: await buildShare(planned, { ...options, onProgress }) });
 } catch (error) {

@@ -6,7 +6,7 @@
  * installs the filter, waits on a socket until it is traced, puts the caller's limits and signals back
  * and execs the program.
  */
-import { readSync, writeSync } from 'node:fs';
+import { openSync, readSync, writeSync } from 'node:fs';
 import { type Pid, pid } from '../base/brands.ts';
 import { borrowFd, closeFd, type Fd, isOpen, openPidfd } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
@@ -59,6 +59,13 @@ export interface WaitingProgram {
   abandon(): void;
 }
 
+let heldStub: string | undefined;
+
+/** Opens the stub, for a thread that is about to have another root folder with /proc in it. */
+export function holdStub(): void {
+  heldStub ??= `/proc/self/fd/${openSync(runtimeFile('stub'), 'r')}`;
+}
+
 export function startWaiting(options: StartOptions): WaitingProgram {
   const fds = Buffer.alloc(8);
   if (socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, fds) !== 0) throw new Error(`socketpair: ${lastErrno()}`);
@@ -79,7 +86,7 @@ export function startWaiting(options: StartOptions): WaitingProgram {
     const started: [number] = [0];
     const error: number = posixSpawn(
       started,
-      runtimeFile('stub'),
+      heldStub ?? runtimeFile('stub'),
       actions,
       null,
       ['stub', ...setUp, options.program, ...options.argv, null],

@@ -79,8 +79,6 @@ async function build(operands: string[], options: Options): Promise<void> {
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
   const onMiss = onMissOf(options, cold);
-  if (techniques.has('share') && options.root !== undefined)
-    throw usage('share is not yet done for another root', 'leave out --root, or give --only prefetch');
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');

@@ -63,8 +63,9 @@ function addShow(group: Command): void {
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
     // Another machine's files cannot be looked at from here.
-    const modules = image.manifest.root === undefined ? checkModules(image) : undefined;
-    const programs = checkShared(image);
+    const isHere = image.manifest.root === undefined;
+    const modules = isHere ? checkModules(image) : undefined;
+    const programs = isHere ? checkShared(image) : [];
     if (options.json === true) {
       const { manifest, path } = image;
       const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan, modules };
