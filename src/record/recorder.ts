@@ -145,19 +145,28 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
   }
 }
 
-/** Traces the waiting stub and gives it the filter; on failure the program is never started. */
+/** Gives the waiting stub the filter and traces it; on failure the program is never started. */
 function prepare(program: WaitingProgram, tracer: Tracer, request: RecordRequest): Fd | undefined {
+  // In this order: a tracee stops for a signal (a terminal that is resized sends one) and would not answer.
+  const listener = installFilter(program, tracer, request);
   try {
     tracer.adopt(program.pid);
   } catch (error) {
+    if (listener !== undefined) closeSync(listener);
     program.abandon();
     throw error instanceof PtraceFailed ? ptraceRefused(error) : error;
   }
-  if (!request.filter || !mayFilter(request.command.program)) return undefined;
-  const isRoot = process.getuid?.() === 0;
-  const listener = program.installFilter(recorderFilter({ arrivals: tracer.wantsArrivals }), !isRoot);
-  if (listener !== undefined) askForHandOver(listener);
   tracer.listenTo(listener);
+  return listener;
+}
+
+function installFilter(program: WaitingProgram, tracer: Tracer, request: RecordRequest): Fd | undefined {
+  const wanted = request.filter && mayFilter(request.command.program);
+  const isRoot = process.getuid?.() === 0;
+  const filter = wanted ? recorderFilter({ arrivals: tracer.wantsArrivals }) : undefined;
+  const listener = filter === undefined ? undefined : program.installFilter(filter, !isRoot);
+  if (listener === undefined) program.withoutFilter();
+  else askForHandOver(listener);
   return listener;
 }
 
