@@ -1,10 +1,11 @@
 /**
  * Real programs with every function of every module copied: they behave as before; and where the originals cannot be
- * executed, which places they come to all the same, each with its reason.
+ * executed, which places they come to all the same, each with its reason. Or (--technique share) the same programs
+ * started linked.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { type Behaviour, CopiedImage } from './support/copied-image.ts';
+import { type Behaviour, CopiedImage, chooseTechnique } from './support/copied-image.ts';
 import { COPIED_PROGRAMS, type CopiedProgram } from './support/copied-programs.ts';
 import { Leaks } from './support/leaks.ts';
 import { COMMON_OPTIONS, choose, exitCodeOf, parseSuiteArgs } from './support/main.ts';
@@ -15,9 +16,12 @@ import { REPOSITORY } from './support/winnow.ts';
 
 const USAGE = `usage: npm run bench:all-cloned-programs -- [options]      (as root)
   --programs a,b   of ${COPIED_PROGRAMS.map(({ name }) => name).join(', ')} (default: all)
+  --technique T    select (default): every function is copied; share: linked images
   --json FOLDER    where the figures go (default bench/results for a whole run)
   --no-install     do not install missing Debian packages
 `;
+
+const RESULTS = join(REPOSITORY, 'bench', 'results');
 
 interface ProgramResult {
   readonly name: string;
@@ -38,6 +42,7 @@ async function main(args: readonly string[]): Promise<number> {
       options: {
         ...COMMON_OPTIONS,
         programs: { type: 'string' },
+        technique: { type: 'string', default: 'select' },
       },
     },
     USAGE,
@@ -48,6 +53,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const programs = choose('--programs', values.programs, COPIED_PROGRAMS, USAGE);
   if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
+  if (chooseTechnique(values.technique, USAGE) === 'share')
+    return tryLinkedPrograms(programs, values.json ?? (values.programs === undefined ? RESULTS : undefined));
   const leaks = new Leaks();
   const results: ProgramResult[] = [];
   for (const program of programs) {
@@ -58,8 +65,7 @@ async function main(args: readonly string[]): Promise<number> {
   for (const { module, at, name, reason } of leaks.all.filter(({ explained }) => !explained)) {
     process.stdout.write(`not explained: ${module} ${at} ${name}: ${reason}\n`);
   }
-  const folder =
-    values.json ?? (values.programs === undefined ? join(REPOSITORY, 'bench', 'results') : undefined);
+  const folder = values.json ?? (values.programs === undefined ? RESULTS : undefined);
   if (folder !== undefined) {
     writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', {
       programs: results,
@@ -91,6 +97,42 @@ function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks):
       differences,
       leaks: found.length,
     };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+interface LinkedResult {
+  readonly name: string;
+  readonly kind: string;
+  readonly linked: readonly string[];
+  readonly kept: readonly { readonly path: string; readonly reason: string }[];
+  /** Empty: as before. */
+  readonly differences: readonly string[];
+}
+
+function tryLinkedPrograms(programs: readonly CopiedProgram[], folder: string | undefined): number {
+  const results = programs.map((program) => {
+    const result = tryLinked(program);
+    const { name, kind, linked, kept, differences } = result;
+    const verdict = differences.length === 0 ? 'same' : `DIFFERS: ${differences.join('; ')}`;
+    const plain = kept.map(({ path, reason }) => `, ${path} plain: ${reason}`).join('');
+    process.stdout.write(`${name} (${kind}): ${linked.length} programs linked${plain}: ${verdict}\n`);
+    return result;
+  });
+  if (folder !== undefined)
+    writeJson(resolve(folder, 'linked-programs.json'), 'bench-linked-programs', { programs: results });
+  return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
+}
+
+function tryLinked({ name, kind, setup, script }: CopiedProgram): LinkedResult {
+  const folder = mkdtempSync(join(REPOSITORY, 'dist', 'linked-'));
+  chmodSync(folder, 0o755);
+  try {
+    const image = new CopiedImage(name, folder, ['/bin/bash', '-c', script]);
+    if (setup !== undefined) image.setUp(setup);
+    const { linked, kept } = image.buildLinked();
+    return { name, kind, linked, kept, differences: compare(image.runOriginal(), image.runImage()) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

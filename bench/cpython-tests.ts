@@ -1,13 +1,13 @@
 /**
- * CPython's own tests, run by python3 as it is and by a python3 of which every function of every module is copied:
- * the same ones pass, fail and are skipped.
+ * CPython's own tests, run by python3 as it is and by a python3 of which every function of every module is copied, or
+ * which starts linked: the same ones pass, fail and are skipped.
  *
  * The tests are those of Debian's libpython3.11-testsuite, unpacked beside copies of the folders that they belong
  * to, as the package would otherwise want to upgrade python3. Debian's package leaves test_sqlite3 out.
  */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { CopiedImage } from './support/copied-image.ts';
+import { CopiedImage, chooseTechnique, type Technique } from './support/copied-image.ts';
 import { COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
 import { writeJson } from './support/report-files.ts';
@@ -27,7 +27,9 @@ const MODULES = [
 ];
 const USAGE = `usage: npm run bench:cpython-tests -- [options]      (as root)
   --modules a,b    of ${MODULES.join(', ')} (default: all)
-  --json FILE      where the results go (default bench/results/cpython-tests.json for a whole run)
+  --technique T    select (default): every function is copied; share: linked images
+  --json FILE      where the results go (default bench/results/cpython-tests.json, or cpython-tests-share.json, for a
+                   whole run)
   --no-install     do not install missing Debian packages
 `;
 /**
@@ -68,6 +70,7 @@ async function main(args: readonly string[]): Promise<number> {
       options: {
         ...COMMON_OPTIONS,
         modules: { type: 'string' },
+        technique: { type: 'string', default: 'select' },
       },
     },
     USAGE,
@@ -78,23 +81,29 @@ async function main(args: readonly string[]): Promise<number> {
   }
   if (!values['no-install']) installMissing(['python3.11', 'libpython3.11-stdlib']);
   const modules = values.modules?.split(',') ?? MODULES;
-  const results = suite(modules);
+  const technique = chooseTechnique(values.technique, USAGE);
+  const results = suite(modules, technique);
   const whole = values.modules === undefined;
-  const json =
-    values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'cpython-tests.json') : undefined);
+  const name = technique === 'select' ? 'cpython-tests.json' : 'cpython-tests-share.json';
+  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', name) : undefined);
   if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', { modules: results });
   return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
-function suite(modules: readonly string[]): ModuleResult[] {
+function suite(modules: readonly string[], technique: Technique): ModuleResult[] {
   // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
   const folder = mkdtempSync(join(REPOSITORY, 'dist', 'cpython-'));
+  chmodSync(folder, 0o755);
   try {
     const library = unpackTests(folder);
     const env = { PYTHONPATH: library, PYTHONDONTWRITEBYTECODE: '1' };
     const image = new CopiedImage('cpython', folder, [PYTHON, '-c', USE_ALL], env);
-    image.record();
-    image.build('file');
+    if (technique === 'select') {
+      image.record();
+      image.build('file');
+    } else {
+      process.stdout.write(`linked: ${image.buildLinked().linked.join(' ')}\n`);
+    }
     return modules.map((module) => {
       const result = compareModule(image, module);
       process.stdout.write(describe(result));

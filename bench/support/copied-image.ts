@@ -1,11 +1,13 @@
-/** Images of real programs in which every function of every module is copied, and what these do. */
+/** Images of real programs in which every function of every module is copied, or which start linked; and what these do. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readImage } from '../../src/image/images.ts';
 import type { SelectManifest } from '../../src/image/manifest.ts';
+import { badUsage } from './main.ts';
 import { ENVIRONMENT } from './programs.ts';
+import { type LinkedStarts, readStarts } from './share-json.ts';
 import { REPOSITORY } from './winnow.ts';
 
 /** What a program did, as far as another run of it can be compared. */
@@ -17,6 +19,14 @@ export interface Behaviour {
 }
 
 const LONGEST_MS = 900_000;
+
+export type Technique = 'select' | 'share';
+
+/** @throws a usage error */
+export function chooseTechnique(value: string, usage: string): Technique {
+  if (value === 'select' || value === 'share') return value;
+  throw badUsage(`--technique takes select or share, not ${value}`, usage);
+}
 
 export class CopiedImage {
   readonly #name: string;
@@ -62,6 +72,23 @@ export class CopiedImage {
     const { select } = readImage([join(this.#folder, 'store', 'images')], this.#name).manifest;
     if (select === undefined) throw failed(this.#name, 'the image has no modules');
     return select;
+  }
+
+  /** Records what is executed, and builds the image after linking. @throws WinnowError where one of its programs would not start linked. */
+  buildLinked(): LinkedStarts {
+    // Programs are mounted only where everybody can reach the loader that they name.
+    const store = join(this.#folder, 'store');
+    for (const path of [this.#folder, store, join(store, 'images')]) {
+      mkdirSync(path, { recursive: true });
+      chmodSync(path, 0o755);
+    }
+    this.#winnow('record', ['--quick'], this.#argv);
+    this.#winnow('build', ['--only', 'share'], []);
+    const words = ['image', 'show', this.#name, '--store', store, '--json'];
+    const starts = readStarts(this.#spawn(join(REPOSITORY, 'bin', 'winnow'), words, this.#work()).stdout);
+    const [plain] = starts.plain;
+    if (plain !== undefined) throw failed(this.#name, `${plain.path} would start plainly: ${plain.reason}`);
+    return starts;
   }
 
   /** The program itself. */
