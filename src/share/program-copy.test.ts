@@ -1,10 +1,11 @@
 /** Copies of a program and of restore: readelf is the judge of what they say, the kernel of what they do. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readElf } from '../elf/read.ts';
+import { runtimeFile } from '../sys/runtime.ts';
 import { copyProgram, copyRestore } from './program-copy.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-copy-'));
