@@ -113,11 +113,8 @@ describe('the copy of restore', () => {
       expect(() => copyRestore(readFileSync(path), '/x', path)).toThrow('E_RUNTIME_MISSING');
   });
 
-  it.runIf(existsSync(join(import.meta.dirname, '../../dist/runtime/restore')))(
-    'is that of the runtime',
-    () => {
-      const path = join(import.meta.dirname, '../../dist/runtime/restore');
-      expect(copyRestore(readFileSync(path), '/images/x', path).includes('/images/x\0')).toBe(true);
-    },
-  );
+  it('is that of the runtime', () => {
+    const path = runtimeFile('restore');
+    expect(copyRestore(readFileSync(path), '/images/x', path).includes('/images/x\0')).toBe(true);
+  });
 });
