@@ -54,7 +54,7 @@ static int head_is_whole(struct image *image, u64 file_size) {
   u64 size = envelope->head_size;
   if (size < sizeof *header || size > LINKED_HEAD_MAX || size % 8 || envelope->total_size != file_size) return 0;
   if (header->pages_offset < size || header->pages_offset > file_size ||
-      header->pages_size != file_size - header->pages_offset || header->flags != 0)
+      header->pages_size != file_size - header->pages_offset || (header->flags & ~LINKED_JOINED))
     return 0;
   if (header->file_count > LINKED_FILES_MAX || header->map_count > LINKED_MAPS_MAX ||
       header->fixup_count > LINKED_FIXUPS_MAX || header->watch_count > LINKED_WATCHES_MAX)

@@ -22,16 +22,39 @@ static int is_good(const struct linked_map *map, u64 after) {
          !(map->protection & ~(u32)(PROT_READ | PROT_WRITE | PROT_EXEC));
 }
 
+/* Whether the map shows the pages of the area, at their place. */
+static int is_of_area(const struct linked_map *map, const struct linked_map *area) {
+  return map->from == LINKED_FROM_PAGES && map->offset - area->offset == map->at - area->at;
+}
+
+/* The area that a map lies over: maps come one after another, and `area` is the last one that lies over none. */
+static const struct linked_map *area_under(const struct restoring *r, const struct linked_map *area, u32 i) {
+  if (!(r->image->header->flags & LINKED_JOINED) || area == NULL) return NULL;
+  return r->image->maps[i].at < area->at + area->size ? area : NULL;
+}
+
 /* Whether the tables make sense together; which maps a fix-up will be written to. */
 static int look_through(struct restoring *r) {
   const struct linked_header *header = r->image->header;
   const struct linked_fixup *fixups = r->image->fixups;
-  u64 after = PLAN_PAGE;
+  const struct linked_map *last = NULL;
+  u64 after = PLAN_PAGE, end = PLAN_PAGE;
   u32 fixup = 0;
   for (u32 i = 0; i < header->map_count; i++) {
     const struct linked_map *map = &r->image->maps[i];
-    if (!is_good(map, after)) return 0;
+    const struct linked_map *area = area_under(r, last, i);
+    if (!is_good(map, area == NULL ? end : after)) return 0;
     after = map->at + map->size;
+    if (area == NULL) {
+      end = after;
+      last = map;
+    } else if (after > end || area->from != LINKED_FROM_PAGES || (map->from != LINKED_FROM_NOTHING && !is_of_area(map, area)))
+      return 0;
+    /* Words of an area are in what lies over it. */
+    if (area == NULL && i + 1 < header->map_count && area_under(r, map, i + 1) != NULL) {
+      after = map->at;
+      continue;
+    }
     u32 first = fixup;
     for (; fixup < header->fixup_count && fixups[fixup].at < after; fixup++) {
       const struct linked_fixup *word = &fixups[fixup];
@@ -39,6 +62,7 @@ static int look_through(struct restoring *r) {
     }
     if (fixup > first && !(map->protection & PROT_WRITE)) r->soft[r->soft_count++] = i;
   }
+  after = end;
   /* The loader's table of modules is one by address, and has the vDSO as the last. */
   u64 vdso = aux(r->start, AT_SYSINFO_EHDR);
   return fixup == header->fixup_count && (vdso == 0 || vdso >= after);
@@ -100,6 +124,15 @@ static int reserve_move(struct restoring *r, u32 i) {
   return 1;
 }
 
+/* To change what an area shows costs two thirds of another mapping. */
+static int lay_over(const struct linked_map *map, int is_soft) {
+  int is_writable = is_soft || (map->protection & PROT_WRITE);
+  if (map->from == LINKED_FROM_NOTHING) return !failed(map_at(map, (int)map->protection, MAP_FIXED, -1));
+  if (!is_writable) return 1;
+  int protection = is_soft ? PROT_READ | PROT_WRITE : (int)map->protection;
+  return !failed(sys_mprotect((void *)map->at, map->size, protection));
+}
+
 /*
  * Maps of the table, those that overlay a program at its place or the others. Each file is opened when the first
  * of its maps comes, and they follow each other.
@@ -108,6 +141,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
   const struct image *image = r->image;
   int flags = overlays ? MAP_FIXED : MAP_FIXED_NOREPLACE;
   struct verdict found = verdict(LINKED_GOOD, 0);
+  const struct linked_map *area = NULL;
   u32 file = LINKED_FROM_NOTHING, soft = 0;
   int fd = -1;
   for (u32 i = 0; i < image->header->map_count && found.refused == LINKED_GOOD; i++) {
@@ -115,6 +149,12 @@ static struct verdict map_table(struct restoring *r, int overlays) {
     int is_soft = soft < r->soft_count && r->soft[soft] == i;
     soft += (u32)is_soft;
     if (!overlays) r->mapped = i;
+    const struct linked_map *under = area_under(r, area, i);
+    if (under != NULL) {
+      if (!overlays && !lay_over(map, is_soft)) found = verdict(LINKED_BAD_ADDRESS, i);
+      continue;
+    }
+    area = map;
     if (map->from == LINKED_FROM_PROGRAM) {
       if (!overlays && !reserve_move(r, i)) found = verdict(LINKED_BAD_ADDRESS, i);
       continue;

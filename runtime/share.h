@@ -88,8 +88,14 @@ struct linked_header {
   u32 fixup_count;
   u32 watch_count;
   u32 strings_size;  /* bytes, a multiple of 8, the last byte 0 */
-  u32 flags;         /* 0 */
+  u32 flags;         /* LINKED_JOINED or 0 */
 };
+
+/*
+ * Maps may lie over another one that shows pages, an area: pages of the area with their own protection, or zeros. Those that
+ * are not writable are there for the fix-ups in them, and are left out where none is written.
+ */
+#define LINKED_JOINED 1u
 
 /* A module whose clean pages are mapped, or which must only be unchanged. */
 struct linked_file {
@@ -103,7 +109,7 @@ struct linked_file {
 };
 #define LINKED_NOT_MAPPED 1u /* nothing of it is mapped: only checked */
 
-/* Ascending by address, without overlap. */
+/* Ascending by address, without overlap, but for what lies over an area: it follows the area. */
 struct linked_map {
   u64 at;
   u64 size;
@@ -112,7 +118,7 @@ struct linked_map {
   u32 protection; /* PROT_… */
 };
 
-/* A word that every start writes anew. Ascending by address, each within one map. */
+/* A word that every start writes anew. Ascending by address, each within one map that is no area. */
 #define LINKED_STACK_GUARD 1u      /* the first 8 bytes of AT_RANDOM, the lowest byte zero */
 #define LINKED_POINTER_GUARD 2u    /* the second 8 bytes of AT_RANDOM */
 #define LINKED_ARGC 3u             /* u32 or u64 by `size` */

@@ -19,10 +19,12 @@ const isRoot = process.geteuid?.() === 0;
 const scene = new RestoreScene();
 let image: BuiltImage;
 let fixed: BuiltImage;
+let joined: BuiltImage;
 
 beforeAll(async () => {
   image = await scene.build(scene.compile('linked'));
   fixed = await scene.build(scene.compile('fixed', '-no-pie'));
+  joined = await scene.build(scene.compile('linked'), 'joined');
 });
 afterAll(() => scene.remove());
 
@@ -153,28 +155,34 @@ describe('a plain start takes the place of one from an image', () => {
   it('where a library has changed, is another or is missing', () => {
     const away = `${scene.library}.away`;
     const now = new Date();
-    utimesSync(scene.library, now, now);
-    expect(image.answer()).toBe('file');
-    expectPlain(image);
-    scene.resetTimes();
-    expectLinked(image);
+    for (const built of [image, joined]) {
+      utimesSync(scene.library, now, now);
+      expect(built.answer()).toBe('file');
+      expectPlain(built);
+      scene.resetTimes();
+      expectLinked(built);
+    }
     renameSync(scene.library, away);
     expect(image.answer()).toBe('file');
     expect(start(image.copy, [])).toEqual(expect.objectContaining({ status: 127, base: undefined }));
     copyFileSync(away, scene.library);
     scene.resetTimes();
-    expect(image.answer()).toBe('file');
-    expectPlain(image);
+    for (const built of [image, joined]) {
+      expect(built.answer()).toBe('file');
+      expectPlain(built);
+    }
     renameSync(away, scene.library);
-    expectLinked(image);
+    for (const built of [image, joined]) expectLinked(built);
   });
 
   it('where a library is on another device: by that it is known, when it is opened by another name', () => {
-    const files = image.image.files.map((file) => ({ ...file, device: file.device ^ 1 }));
-    image.changed({ files }, () => {
-      expect(image.answer()).toBe('file');
-      expectPlain(image);
-    });
+    for (const built of [image, joined]) {
+      const files = built.image.files.map((file) => ({ ...file, device: file.device ^ 1 }));
+      built.changed({ files }, () => {
+        expect(built.answer()).toBe('file');
+        expectPlain(built);
+      });
+    }
   });
 
   it('where a library comes into a folder that is looked into before', () => {

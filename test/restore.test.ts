@@ -19,11 +19,15 @@ const isRoot = process.geteuid?.() === 0;
 const scene = new RestoreScene();
 let image: BuiltImage;
 let fixed: BuiltImage;
+let joined: BuiltImage;
+let joinedFixed: BuiltImage;
 let refuse = '';
 
 beforeAll(async () => {
   image = await scene.build(scene.compile('linked'));
   fixed = await scene.build(scene.compile('fixed', '-no-pie'));
+  joined = await scene.build(image.program, 'joined');
+  joinedFixed = await scene.build(fixed.program, 'joined');
   refuse = scene.helper('refuse-call');
 });
 afterAll(() => scene.remove());
@@ -32,6 +36,16 @@ describe('a start from an image', () => {
   it('does what a plain one does', () => expectLinked(image));
 
   it('does so for a program of fixed addresses', () => expectLinked(fixed));
+
+  it('does so where its modules are joined, none of which is then mapped', () => {
+    for (const built of [joined, joinedFixed]) {
+      expectLinked(built);
+      expectLinked(built, { through: ['setarch', '-R'] });
+      expect(built.image.files.filter(({ isMapped }) => isMapped)).toEqual([]);
+      expect(built.image.maps.some(({ source }) => source.kind === 'file')).toBe(false);
+    }
+    expect(joined.image.maps.length).toBeLessThan(image.image.maps.length);
+  });
 
   it('does so without ASLR, and with an empty environment', () => {
     expectLinked(image, { through: ['setarch', '-R'] });
@@ -51,9 +65,10 @@ describe('a start from an image', () => {
   it('does so a hundred times', () => {
     const plain = start(image.program, []);
     for (let i = 0; i < 100; i += 1) {
-      const ours = start(image.copy, []);
+      const built = i % 2 === 0 ? image : joined;
+      const ours = start(built.copy, []);
       expectSame({ plain, ours });
-      expect(image.isFrom(ours)).toBe(true);
+      expect(built.isFrom(ours)).toBe(true);
     }
   });
 
@@ -100,7 +115,7 @@ describe('a plain start takes the place of one from an image', () => {
       protection: { read: true, write: false, execute: false },
     };
     const vdsoAt = userAddress(0x7fff_ff80_0000);
-    for (const built of [image, fixed])
+    for (const built of [image, fixed, joined])
       built.changed({ maps: [...built.image.maps, above], vdsoAt }, () => {
         expectPlain(built, { through: ['setarch', '-R'] });
       });
@@ -113,7 +128,7 @@ describe('a plain start takes the place of one from an image', () => {
       source: { kind: 'zeros' as const },
       protection: { read: true, write: false, execute: false },
     };
-    for (const built of [image, fixed])
+    for (const built of [image, fixed, joined])
       built.changed({ maps: [...built.image.maps, large].sort((a, b) => a.at - b.at) }, () => {
         expectLinked(built);
         expectPlain(built, { through: ['prlimit', `--as=${2 ** 34}`] });
@@ -121,9 +136,9 @@ describe('a plain start takes the place of one from an image', () => {
   });
 
   it('where the kernel refuses to move memory, rseq, or the thread pointer', () => {
-    for (const built of [image, fixed]) {
+    for (const built of [image, fixed, joined]) {
       // A program of fixed addresses is not moved.
-      (built === image ? expectPlain : expectLinked)(built, { through: [refuse, '25'] });
+      (built === fixed ? expectLinked : expectPlain)(built, { through: [refuse, '25'] });
       expectPlain(built, { through: [refuse, '334'] });
       // The plain loader cannot do without it either.
       const { plain, ours } = both(built, [], { through: [refuse, '158'] });

@@ -6,6 +6,7 @@ import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import type { BuiltSelect, Cold, OnMiss } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
+import type { ShareVariant } from '../share/model.ts';
 import { startProgress } from '../term/progress.ts';
 
 export const TECHNIQUES = ['prefetch', 'select', 'share'] as const;
@@ -15,6 +16,7 @@ export interface TechniqueOptions {
   readonly techniques: ReadonlySet<Technique>;
   readonly cold: Cold;
   readonly onMiss: OnMiss;
+  readonly variant: ShareVariant;
   /** select: copy all code, used or not. */
   readonly all: boolean;
   /** Folder of the analyses of modules. */
@@ -30,7 +32,7 @@ export async function buildTechniques(
   const { buildImage, buildImageWith } = await import('../image/build.ts');
   const { techniques } = how;
   const select = techniques.has('select') ? await selector(profile, how) : undefined;
-  const share = techniques.has('share') ? await sharer(profile) : undefined;
+  const share = techniques.has('share') ? await sharer(profile, how) : undefined;
   if (select === undefined && share === undefined) return buildImage(profile, options);
   return await buildImageWith(profile, options, {
     ...(select === undefined ? {} : { select }),
@@ -52,7 +54,7 @@ async function selector(profile: Profile, { cold, onMiss, all, cache }: Techniqu
   };
 }
 
-async function sharer(profile: Profile) {
+async function sharer(profile: Profile, { variant }: TechniqueOptions) {
   const { buildShare } = await import('../share/build.ts');
   const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
@@ -63,7 +65,16 @@ async function sharer(profile: Profile) {
   return ({ folder, image, root, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
     reported('linking programs', (onProgress) => {
       const mapped = mappedFiles(profile);
-      const all = { folder, image, restore: restore.bytes, processor, mapped, sharedMode, onProgress };
+      const all = {
+        folder,
+        image,
+        restore: restore.bytes,
+        processor,
+        mapped,
+        sharedMode,
+        variant,
+        onProgress,
+      };
       const planned = planShare(profile, root);
       if (select === undefined && root === undefined) return buildShare(planned, all);
       const here = (path: string): string => (root === undefined ? path : insideRoot(root, path));

@@ -9,7 +9,7 @@ import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
 export async function refreshImage(store: Store, image: Image): Promise<BuiltImage> {
   const { checkModules } = await import('../image/modules-check.ts');
   const { manifest, name } = image;
-  const { techniques, select, root } = manifest;
+  const { techniques, select, share, root } = manifest;
   const show = checkModules(image)?.show;
   const cold = select?.cold ?? 'file';
   return await buildTechniques(
@@ -26,6 +26,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       techniques: new Set(TECHNIQUES.filter((one) => techniques.includes(one))),
       cold,
       onMiss: select?.onMiss ?? 'abort',
+      variant: share?.programs.find(({ variant }) => variant !== undefined)?.variant ?? 'files',
       all: false,
       cache: analysesDir(),
     },

@@ -7,7 +7,8 @@ import { WinnowError } from '../base/errors.ts';
 import { readTrusted } from '../profile/store-files.ts';
 import { holds, type Look, lookAtFile } from '../share/guards.ts';
 import { decodeLinked } from '../share/linked-decode.ts';
-import type { PlacedFile, PlacedImage } from '../share/linked-model.ts';
+import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked-model.ts';
+import { layersOf } from '../share/linked-rules.ts';
 import { type Answer, askRestore } from '../share/restore-answer.ts';
 import type { ImageManifest } from './manifest.ts';
 import { checkModules } from './modules-check.ts';
@@ -157,8 +158,15 @@ function whyRefused(
   }
 }
 
-function mappedBytes({ maps }: PlacedImage): CheckedProgram['mapped'] {
+function mappedBytes(image: PlacedImage): CheckedProgram['mapped'] {
+  const { maps } = image;
+  const under = layersOf(image) ?? new Map<PlacedMap, PlacedMap>();
+  const covered = new Map<PlacedMap, number>();
+  for (const [map, area] of under) covered.set(area, (covered.get(area) ?? 0) + map.size);
   const sum = (kinds: readonly string[]): number =>
-    maps.reduce((total, { size, source }) => (kinds.includes(source.kind) ? total + size : total), 0);
+    maps.reduce(
+      (total, map) => (kinds.includes(map.source.kind) ? total + map.size - (covered.get(map) ?? 0) : total),
+      0,
+    );
   return { files: sum(['file', 'program']), pages: sum(['pages']), zeros: sum(['zeros']) };
 }

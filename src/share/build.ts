@@ -5,6 +5,7 @@ import {
   closeSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   openSync,
   readFileSync,
   readSync,
@@ -22,9 +23,9 @@ import type { BuiltShare, KeptProgram, PlannedShare, SharedProgram } from './bui
 import { countNames } from './explain.ts';
 import { guardsOf } from './guards.ts';
 import { isLinked, linkProgram } from './link.ts';
-import { encodeLinked } from './linked-encode.ts';
+import { encodeHead } from './linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked-model.ts';
-import type { FileRange, LinkedState, NotLinked } from './model.ts';
+import type { FileRange, LinkedState, NotLinked, ShareVariant } from './model.ts';
 import { findQuestion } from './own-path.ts';
 import { placeLinked } from './place.ts';
 import { copyProgram, copyRestore } from './program-copy.ts';
@@ -42,6 +43,8 @@ export interface ShareBuildOptions {
   readonly mapped: readonly string[];
   /** Added to the mode of files that the launcher reads: an image is as private as its folder. */
   readonly sharedMode: number;
+  /** `files` where none is given. */
+  readonly variant?: ShareVariant;
   readonly onProgress?: (done: number, all: number) => void;
 }
 
@@ -75,7 +78,7 @@ const keptProgram = (path: string, { reason, detail }: NotLinked): KeptProgram =
 type Shared = { readonly kind: 'built'; readonly program: SharedProgram };
 
 function shareProgram(path: string, index: number, options: ShareBuildOptions): Shared | NotLinked {
-  const { folder, image, restore } = options;
+  const { folder, image, restore, variant = 'files' } = options;
   const names = fileNames(index, path);
   let identity: ReturnType<typeof identifyFile>;
   let state: LinkedState | NotLinked;
@@ -100,7 +103,7 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
   if (!Buffer.isBuffer(copy)) return copy;
   const reader = new FileReader(state);
   let placed: PlacedImage;
-  let linked: Buffer;
+  let head: Buffer;
   try {
     const { processor } = options;
     placed = placeLinked(state, chooseBases(state), {
@@ -108,8 +111,9 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       processor,
       read: reader.read,
       programCuts: segmentStarts(elf),
+      variant,
     });
-    linked = encodeLinked(placed);
+    head = encodeHead(placed);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return { kind: 'kept', reason: 'what its loader made cannot be placed', detail: error.message };
@@ -118,8 +122,8 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
   }
   const patched = copyRestore(restore, join(image, names.linked), 'restore');
   const own = 0o600 | (options.sharedMode & 0o044);
-  writeFile(join(folder, names.linked), linked, own);
-  writeFile(join(folder, names.restore), patched, 0o700 | options.sharedMode);
+  writeFile(join(folder, names.linked), [head, placed.pages], own);
+  writeFile(join(folder, names.restore), [patched], 0o700 | options.sharedMode);
   writeCopy(join(folder, names.copy), copy, path);
   const { size, mtimeNs, inode } = identity;
   return {
@@ -132,7 +136,8 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       ...names,
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
-      figures: figuresOf(state, placed, linked.length),
+      variant,
+      figures: figuresOf(state, placed, head.length + placed.pages.length),
       replaced: replacedPages(state),
     },
   };
@@ -219,10 +224,17 @@ class FileReader {
   }
 }
 
-function writeFile(path: string, bytes: Uint8Array, mode: number): void {
+/** Pages of zeros become holes. */
+function writeFile(path: string, parts: readonly Uint8Array[], mode: number): void {
   const fd = openSync(path, 'wx', 0o600);
   try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+    let start = 0;
+    for (const bytes of parts) {
+      for (const [from, to] of filledRanges(bytes))
+        for (let at = from; at < to; ) at += writeSync(fd, bytes, at, to - at, start + at);
+      start += bytes.length;
+    }
+    ftruncateSync(fd, start);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
@@ -231,9 +243,24 @@ function writeFile(path: string, bytes: Uint8Array, mode: number): void {
   chmodSync(path, mode);
 }
 
+const ZERO_PAGE = Buffer.alloc(PAGE_SIZE);
+
+/** Stretches of pages that are not all zeros. */
+function filledRanges(bytes: Uint8Array): [from: number, to: number][] {
+  const ranges: [number, number][] = [];
+  for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
+    const end = Math.min(at + PAGE_SIZE, bytes.length);
+    if (ZERO_PAGE.compare(bytes, at, end, 0, end - at) === 0) continue;
+    const last = ranges.at(-1);
+    if (last?.[1] === at) last[1] = end;
+    else ranges.push([at, end]);
+  }
+  return ranges;
+}
+
 /** The copy can be executed by whoever could the original; who finds it is up to the image's folder, or to a mount. */
 function writeCopy(path: string, bytes: Uint8Array, original: string): void {
-  writeFile(path, bytes, 0o600);
+  writeFile(path, [bytes], 0o600);
   const fd = openSync(original, 'r');
   try {
     const { mode, uid, gid, atime, mtime } = fstatSync(fd);

@@ -1,4 +1,6 @@
 /** What the share technique wants to do and has done: data. */
+import type { ShareVariant } from './model.ts';
+
 /** A program of the recorded tree that may get an image. */
 export interface ProgramToShare {
   /** Absolute, links resolved. */
@@ -57,6 +59,7 @@ export interface SharedProgram {
   readonly restore: string;
   /** The module in which it may ask for its own path; undefined: the copy may be executed by its own name. */
   readonly asksForItself: string | undefined;
+  readonly variant: ShareVariant;
   readonly figures: ShareFigures;
   /** Pages of modules that the image has in their place, for whoever fetches them: numbers in the file, ascending. */
   readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];

@@ -29,6 +29,7 @@ const small: PlacedImage = {
   robust: { at: userAddress(BASE + 0x2300), size: 24 },
   rseq: { at: userAddress(BASE + 0x2400), size: 32, signature: 0x53053053 },
   vdsoAt: page(200),
+  isJoined: false,
   machine: {
     hwcap: 0xbfebfbffn,
     hwcap2: 2n,
@@ -142,9 +143,35 @@ const furtherMaps = fc
     });
   });
 
+/** An area behind all others, and maps over it. */
+const area = fc
+  .array(
+    fc.record({ gap: fc.integer({ min: 0, max: 2 }), isZeros: fc.boolean(), isWritable: fc.boolean() }),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  )
+  .map((over): PlacedMap[] => {
+    const source: MapSource = { kind: 'pages', offset: 0 };
+    let next = 180;
+    const maps = over.map(({ gap, isZeros, isWritable }): PlacedMap => {
+      const at = next + gap;
+      next = at + 1;
+      return {
+        at: page(at),
+        size: PAGE_SIZE,
+        source: isZeros ? { kind: 'zeros' } : { kind: 'pages', offset: (at - 180) * PAGE_SIZE },
+        protection: isWritable ? WRITE : READ,
+      };
+    });
+    return [{ at: page(180), size: 12 * PAGE_SIZE, source, protection: CODE }, ...maps];
+  });
+
 const image: fc.Arbitrary<PlacedImage> = fc
   .record({
     maps: furtherMaps,
+    area: fc.option(area, { nil: undefined }),
     files: fc.array(fc.record({ ...stat, device: word32, isMapped: fc.boolean() }), { maxLength: 6 }),
     watches: fc.array(watch, { maxLength: 6 }),
     kinds: fc.array(fc.constantFrom('argc', 'tid', 'auxv', 'break', 'cpu-number', 'platform'), {
@@ -170,7 +197,8 @@ const image: fc.Arbitrary<PlacedImage> = fc
     },
     processor: { ...small.processor, leaf1: { ...small.processor.leaf1, eax: some.eax }, xcr0: some.xcr0 },
     files: [...small.files, ...some.files],
-    maps: [...small.maps, ...some.maps],
+    isJoined: some.area !== undefined,
+    maps: [...small.maps, ...some.maps, ...(some.area ?? [])],
     watches: some.watches,
     fixUps: some.kinds.map((kind, index) => ({
       at: userAddress(page(1) + index * 8),
@@ -211,6 +239,22 @@ describe('NAME.linked', () => {
   if (argc === undefined || guard === undefined) throw new Error('fix-ups');
   const file = small.files[0];
   if (file === undefined) throw new Error('files');
+
+  const twoPages = Buffer.alloc(2 * PAGE_SIZE);
+  const ofFile: MapSource = { kind: 'file', index: 0, offset: 0 };
+  const show = (at: number, count: number): PlacedMap => ({
+    at: page(at),
+    size: count * PAGE_SIZE,
+    source: { kind: 'pages', offset: (at - 180) * PAGE_SIZE },
+    protection: CODE,
+  });
+  const over = [{ ...show(181, 1), protection: WRITE }];
+  const joined = [show(180, 2), ...over];
+  const withOver = (change: Partial<PlacedMap>): Partial<PlacedImage> => ({
+    isJoined: true,
+    maps: [...small.maps, show(180, 2), ...over.map((map) => ({ ...map, ...change }))],
+    pages: twoPages,
+  });
 
   it.each<[string, Partial<PlacedImage>, RegExp]>([
     ['maps out of order', { maps: [...small.maps].reverse() }, /order/],
@@ -272,6 +316,29 @@ describe('NAME.linked', () => {
     ['too many fix-ups', { fixUps: Array.from({ length: LINKED_FIXUPS_MAX + 1 }, () => argc) }, /too many/],
     ['too many maps', { maps: Array.from({ length: LINKED_MAPS_MAX + 1 }, () => zeros) }, /too many/],
     ['pages cut off', { pages: Buffer.alloc(100) }, /whole/],
+    ['a map over another one', { maps: [...small.maps, ...joined] }, /overlap/],
+    [
+      'a map over a map over an area',
+      { isJoined: true, maps: [...small.maps, ...joined, ...over] },
+      /overlap/,
+    ],
+    ['a map that goes on behind an area', withOver({ size: 2 * PAGE_SIZE }), /overlap/],
+    [
+      'a map that shows another part of an area',
+      withOver({ source: { kind: 'pages', offset: 0 } }),
+      /something else/,
+    ],
+    ['a map of a file over an area', withOver({ source: ofFile }), /something else/],
+    [
+      'a fix-up in an area itself',
+      {
+        isJoined: true,
+        maps: [...small.maps, ...joined],
+        fixUps: [{ ...argc, at: page(180) }],
+        pages: twoPages,
+      },
+      /outside/,
+    ],
   ])('is not written with %s', (_what, change, why) => {
     expect(() => encodeLinked({ ...small, ...change })).toThrow(why);
   });

@@ -14,6 +14,7 @@ import {
   LINKED_FROM_PROGRAM,
   LINKED_HEAD_MAX,
   LINKED_HEADER,
+  LINKED_JOINED,
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
@@ -94,7 +95,8 @@ function openTables(bytes: Buffer, path: string): Tables {
   const strings = watches + bytes.readUInt32LE(LINKED_HEADER.watch_count) * LINKED_WATCH.size;
   if (strings + bytes.readUInt32LE(LINKED_HEADER.strings_size) !== headEnd)
     throw linkedDamaged(path, 'its tables do not fill it');
-  if (bytes.readUInt32LE(LINKED_HEADER.flags) !== 0) throw linkedDamaged(path, 'it has unknown flags');
+  if ((bytes.readUInt32LE(LINKED_HEADER.flags) & ~LINKED_JOINED) !== 0)
+    throw linkedDamaged(path, 'it has unknown flags');
   return { bytes, path, files, maps, fixUps, watches, strings, headEnd, pagesOffset };
 }
 
@@ -259,6 +261,7 @@ export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
     machine,
     processor,
     files: records(tables, files, maps, LINKED_FILE.size, (record) => readFile(tables, record)),
+    isJoined: all.readUInt32LE(LINKED_HEADER.flags) === LINKED_JOINED,
     maps: records(tables, maps, fixUps, LINKED_MAP.size, (record) => readMap(tables, record)),
     fixUps: records(tables, fixUps, watches, LINKED_FIXUP.size, (record) => readFixUp(tables, record)),
     watches: records(tables, watches, strings, LINKED_WATCH.size, (record) => readWatch(tables, record)),

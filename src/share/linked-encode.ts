@@ -13,6 +13,7 @@ import {
   LINKED_FROM_PROGRAM,
   LINKED_HEAD_MAX,
   LINKED_HEADER,
+  LINKED_JOINED,
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
@@ -134,11 +135,14 @@ function writeMachine(header: Buffer, { machine, processor, vdsoAt }: PlacedImag
   encodeProcessor(header.subarray(LINKED_HEADER.processor), processor);
 }
 
+/** The bytes of NAME.linked. @throws RangeError as `encodeHead` */
+export const encodeLinked = (image: PlacedImage): Buffer => Buffer.concat([encodeHead(image), image.pages]);
+
 /**
- * The bytes of NAME.linked.
+ * The bytes of NAME.linked in front of the pages, which can be hundreds of MiB.
  * @throws RangeError where the image breaks a rule of the format (linked-rules.ts)
  */
-export function encodeLinked(image: PlacedImage): Buffer {
+export function encodeHead(image: PlacedImage): Buffer {
   const wrong = whatIsWrong(image);
   if (wrong !== undefined) throw new RangeError(wrong);
   const strings = new Strings();
@@ -170,9 +174,10 @@ export function encodeLinked(image: PlacedImage): Buffer {
   header.writeUInt32LE(image.fixUps.length, LINKED_HEADER.fixup_count);
   header.writeUInt32LE(image.watches.length, LINKED_HEADER.watch_count);
   header.writeUInt32LE(texts.length, LINKED_HEADER.strings_size);
+  header.writeUInt32LE(image.isJoined ? LINKED_JOINED : 0, LINKED_HEADER.flags);
 
   const padding = Buffer.alloc(pagesOffset - headSize);
-  const bytes = Buffer.concat([header, files, maps, fixUps, watches, texts, padding, image.pages]);
+  const bytes = Buffer.concat([header, files, maps, fixUps, watches, texts, padding]);
   const sum = planChecksum(bytes.subarray(ENVELOPE.size, headSize));
   bytes.writeBigUInt64LE(sum, ENVELOPE.head_checksum);
   return bytes;

@@ -16,6 +16,7 @@ export const LINKED_FROM_PAGES = 0xffffffff;
 export const LINKED_FROM_NOTHING = 0xfffffffe;
 export const LINKED_FROM_PROGRAM = 0xfffffffd;
 export const LINKED_NOT_MAPPED = 1;
+export const LINKED_JOINED = 1;
 export const LINKED_ABSENT = 1;
 export const LINKED_UNCHANGED = 2;
 

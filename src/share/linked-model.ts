@@ -23,7 +23,12 @@ export interface PlacedImage {
   /** What `readProcessor` says of the machine it was linked on. */
   readonly processor: ProcessorTraits;
   readonly files: readonly PlacedFile[];
-  /** Ascending by address, without overlap. */
+  /** Whether maps may lie over another one, an area. */
+  readonly isJoined: boolean;
+  /**
+   * Ascending by address, without overlap; but an area, which shows pages, is followed by the maps that lie over it: pages
+   * of the area with another protection, or zeros.
+   */
   readonly maps: readonly PlacedMap[];
   /** Ascending by address, each within one map. */
   readonly fixUps: readonly PlacedFixUp[];

@@ -39,35 +39,69 @@ function wrongSource({ source, size }: PlacedMap, image: PlacedImage): string | 
   }
 }
 
-function wrongMap(map: PlacedMap, end: number, image: PlacedImage): string | undefined {
+function wrongMap(map: PlacedMap, image: PlacedImage): string | undefined {
   if (!isPages(map.at) || !isPages(map.size) || map.size === 0) return 'a map is not made of pages';
-  if (map.at < end) return 'maps are not in order or overlap';
   if (map.at + map.size > ADDRESSES_END) return 'a map lies outside of the user half';
   return wrongSource(map, image);
 }
 
 function wrongMaps(image: PlacedImage): string | undefined {
-  let end = PAGE_SIZE;
+  const under = layersOf(image);
+  if (under === undefined) return 'maps are not in order or overlap';
   for (const map of image.maps) {
-    const wrong = wrongMap(map, end, image);
+    const wrong = wrongMap(map, image) ?? wrongLayer(map, under.get(map));
     if (wrong !== undefined) return wrong;
-    end = map.at + map.size;
   }
   return undefined;
 }
 
-/** Whether `size` bytes from `at` on lie in maps that follow each other and may be written. */
-function isWritable(image: PlacedImage, at: number, size: number): boolean {
-  let from = at;
-  for (const map of image.maps) {
-    if (from >= map.at && from < map.at + map.size && map.protection.write) from = map.at + map.size;
-    if (from >= at + size) return true;
+/** What lies over an area, and over which; undefined where maps overlap otherwise. */
+export function layersOf({ maps, isJoined }: Layered): ReadonlyMap<PlacedMap, PlacedMap> | undefined {
+  const under = new Map<PlacedMap, PlacedMap>();
+  let area: PlacedMap | undefined;
+  let areaEnd = PAGE_SIZE;
+  let end = PAGE_SIZE;
+  for (const map of maps) {
+    if (isJoined && area !== undefined && map.at < areaEnd) {
+      if (map.at < end || map.at + map.size > areaEnd) return undefined;
+      under.set(map, area);
+      end = map.at + map.size;
+    } else {
+      if (map.at < areaEnd) return undefined;
+      area = map;
+      areaEnd = map.at + map.size;
+      end = map.at;
+    }
   }
-  return false;
+  return under;
+}
+
+type Layered = Pick<PlacedImage, 'maps' | 'isJoined'>;
+
+/** The map that shows an address: the upper one. */
+export const mapAt = (maps: readonly PlacedMap[], at: number): PlacedMap | undefined =>
+  maps.findLast((map) => at >= map.at && at < map.at + map.size);
+
+function wrongLayer({ source, at }: PlacedMap, area: PlacedMap | undefined): string | undefined {
+  if (area === undefined) return undefined;
+  if (area.source.kind !== 'pages') return 'a map lies over one that is no area';
+  if (source.kind === 'zeros') return undefined;
+  const isSame = source.kind === 'pages' && source.offset - area.source.offset === at - area.at;
+  return isSame ? undefined : 'a map over an area shows something else';
+}
+
+/** Whether `size` bytes from `at` on lie in maps that follow each other and may be written. */
+function isWritable({ maps }: PlacedImage, at: number, size: number): boolean {
+  for (let from = at; from < at + size; ) {
+    const map = mapAt(maps, from);
+    if (map?.protection.write !== true) return false;
+    from = map.at + map.size;
+  }
+  return true;
 }
 
 const isExecutable = ({ maps }: PlacedImage, at: number): boolean =>
-  maps.some((map) => at >= map.at && at < map.at + map.size && map.protection.execute);
+  mapAt(maps, at)?.protection.execute === true;
 
 function wrongWords(image: PlacedImage): string | undefined {
   const wrong = wrongFixUps(image);
@@ -96,11 +130,12 @@ function wrongFixUps(image: PlacedImage): string | undefined {
 }
 
 /** Whether a word lies in one map that has bytes of its own. Fix-ups may lie in relro: restore.c writes them before. */
-function isInMaps({ maps }: PlacedImage, at: number, size: number): boolean {
-  return maps.some(
-    (map) =>
-      at >= map.at && at + size <= map.at + map.size && (map.source.kind === 'pages' || map.protection.write),
-  );
+function isInMaps({ maps, isJoined }: PlacedImage, at: number, size: number): boolean {
+  const map = mapAt(maps, at);
+  if (map === undefined || at + size > map.at + map.size) return false;
+  const next = maps[maps.indexOf(map) + 1];
+  const isArea = isJoined && next !== undefined && next.at < map.at + map.size;
+  return !isArea && (map.source.kind === 'pages' || map.protection.write);
 }
 
 function wrongVdso({ machine: { vdso }, vdsoAt, maps }: PlacedImage): string | undefined {

@@ -47,6 +47,12 @@ export interface FileRange {
   readonly offset: number;
 }
 
+/**
+ * Where clean pages come from at a start. `files`: from the modules, mapped one by one. `joined`: from copies in the image,
+ * which one mapping shows (join.ts).
+ */
+export type ShareVariant = 'files' | 'joined';
+
 /** A mapping as the loader left it. */
 export interface LinkedMapping {
   readonly place: Place;

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { PAGE_SIZE } from '../base/brands.ts';
 import { ARENA_RANGE, type Bases, chooseBases, PROGRAM_RANGE } from './addresses.ts';
 import type { PlacedImage } from './linked-model.ts';
+import { layersOf, mapAt } from './linked-rules.ts';
 import {
   ANCHORS,
   type Anchor,
@@ -152,6 +153,7 @@ const state = fc
 
 const around: Surroundings = {
   programCuts: [],
+  variant: 'files',
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
   files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],
@@ -164,7 +166,7 @@ const random = fc.nat(1_000_000).map(seeded);
 
 /** The bytes of one page as the maps of the image show it. */
 function shown(image: PlacedImage, at: number, owner: LinkedMapping): Buffer | undefined {
-  const map = image.maps.find((one) => one.at <= at && at < one.at + one.size);
+  const map = mapAt(image.maps, at);
   if (map === undefined) return undefined;
   const inside = at - map.at;
   if (map.source.kind === 'zeros') return Buffer.alloc(PAGE_SIZE);
@@ -236,6 +238,32 @@ describe('placing a linked program', () => {
           ),
         ).toBe(true);
         expect(image.files.length).toBe(2);
+      }),
+    );
+  });
+
+  it('shows the same where libraries and loader are joined, by an area for each and maps over it', () => {
+    fc.assert(
+      fc.property(state, random, (linked, dice) => {
+        const bases = chooseBases(linked, dice);
+        const image = placeLinked(linked, bases, { ...around, variant: 'joined' });
+        const under = layersOf(image);
+        expect(under).toBeDefined();
+        for (const mapping of linked.mappings) {
+          const { read, write, execute } = mapping.protection;
+          if (!read && !write && !execute) continue;
+          for (let inside = 0; inside < mapping.size; inside += PAGE_SIZE) {
+            const at = bases[mapping.place.anchor] + mapping.place.offset + inside;
+            const page = shown(image, at, mapping);
+            expect(page?.equals(expected(linked, bases, mapping, inside))).toBe(true);
+            const map = mapAt(image.maps, at);
+            expect(map?.protection.write).toBe(write);
+            if (mapping.place.anchor !== 'program') expect(map?.source.kind).not.toBe('file');
+          }
+        }
+        const areas = image.maps.filter((map) => [...(under?.values() ?? [])].includes(map));
+        expect(areas.length).toBeLessThanOrEqual(2);
+        expect(image.files.every(({ isMapped }) => !isMapped)).toBe(true);
       }),
     );
   });

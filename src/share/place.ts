@@ -14,6 +14,7 @@
  */
 import { PAGE_SIZE, rva, type UserAddress, userAddress } from '../base/brands.ts';
 import type { Bases } from './addresses.ts';
+import { joinRuns, type WrittenWord } from './join.ts';
 import type {
   PlacedFile,
   PlacedFixUp,
@@ -22,7 +23,14 @@ import type {
   PlacedWatch,
   ProcessorTraits,
 } from './linked-model.ts';
-import { ANCHORS, type Anchor, type LinkedState, type Place, type Pointers } from './model.ts';
+import {
+  ANCHORS,
+  type Anchor,
+  type LinkedState,
+  type Place,
+  type Pointers,
+  type ShareVariant,
+} from './model.ts';
 import { type ReadRange, type Run, runsOf } from './place-maps.ts';
 
 export interface Surroundings {
@@ -33,14 +41,17 @@ export interface Surroundings {
   readonly read: ReadRange;
   /** RVAs of pages at which the kernel began another mapping of the program, ascending. */
   readonly programCuts: readonly number[];
+  readonly variant: ShareVariant;
 }
 
-/** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, mappings that overlap. */
+/** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, one page twice. */
 export function placeLinked(state: LinkedState, bases: Bases, around: Surroundings): PlacedImage {
   const at = ({ anchor, offset }: Place): UserAddress => userAddress(bases[anchor] + offset);
   const optional = <T extends { readonly at: Place }>(value: T | undefined) =>
     value === undefined ? undefined : { ...value, at: at(value.at) };
-  const runs = runsOf(state.mappings, around.read);
+  const separate = runsOf(state.mappings, around.read);
+  const isJoined = around.variant === 'joined';
+  const runs = isJoined ? joinRuns(separate, writtenWords(state), around.read) : separate;
   const pages = Pages.of(runs);
   for (const table of state.pointers) pages.addBases(table, bases);
   for (const { at: place, size } of state.fixUps) pages.clear(place, size);
@@ -73,6 +84,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     machine: state.machine,
     processor: around.processor,
     files: files.map(({ index: _, ...file }) => file),
+    isJoined,
     maps: ascending(runs.flatMap((run) => cutAt(mapOf(run, bases, pages, indexOf), around.programCuts))),
     fixUps: [
       ...state.fixUps.map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind })),
@@ -81,6 +93,15 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     watches: around.watches,
     pages: pages.bytes,
   };
+}
+
+function writtenWords({ fixUps, pointers }: LinkedState): WrittenWord[] {
+  const vdso = ANCHORS.indexOf('vdso');
+  const intoVdso = ({ standsIn, at, into }: Pointers): WrittenWord[] =>
+    [...at].flatMap((offset, index) =>
+      into[index] === vdso ? [{ at: { anchor: standsIn, offset }, size: 8 }] : [],
+    );
+  return [...fixUps, ...pointers.flatMap(intoVdso)];
 }
 
 /** The vDSO stays where the kernel puts it: to move it costs more than to write these words. */
@@ -117,13 +138,8 @@ function cutAt(map: PlacedMap, cuts: readonly number[]): PlacedMap[] {
 }
 
 function ascending(maps: PlacedMap[]): PlacedMap[] {
-  maps.sort((a, b) => a.at - b.at);
-  let end = 0;
-  for (const { at, size } of maps) {
-    if (at < end) throw new RangeError('mappings overlap');
-    end = at + size;
-  }
-  return maps;
+  // An area is in front of what lies over it.
+  return maps.sort((a, b) => a.at - b.at || b.size - a.size);
 }
 
 /** The pages of the image, in the order of their addresses, and where each stands. */
@@ -143,6 +159,7 @@ class Pages {
     for (const { anchor, offset, content } of runs) {
       if (content.kind !== 'pages') continue;
       content.pages.forEach((page, index) => {
+        if (at.get(anchor)?.has(offset / PAGE_SIZE + index)) throw new RangeError('mappings overlap');
         at.get(anchor)?.set(offset / PAGE_SIZE + index, parts.length * PAGE_SIZE);
         parts.push(page);
       });

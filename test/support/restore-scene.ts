@@ -19,6 +19,7 @@ import { buildShare } from '../../src/share/build.ts';
 import { decodeLinked } from '../../src/share/linked-decode.ts';
 import { encodeLinked } from '../../src/share/linked-encode.ts';
 import type { PlacedImage } from '../../src/share/linked-model.ts';
+import type { ShareVariant } from '../../src/share/model.ts';
 import { copyProgram } from '../../src/share/program-copy.ts';
 import { askRestore, readProcessor } from '../../src/share/restore-answer.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
@@ -114,7 +115,7 @@ export class RestoreScene {
     return path;
   }
 
-  async build(program: string): Promise<BuiltImage> {
+  async build(program: string, variant: ShareVariant = 'files'): Promise<BuiltImage> {
     const folder = mkdtempSync(join(this.folder, 'image-'));
     chmodSync(folder, 0o755);
     const built = await buildShare(
@@ -126,6 +127,7 @@ export class RestoreScene {
         processor: readProcessor(),
         mapped: [],
         sharedMode: 0o055,
+        variant,
       },
     );
     const [one] = built.programs;

@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
+import type { ShareVariant } from '../../share/model.ts';
 import { TECHNIQUES, type Technique } from '../build-techniques.ts';
 import {
   addExample,
@@ -21,6 +22,7 @@ interface Options extends JsonOption, ShowOption, StoreOption {
   readonly only?: string;
   readonly cold?: string;
   readonly onMiss?: string;
+  readonly variant?: string;
   readonly all?: boolean;
   readonly rootfs?: string;
   readonly out?: string;
@@ -44,6 +46,7 @@ export function registerBuild(program: Command): void {
     )
     .option('--cold <how>', 'code that no run used: file (default: paged when touched), deny or store')
     .option('--on-miss <how>', 'where denied code is come to: abort (default: with a report) or log')
+    .option('--variant <how>', 'share: modules stay files (default), or all is joined in the image: joined')
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
@@ -79,6 +82,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   const techniques = techniquesOf(options.only, hasFunctions(profile));
   const cold = coldOf(options, techniques);
   const onMiss = onMissOf(options, cold);
+  const variant = variantOf(options, techniques);
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
@@ -94,6 +98,7 @@ async function build(operands: string[], options: Options): Promise<void> {
     techniques,
     cold,
     onMiss,
+    variant,
     all: options.all === true,
     cache: analysesDir(),
   });
@@ -160,6 +165,18 @@ function onMissOf({ onMiss }: Options, cold: Cold): OnMiss {
     );
   if (cold !== 'deny') throw usage('--on-miss is about code that is denied', 'add it: --cold deny');
   return onMiss;
+}
+
+function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): ShareVariant {
+  if (variant === undefined) return 'files';
+  if (variant !== 'files' && variant !== 'joined')
+    throw usage(`'${variant}' is no variant of linked programs`, 'give --variant files or --variant joined');
+  if (!techniques.has('share'))
+    throw usage('--variant is about the technique share, which is not used', 'add it: --only share');
+  // What the profile knows of libraries' pages is not where a joined image has them.
+  if (variant === 'joined' && techniques.has('prefetch'))
+    throw usage('joined images are not yet prefetched', 'leave prefetch out: --only share');
+  return variant;
 }
 
 function parseGap(text: string): number {
