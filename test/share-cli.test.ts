@@ -165,6 +165,32 @@ describe('an image of linked programs', () => {
     expect(start('auto', 'main', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
   });
 
+  it('joins modules where that is asked for, says at what price, and stays so when it is refreshed', () => {
+    scene.good('record', '-q', '--name', 'joined', '--', program, 'nothing');
+    scene.good('build', '--name', 'joined', '--only', 'share', '--variant', 'joined');
+    const begin = () =>
+      spawnSync(scene.launcher('joined'), ['say'], {
+        argv0: 'main',
+        encoding: 'utf8',
+        env: { ...scene.env, OWN: 'x' },
+      });
+    const same = { status: 5, stdout: 'main main x 42 3\n', stderr: 'linked\n' };
+    expect(begin()).toMatchObject(same);
+    expect(scene.good('image show', 'joined').stdout).toMatch(
+      /^ {2}joined {5}\S+ MiB of code .* not shared .*; \S+ KiB .* executable$/m,
+    );
+    expect(scene.good('image refresh', 'joined').stderr).toContain('refreshed joined\n');
+    const { manifest } = JSON.parse(scene.good('image show', 'joined', '--json').stdout);
+    const [{ joined, figures, linked }] = manifest.share.programs;
+    expect(joined.copied).toBeGreaterThan(statSync(scene.library).size);
+    expect(figures.bytes).toBeGreaterThan(joined.copied);
+    const { size, blocks } = statSync(join(scene.image('joined'), linked));
+    expect(size).toBe(figures.bytes);
+    expect(blocks * 512).toBeLessThan(size);
+    expect(begin()).toMatchObject(same);
+    expect(scene.good('verify', '--name', 'joined', '--', program, 'die').stdout).toMatch(/^same: /);
+  });
+
   it('is as private as the store, but for what its programs are to everybody', () => {
     const mode = (name: string): number => statSync(join(scene.image('one'), name)).mode & 0o777;
     expect(['.', 'share-00-main.linked', 'share-00-main.restore', 'direct'].map(mode)).toEqual([
@@ -179,6 +205,9 @@ describe('an image of linked programs', () => {
     [['--only', 'select,share', '--cold', 'store']],
     [['--only', 'select,share', '--show', 'audit']],
     [['--only', 'share', '--cold', 'deny']],
+    [['--only', 'share', '--variant', 'both']],
+    [['--only', 'prefetch,share', '--variant', 'joined']],
+    [['--variant', 'joined']],
   ])('is refused with %j', (words) => {
     const ran = winnow('build', '--name', 'one', ...words);
     expect([ran.status, codeOf(ran), ran.stdout]).toEqual([2, 'E_USAGE', '']);

@@ -26,7 +26,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       techniques: new Set(TECHNIQUES.filter((one) => techniques.includes(one))),
       cold,
       onMiss: select?.onMiss ?? 'abort',
-      variant: share?.programs.find(({ variant }) => variant !== undefined)?.variant ?? 'files',
+      variant: share?.programs.some(({ joined }) => joined !== undefined) ? 'joined' : 'files',
       all: false,
       cache: analysesDir(),
     },

@@ -1,5 +1,6 @@
 /** Programs that start linked, in words and tables. */
 import type { CheckedProgram } from '../image/share-check.ts';
+import type { JoinedFigures } from '../share/built.ts';
 import type { ShareExplanation } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
@@ -53,6 +54,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
       return [
         `${printable(check.path)}: ${why === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(why)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
+        ...joinedLines(program?.joined),
         `  each start writes ${names(program?.figures.fixUps)}`,
         `  may differ ${names(program?.figures.leftovers)}`,
         ...(program?.asksForItself === undefined
@@ -67,6 +69,15 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
       ].join('\n');
     })
     .join('');
+}
+
+/** What is paid for few mappings. */
+function joinedLines(joined: JoinedFigures | undefined): string[] {
+  if (joined === undefined) return [];
+  return [
+    `  joined     ${formatBytes(joined.copied)} of code and constants are this image's own, not shared with other programs; ` +
+      `${formatBytes(joined.executable)} of constants and relocated data are executable`,
+  ];
 }
 
 const WORDS = {

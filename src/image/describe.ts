@@ -72,7 +72,7 @@ function describeShare({ programs, kept }: BuiltShare): ShareManifest {
       linked: program.linked,
       restore: program.restore,
       ...(program.asksForItself === undefined ? {} : { asksForItself: program.asksForItself }),
-      ...(program.variant === 'files' ? {} : { variant: program.variant }),
+      ...(program.joined === undefined ? {} : { joined: program.joined }),
       figures: {
         ...program.figures,
         fixUps: [...program.figures.fixUps],

@@ -97,8 +97,8 @@ const SharedProgram = v.object({
   restore: v.string(),
   /** The module in which it may ask for its own path. */
   asksForItself: v.exactOptional(v.string()),
-  /** Absent: files. */
-  variant: v.exactOptional(v.picklist(['files', 'joined'])),
+  /** Absent: its modules stay files. */
+  joined: v.exactOptional(v.object({ copied: Count, executable: Count })),
   figures: v.object({
     modules: Count,
     maps: Count,

@@ -19,7 +19,7 @@ import { readElf } from '../elf/read.ts';
 import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
 import { chooseBases } from './addresses.ts';
-import type { BuiltShare, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
+import type { BuiltShare, JoinedFigures, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
 import { countNames } from './explain.ts';
 import { guardsOf } from './guards.ts';
 import { isLinked, linkProgram } from './link.ts';
@@ -136,7 +136,7 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       ...names,
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
-      variant,
+      joined: variant === 'joined' ? joinedFigures(state) : undefined,
       figures: figuresOf(state, placed, head.length + placed.pages.length),
       replaced: replacedPages(state),
     },
@@ -172,6 +172,17 @@ function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): Shar
     fixUps: countNames(state.fixUps.map(({ kind }) => kind)),
     leftovers: countNames(state.leftovers.map(({ cause }) => cause)),
   };
+}
+
+function joinedFigures({ mappings }: LinkedState): JoinedFigures {
+  let copied = 0;
+  let executable = 0;
+  for (const { place, size, protection, source, dirty } of mappings) {
+    if (place.anchor === 'program') continue;
+    if (source !== undefined && !protection.write) copied += size - dirty.length * PAGE_SIZE;
+    if (protection.read && !protection.write && !protection.execute) executable += size;
+  }
+  return { copied, executable };
 }
 
 /** Pages of files that nobody maps any more. */

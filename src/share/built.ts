@@ -1,6 +1,4 @@
 /** What the share technique wants to do and has done: data. */
-import type { ShareVariant } from './model.ts';
-
 /** A program of the recorded tree that may get an image. */
 export interface ProgramToShare {
   /** Absolute, links resolved. */
@@ -45,6 +43,14 @@ export interface ShareFigures {
   readonly leftovers: readonly Counted[];
 }
 
+/** What it costs that modules are joined, in bytes. */
+export interface JoinedFigures {
+  /** Code and constants that stand in the image, and in the modules' files for other programs. */
+  readonly copied: number;
+  /** Constants and relocated data that can be executed, and could not by themselves. */
+  readonly executable: number;
+}
+
 /** A program with an image after linking. */
 export interface SharedProgram {
   readonly path: string;
@@ -59,7 +65,8 @@ export interface SharedProgram {
   readonly restore: string;
   /** The module in which it may ask for its own path; undefined: the copy may be executed by its own name. */
   readonly asksForItself: string | undefined;
-  readonly variant: ShareVariant;
+  /** Where its modules are joined in the image. */
+  readonly joined: JoinedFigures | undefined;
   readonly figures: ShareFigures;
   /** Pages of modules that the image has in their place, for whoever fetches them: numbers in the file, ascending. */
   readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];

@@ -1,5 +1,5 @@
 /** What share does to the programs of an image, summed up. */
-import type { Counted, KeptProgram, ShareFigures } from './built.ts';
+import type { Counted, JoinedFigures, KeptProgram, ShareFigures } from './built.ts';
 
 export interface KeptCount {
   readonly reason: string;
@@ -14,6 +14,7 @@ export interface ShareExplanation {
     readonly path: string;
     readonly figures: ShareFigures;
     readonly asksForItself?: string | undefined;
+    readonly joined?: JoinedFigures | undefined;
   }[];
   readonly kept: readonly KeptCount[];
   readonly totals: { readonly programs: number; readonly pages: number; readonly bytes: number };
@@ -29,7 +30,12 @@ export function explainShare({ programs, kept }: Shared): ShareExplanation {
   const sum = (count: (figures: ShareFigures) => number): number =>
     programs.reduce((total, { figures }) => total + count(figures), 0);
   return {
-    programs: programs.map(({ path, figures, asksForItself }) => ({ path, figures, asksForItself })),
+    programs: programs.map(({ path, figures, asksForItself, joined }) => ({
+      path,
+      figures,
+      asksForItself,
+      joined,
+    })),
     kept: countKept(kept),
     totals: {
       programs: programs.length,
