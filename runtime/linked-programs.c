@@ -12,12 +12,15 @@
  */
 #include "linked-programs.h"
 
+#include "elf.h"
 #include "text.h"
 
 #define PATH_SIZE 4096
 #define RESTORE_ENDING ".restore"
 #define DIRECT_FOLDER "direct/"
 #define MODE_OTHERS_SEARCH 01u
+#define MODE_OWNER_EXECUTES 0100u
+#define LOADER_SEGMENTS 16
 
 static char path_buffer[PATH_SIZE];
 
@@ -34,13 +37,33 @@ int linked_is_reachable(const struct show_request *request) {
   return 1;
 }
 
+/* Begins as a program of ours, and is as long as its segments want it: the kernel would kill who executes less. */
+static int is_whole_program(int fd, const struct sys_stat *stat) {
+  struct {
+    struct elf_header header;
+    struct elf_segment segments[LOADER_SEGMENTS];
+  } start;
+  long size = sys_pread(fd, &start, sizeof start, 0);
+  if (size < (long)sizeof start.header || !elf_is_ours(&start.header)) return 0;
+  unsigned count = start.header.phnum;
+  if (start.header.phoff != sizeof start.header || count > LOADER_SEGMENTS) return 0;
+  if ((unsigned long)size < sizeof start.header + count * sizeof *start.segments) return 0;
+  for (unsigned i = 0; i < count; i++)
+    if (start.segments[i].offset + start.segments[i].filesz > (u64)stat->size) return 0;
+  return 1;
+}
+
 int linked_has_loader(const struct show_request *request, char *copy) {
   unsigned long length = length_of(copy);
   struct sys_stat stat;
   if (length + sizeof RESTORE_ENDING > PATH_SIZE) return 0;
   for (unsigned long i = 0; i < sizeof RESTORE_ENDING; i++) copy[length + i] = RESTORE_ENDING[i];
-  int good = sys_lstat(copy, &stat) >= 0 && only_owner_writes(&stat, request->user);
+  int fd = (int)sys_open(copy, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
   copy[length] = 0;
+  if (fd < 0) return 0;
+  int good = sys_fstat(fd, &stat) >= 0 && only_owner_writes(&stat, request->user) && (stat.mode & MODE_OWNER_EXECUTES) &&
+             is_whole_program(fd, &stat);
+  sys_close(fd);
   return good;
 }
 
