@@ -177,7 +177,8 @@ exec "$1/images/one/launch" say`;
       const child = spawn(WINNOW, words, { stdio: 'ignore', env: scene.env });
       await sleep(ms);
       child.kill('SIGKILL');
-      expect(tracedPrograms(program)).toEqual([]);
+      // Death takes a moment.
+      await expect.poll(() => processesOf(program)).toEqual([]);
       expect(start()).toMatchObject({ status: 5, stdout: SAID, stderr: 'linked\n' });
     }
     scene.good('build', '--name', 'one', '--only', 'share');
@@ -210,8 +211,8 @@ exec "$1/images/one/launch" say`;
   });
 });
 
-/** Processes that execute `path` and are traced or stand still. */
-function tracedPrograms(path: string): string[] {
+/** Processes that execute `path`. */
+function processesOf(path: string): string[] {
   return readdirSync('/proc').filter((pid) => {
     try {
       return /^\d+$/.test(pid) && readlinkSync(`/proc/${pid}/exe`) === path;

@@ -150,12 +150,6 @@ describe('a program without an image', () => {
     expect(refused(path)).toMatchObject({ reason: 'an audit module' });
   });
 
-  it.each(['-fPIE', '-no-pie'])('has a sanitizer that keeps to fixed addresses (%s)', (flag) => {
-    const path = scene.compile(`sanitized${flag}`, NOTHING, '-fsanitize=thread', flag);
-    expect(refused(path)).toMatchObject({ reason: 'a sanitizer that keeps to fixed addresses' });
-    linked(scene.compile(`address${flag}`, NOTHING, '-fsanitize=address', flag));
-  });
-
   it('lacks a library: the loader’s own words are the detail, and appear nowhere', () => {
     scene.library('libgone.so', 'int f(void) { return 0; }');
     const path = scene.program('lacking', 'int f(void); int main(void) { return f(); }', 'libgone.so');

@@ -9,7 +9,6 @@ import { ownSpans } from './own-memory.ts';
 import { Refusal } from './refusal.ts';
 import { filesOf, requireUnchanged } from './regions.ts';
 import { factsOf, readApicIds } from './run-facts.ts';
-import { requireNoShadow } from './shadow-memory.ts';
 import { type Snapshot, withSnapshot } from './snapshot.ts';
 import { modulesOf, Whereabouts } from './where.ts';
 
@@ -42,7 +41,6 @@ function linkedFrom(snapshot: Snapshot): LinkedState {
   const { runs, reference, regions } = snapshot;
   const { stopped, bases } = reference;
   const files = filesOf(stopped, bases, regions);
-  requireNoShadow(files);
   const told = sameInAll(snapshot);
   const where = new Whereabouts(modulesOf(stopped, bases, regions));
   const spans = ownSpans(runs, regions);
