@@ -5,9 +5,13 @@ import { expectSameFromImage, FeaturesScene } from './support/share-features-sce
 
 const isRoot = process.geteuid?.() === 0;
 const scene = new FeaturesScene();
+const VARIANTS = ['files', 'joined'] as const;
+const KINDS = ['-fPIE', '-no-pie'].flatMap((flag) => VARIANTS.map((variant) => [flag, variant] as const));
 afterAll(() => scene.remove());
 
-describe('from an image', () => {
+describe.each(VARIANTS)('from an image of the variant %s', (variant) => {
+  const build = (path: string) => scene.build(path, variant);
+
   it.each(['-fPIE', '-no-pie', '-mtls-dialect=gnu2'])(
     'thread-local storage is every thread’s own, of libraries that come later too (%s)',
     async (flag) => {
@@ -16,7 +20,7 @@ describe('from an image', () => {
       scene.makeLibrary('libdynamic.so', 'tls-later.c', dialect);
       scene.makeLibrary('libinitial.so', 'tls-later.c', '-ftls-model=initial-exec', '-DSIZE=200');
       scene.makeLibrary('libtoolarge.so', 'tls-later.c', '-ftls-model=initial-exec', '-DSIZE=100000');
-      const image = await scene.build(scene.makeProgram(`tls${flag}`, 'tls.c', flag, library));
+      const image = await build(scene.makeProgram(`tls${flag}`, 'tls.c', flag, library));
       const printed = expectSameFromImage(image, [scene.own]);
       expect(printed).toMatch(/^libinitial\.so: open$/m);
       expect(printed).toMatch(/^libtoolarge\.so: .*static TLS/m);
@@ -31,9 +35,7 @@ describe('from an image', () => {
   ])('modules are told, opened, closed, and opened apart (%s %s)', async (...flags) => {
     const library = scene.makeLibrary('libown.so', 'modules-library.c', flags[0] ?? '');
     scene.makeLibrary('libplugin.so', 'modules-plugin.c', library, `-Wl,-rpath,${scene.own}`);
-    const image = await scene.build(
-      scene.makeProgram(`modules${flags.join('')}`, 'modules.c', ...flags, library),
-    );
+    const image = await build(scene.makeProgram(`modules${flags.join('')}`, 'modules.c', ...flags, library));
     const printed = expectSameFromImage(image, [scene.own]);
     expect(printed).toMatch(/^namespace 1 plugin 61 own libc 1$/m);
     expect(printed).toMatch(/^ifunc 1 1 1 3$/m);
@@ -42,14 +44,14 @@ describe('from an image', () => {
   it.each(['-fPIE', '-no-pie'])('exceptions pass modules and threads (%s)', async (flag) => {
     const library = scene.makeLibrary('libthrow.so', 'throw-library.cc');
     scene.makeLibrary('liblater.so', 'throw-library.cc', '-DLATER');
-    const image = await scene.build(scene.makeProgram(`throw${flag}`, 'throw.cc', flag, library));
+    const image = await build(scene.makeProgram(`throw${flag}`, 'throw.cc', flag, library));
     const printed = expectSameFromImage(image, [scene.own]);
-    expect(printed).toMatch(/^(500 ){8}later 200$/m);
+    expect(printed).toMatch(/^(500 ){8}later 50$/m);
     expect(printed).toMatch(/terminate\n$/);
   });
 
   it('constructors and destructors run in their order, with the arguments', async () => {
-    const image = await scene.build(scene.makeProgram('order', 'order.c'));
+    const image = await build(scene.makeProgram('order', 'order.c'));
     const printed = expectSameFromImage(image, ['a', 'b']);
     expect(printed).toMatch(/^preinit argc 3 argv ends -\nconstructor 101 argc 3 argv ends environ\n/);
   });
@@ -57,15 +59,29 @@ describe('from an image', () => {
   it.each(['-fPIE', '-no-pie'])(
     'children, signals, users and stacks of its own are as ever (%s)',
     async (flag) => {
-      const image = await scene.build(scene.makeProgram(`children${flag}`, 'children.c', flag));
+      const image = await build(scene.makeProgram(`children${flag}`, 'children.c', flag));
       const printed = expectSameFromImage(image);
       expect(printed).toMatch(/^children 45 spawn 0 7 none 1 system 3$/m);
       expect(printed).toMatch(/^alternative stack 2$/m);
     },
   );
 
+  it.each(['-fPIE', '-no-pie'])('what may be written and executed is as ever (%s)', async (flag) => {
+    const library = scene.makeLibrary('libstack.so', 'tls-later.c', '-Wl,-z,execstack');
+    for (const stack of ['noexecstack', 'execstack']) {
+      const program = scene.makeProgram(`${stack}${flag}`, 'protections.c', '-O0', flag, `-Wl,-z,${stack}`);
+      const printed = expectSameFromImage(await build(program), [library]);
+      expect(printed).not.toMatch(/relro [1-9]|-. 1/);
+      expect(printed.match(/^(stack|thread) .*$/gm)).toEqual([
+        stack === 'execstack' ? 'stack 42' : 'stack -1',
+        'stack 42',
+        'thread 42',
+      ]);
+    }
+  });
+
   it('locales, character sets and name services are loaded', async () => {
-    const image = await scene.build(scene.makeProgram('names', 'names.c', '-lm'));
+    const image = await build(scene.makeProgram('names', 'names.c', '-lm'));
     const printed = expectSameFromImage(image);
     expect(printed).toMatch(/^ISO-8859-15 to UTF-16LE: 0 61 00 ac 20$/m);
     expect(printed).toMatch(/^root \/root 0 none 1$/m);
@@ -74,11 +90,12 @@ describe('from an image', () => {
   });
 });
 
-describe.each(['-fPIE', '-no-pie'])('a process from an image (%s)', (flag) => {
+describe.each(KINDS)('a process from an image (%s, %s)', (flag, variant) => {
   let image: BuiltImage;
   beforeAll(async () => {
     image = await scene.build(
       scene.makeProgram(`process${flag}`, 'process.c', flag, '-fstack-protector-all'),
+      variant,
     );
   });
 
