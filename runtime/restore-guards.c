@@ -119,7 +119,7 @@ struct verdict check_machine(const struct image *image, const struct start *star
   return verdict(LINKED_GOOD, 0);
 }
 
-static const char *text_at(const struct image *image, u32 at) {
+const char *text_at(const struct image *image, u32 at) {
   return at < image->header->strings_size ? image->strings + at : "";
 }
 
@@ -146,37 +146,6 @@ struct verdict check_watches(const struct image *image) {
                : watch->kind == LINKED_UNCHANGED ? is_unchanged(watch, path)
                                                  : 0;
     if (!good) return verdict(LINKED_BAD_WATCH, i);
-  }
-  return verdict(LINKED_GOOD, 0);
-}
-
-/* With the device, unlike elsewhere: what is linked holds it, and a library opened again by another name would be loaded twice. */
-static int file_is_same(const struct linked_file *file, const struct sys_stat *now) {
-  return (now->mode & S_IFMT) == S_IFREG && now->ino == file->inode && now->dev == file->device &&
-         (u64)now->size == file->size && now->mtime.sec == file->mtime_sec && now->mtime.nsec == file->mtime_nsec;
-}
-
-/* Opens a file of the image that is as it was; -1 where it is not. */
-int open_file(const struct image *image, u32 index) {
-  if (index >= image->header->file_count) return -1;
-  const struct linked_file *file = &image->files[index];
-  int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  int fd = (int)sys_open(text_at(image, file->path), flags);
-  struct sys_stat stat;
-  if (fd < 0) return -1;
-  if (sys_fstat(fd, &stat) >= 0 && file_is_same(file, &stat)) return fd;
-  sys_close(fd);
-  return -1;
-}
-
-struct verdict check_files(const struct image *image, int all) {
-  for (u32 i = 0; i < image->header->file_count; i++) {
-    const struct linked_file *file = &image->files[i];
-    struct sys_stat stat;
-    /* The others are looked at when they are opened. */
-    if (!all && !(file->flags & LINKED_NOT_MAPPED)) continue;
-    if (sys_stat(text_at(image, file->path), &stat) < 0 || !file_is_same(file, &stat))
-      return verdict(LINKED_BAD_FILE, i);
   }
   return verdict(LINKED_GOOD, 0);
 }

@@ -9,7 +9,7 @@
  *
  * Method. First what can be undone: maps where nothing is (MAP_FIXED_NOREPLACE), then what the kernel keeps of a thread
  * (restore-state.c). Then the program's pages are moved, which is undone by moving them back. Then the
- * fix-ups, which cannot fail. A program that is at its place already (one of fixed addresses) is overlaid there as
+ * fix-ups, which cannot fail. Where many pages hold nothing to write but pointers into the vDSO, the vDSO is moved. A program that is at its place already (one of fixed addresses) is overlaid there as
  * the last thing that can fail; from that there is no way back but an exit.
  *
  * Limits. Before Linux 6.17 mremap moves one mapping at a time, so each map of the program must lie in one.
@@ -40,6 +40,7 @@ static int look_through(struct restoring *r) {
   const struct linked_map *last = NULL;
   u64 after = PLAN_PAGE, end = PLAN_PAGE;
   u32 fixup = 0;
+  r->soft_count = 0;
   for (u32 i = 0; i < header->map_count; i++) {
     const struct linked_map *map = &r->image->maps[i];
     const struct linked_map *area = area_under(r, last, i);
@@ -55,12 +56,13 @@ static int look_through(struct restoring *r) {
       after = map->at;
       continue;
     }
-    u32 first = fixup;
+    u32 words = 0;
     for (; fixup < header->fixup_count && fixups[fixup].at < after; fixup++) {
       const struct linked_fixup *word = &fixups[fixup];
       if (word->at < map->at || (word->size != 4 && word->size != 8) || word->at + word->size > after) return 0;
+      words += !(r->moves_vdso && word->kind == LINKED_IN_VDSO);
     }
-    if (fixup > first && !(map->protection & PROT_WRITE)) r->soft[r->soft_count++] = i;
+    if (words > 0 && !(map->protection & PROT_WRITE)) r->soft[r->soft_count++] = i;
   }
   after = end;
   /* The loader's table of modules is one by address, and has the vDSO as the last. */
@@ -74,7 +76,7 @@ static int is_overlaid(const struct restoring *r, const struct linked_map *map) 
   return r->stays && map->at >= first && map->at < first + header->program_size;
 }
 
-static long map_at(const struct linked_map *map, int protection, int flags, int fd) {
+long map_at(const struct linked_map *map, int protection, int flags, int fd) {
   flags |= MAP_PRIVATE | (fd < 0 ? MAP_ANONYMOUS : 0);
   long at = sys_mmap((void *)map->at, map->size, protection, flags, fd, fd < 0 ? 0 : (long)map->offset);
   if (failed(at) || (u64)at == map->at) return at;
@@ -143,6 +145,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
   struct verdict found = verdict(LINKED_GOOD, 0);
   const struct linked_map *area = NULL;
   u32 file = LINKED_FROM_NOTHING, soft = 0;
+  struct folder folder = {.fd = -1};
   int fd = -1;
   for (u32 i = 0; i < image->header->map_count && found.refused == LINKED_GOOD; i++) {
     const struct linked_map *map = &image->maps[i];
@@ -164,7 +167,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
     if (map->from < LINKED_FROM_PROGRAM && map->from != file) {
       if (fd >= 0) sys_close(fd);
       file = map->from;
-      source = fd = open_file(image, file);
+      source = fd = open_file(image, &folder, file);
       if (fd < 0) {
         found = verdict(LINKED_BAD_FILE, file);
         break;
@@ -174,70 +177,21 @@ static struct verdict map_table(struct restoring *r, int overlays) {
     if (failed(map_at(map, protection, flags, source))) found = verdict(LINKED_BAD_ADDRESS, i);
   }
   if (fd >= 0) sys_close(fd);
+  folder_close(&folder);
   if (!overlays && found.refused == LINKED_GOOD) r->mapped = image->header->map_count;
   return found;
 }
 
-/*
- * Newer kernels (6.17) move several mappings at once. One that fails when some are moved leaves nothing that a
- * program could be started from.
- */
-static int move(u64 from, u64 to, u64 size) {
-  u8 page;
-  if (!failed(sys_mremap((void *)from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)to))) return 1;
-  if (sys_mincore((void *)from, PLAN_PAGE, &page) == -ENOMEM) sys_exit(127);
-  return 0;
-}
-
-/* How many moves from the first on can be made as one. */
-static u32 moves_in_run(const struct restoring *r, u32 first, u64 *size) {
-  const struct move *moves = r->moves;
-  u32 end = first + 1;
-  for (; end < r->move_count; end++)
-    if (moves[end].to != moves[end - 1].to + moves[end - 1].size || moves[end].from != moves[end - 1].from + moves[end - 1].size)
-      break;
-  *size = moves[end - 1].to + moves[end - 1].size - moves[first].to;
-  return end - first;
-}
-
-static int move_program(struct restoring *r) {
-  while (!r->stays && r->moved < r->move_count) {
-    u64 size;
-    u32 count = moves_in_run(r, r->moved, &size);
-    const struct move *first = &r->moves[r->moved];
-    if (count > 1 && move(first->from, first->to, size)) {
-      r->moved += count;
-      continue;
-    }
-    /* One after another. */
-    for (; count > 0; count--, r->moved++) {
-      const struct move *next = &r->moves[r->moved];
-      if (!move(next->from, next->to, next->size)) return 0;
-    }
-  }
-  for (; r->protected < r->move_count; r->protected++) {
-    const struct move *next = &r->moves[r->protected];
-    if (next->protection != next->wanted && failed(sys_mprotect((void *)next->to, next->size, next->wanted))) return 0;
-  }
-  return 1;
-}
-
 /* In the reverse order of `restore_image`. What was kept free for a move is unmapped with the maps. */
 static void undo(struct restoring *r) {
-  while (r->protected > 0) {
-    const struct move *last = &r->moves[--r->protected];
-    if (last->protection != last->wanted) sys_mprotect((void *)last->to, last->size, last->protection);
-  }
-  while (r->moved > 0) {
-    const struct move *last = &r->moves[--r->moved];
-    move(last->to, last->from, last->size);
-  }
+  move_program_back(r);
   state_undo(r);
   for (u32 i = 0; i < r->mapped; i++) {
     const struct linked_map *map = &r->image->maps[i];
     int is_in_place = is_overlaid(r, map) || (map->from == LINKED_FROM_PROGRAM && r->stays);
     if (!is_in_place) sys_munmap((void *)map->at, map->size);
   }
+  move_vdso_back(r);
   /* The last may be longer than the maps that were come to. */
   if (r->reserved > 0) sys_munmap((void *)r->reserved_from, r->reserved - r->reserved_from);
 }
@@ -269,9 +223,12 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   r.start = start;
   r.mapped = r.move_count = r.moved = r.protected = r.soft_count = 0;
   r.reserved = r.reserved_from = 0;
-  r.has_rseq = r.has_thread = 0;
+  r.has_rseq = r.has_thread = r.moves_vdso = 0;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);
+  r.moves_vdso = move_vdso(&r);
+  /* Fewer maps are then written to. */
+  if (r.moves_vdso) look_through(&r);
   struct verdict found = map_table(&r, 0);
   if (found.refused == LINKED_GOOD && !state_set(&r)) found = verdict(LINKED_BAD_CALL, 0);
   if (found.refused == LINKED_GOOD && !move_program(&r)) found = verdict(LINKED_BAD_ADDRESS, 0);

@@ -1,10 +1,11 @@
-/* restore-map.h: a restoring under way, for restore-map.c and restore-state.c. */
+/* restore-map.h: a restoring under way, for restore-map.c, restore-move.c and restore-state.c. */
 #ifndef WINNOW_RESTORE_MAP_H
 #define WINNOW_RESTORE_MAP_H
 
 #include "restore.h"
 
 #define MOVES_MAX 64
+#define VDSO_PAGES_MOST 10
 #define ADDRESSES_END (1ull << 47)
 
 struct move {
@@ -22,6 +23,7 @@ struct restoring {
   const struct elf_segment *segments;
   u64 segment_count;
   int stays;  /* the program is at its place already */
+  int moves_vdso; /* to where the image has it; else the words that point into it are written */
   u32 mapped; /* maps of the table before this one are done */
   u32 soft[LINKED_FIXUPS_MAX]; /* maps that are writable until the fix-ups are done, ascending */
   u32 soft_count;
@@ -34,6 +36,16 @@ struct restoring {
   int has_thread;
   int has_rseq;
 };
+
+/* Maps where nothing is, if the flags say so; an address or an error. `fd` -1: anonymous memory. */
+long map_at(const struct linked_map *map, int protection, int flags, int fd);
+
+/* 0 if not all could be moved: then it is to be moved back. */
+int move_program(struct restoring *r);
+void move_program_back(struct restoring *r);
+/* Whether the vDSO has been moved. */
+int move_vdso(const struct restoring *r);
+void move_vdso_back(struct restoring *r);
 
 /* What the kernel keeps of a thread and can refuse: its pointer, rseq. 0 if it did. */
 int state_set(struct restoring *r);

@@ -58,11 +58,12 @@ static u64 value_of(const struct restoring *r, u32 kind, const void *at, u64 tid
 }
 
 static void write_fixups(const struct restoring *r, u64 tid) {
-  u64 vdso_moved = aux(r->start, AT_SYSINFO_EHDR) - r->image->header->vdso_at;
+  u64 vdso_moved = r->moves_vdso ? 0 : aux(r->start, AT_SYSINFO_EHDR) - r->image->header->vdso_at;
   for (u32 i = 0; i < r->image->header->fixup_count; i++) {
     const struct linked_fixup *fixup = &r->image->fixups[i];
     void *at = (void *)fixup->at;
     if (fixup->kind == LINKED_IN_VDSO) {
+      if (vdso_moved == 0) continue;
       /* As one instruction: to read first would cost a fault of its own. */
       __asm__ volatile("addq %1, %0" : "+m"(*(u64 *)at) : "r"(vdso_moved));
       continue;
@@ -93,5 +94,6 @@ void state_finish(struct restoring *r) {
   set_aux(r->start, AT_PHDR, header->phdr);
   set_aux(r->start, AT_ENTRY, header->entry);
   set_aux(r->start, AT_BASE, header->base);
+  if (r->moves_vdso) set_aux(r->start, AT_SYSINFO_EHDR, header->vdso_at);
   tell_kernel(r->start, header->program_at, (const struct elf_segment *)header->phdr, r->segment_count);
 }

@@ -63,8 +63,17 @@ struct verdict check_machine(const struct image *image, const struct start *star
 struct verdict check_watches(const struct image *image);
 /* `all`: also those that are looked at when they are opened. */
 struct verdict check_files(const struct image *image, int all);
+/* A string of the image. */
+const char *text_at(const struct image *image, u32 at);
+/* A folder that is kept open, since the next files stand in it, too; `fd` -1: none. */
+struct folder {
+  int fd;
+  const char *path; /* it is the first `length` bytes of it */
+  u64 length;
+};
+void folder_close(struct folder *folder);
 /* Opens a file of the image that is as it was; -1 where it is not. */
-int open_file(const struct image *image, u32 index);
+int open_file(const struct image *image, struct folder *folder, u32 index);
 
 /* Maps the image, and puts this process into the state that the loader would have left. It is closed if that is done. */
 struct verdict restore_image(struct image *image, struct start *start, struct jump *jump);

@@ -42,6 +42,7 @@ typedef long long i64;
 #define O_NOCTTY 0400
 #define O_NONBLOCK 04000
 #define O_DIRECTORY 0200000
+#define O_PATH 010000000
 #define O_NOFOLLOW 0400000
 #define O_CLOEXEC 02000000
 

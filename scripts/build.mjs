@@ -10,7 +10,15 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const out = join(root, 'dist', 'runtime');
 
 /** The launcher in front of linked programs: an ELF interpreter, at any address, without relocations. */
-const RESTORE = ['restore.c', 'restore-guards.c', 'restore-map.c', 'restore-plain.c', 'restore-state.c'];
+const RESTORE = [
+  'restore.c',
+  'restore-files.c',
+  'restore-guards.c',
+  'restore-map.c',
+  'restore-move.c',
+  'restore-plain.c',
+  'restore-state.c',
+];
 
 /** Each program of the runtime with its sources: static, without libc. */
 const PROGRAMS = {

@@ -93,6 +93,20 @@ export class RestoreScene {
     return program;
   }
 
+  /** A library made of one of the fixtures. */
+  compileLibrary(name: string, source: string, ...flags: readonly string[]): string {
+    const path = join(this.folder, 'lib', name);
+    this.gcc('-fPIC', '-shared', ...flags, `-Wl,-soname,${name}`, '-o', path, join(FIXTURES, source));
+    return path;
+  }
+
+  /** A program made of one of the fixtures. */
+  compileProgram(name: string, source: string, ...words: readonly string[]): string {
+    const path = join(this.folder, name);
+    this.gcc('-o', path, join(FIXTURES, source), ...words, `-Wl,-rpath,${join(this.folder, 'lib')}`);
+    return path;
+  }
+
   helper(name: string): string {
     const program = join(this.folder, name);
     this.gcc('-o', program, join(FIXTURES, `${name}.c`));
