@@ -68,7 +68,7 @@ struct linked_header {
   u32 rseq_size;
   u32 rseq_signature;
 
-  /* The vDSO: it stays where the kernel put it, above all maps. Words that point into it are fix-ups. */
+  /* The vDSO: above all maps. Where it is not moved to vdso_at, words that point into it are fix-ups. */
   u64 vdso_at;       /* where these words have it; 0: the image knows none */
   u64 vdso_lead;     /* bytes of data pages before it */
   u64 vdso_size;

@@ -104,7 +104,7 @@ function writtenWords({ fixUps, pointers }: LinkedState): WrittenWord[] {
   return [...fixUps, ...pointers.flatMap(intoVdso)];
 }
 
-/** The vDSO stays where the kernel puts it: to move it costs more than to write these words. */
+/** Written where the vDSO stays where the kernel puts it: for few pages that costs less than to move it (restore-move.c). */
 function pointersIntoVdso({ standsIn, at, into }: Pointers, bases: Bases): PlacedFixUp[] {
   const vdso = ANCHORS.indexOf('vdso');
   return [...at].flatMap((offset, index): PlacedFixUp[] =>
