@@ -204,17 +204,22 @@ static int find_program(struct restoring *r) {
   r->segments = (const struct elf_segment *)aux(start, AT_PHDR);
   r->segment_count = aux(start, AT_PHNUM);
   r->stays = r->bias == header->program_at;
-  u64 low = ADDRESSES_END, high = 0;
+  u64 low = ADDRESSES_END, high = 0, begins = 0;
   for (u64 i = 0; i < r->segment_count; i++) {
     const struct elf_segment *segment = &r->segments[i];
     if (segment->type != PT_LOAD) continue;
-    if (segment->vaddr < low) low = segment->vaddr;
+    if (segment->vaddr < low) {
+      low = segment->vaddr;
+      begins = segment->filesz;
+    }
     if (segment->vaddr + segment->memsz > high) high = segment->vaddr + segment->memsz;
   }
   u64 first = low & ~(u64)(PLAN_PAGE - 1), end = (high + PLAN_PAGE - 1) & ~(u64)(PLAN_PAGE - 1);
+  u64 rest = PLAN_PAGE - (low & (PLAN_PAGE - 1));
+  if (begins > rest) begins = rest;
   return !(r->bias & (PLAN_PAGE - 1)) && aux(start, AT_RANDOM) != 0 &&
          aux(start, AT_ENTRY) - r->bias == header->entry - header->program_at && first == header->program_first &&
-         end - first == header->program_size;
+         end - first == header->program_size && plan_checksum((const void *)(r->bias + low), begins) == header->program_sum;
 }
 
 struct verdict restore_image(struct image *image, struct start *start, struct jump *jump) {

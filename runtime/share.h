@@ -58,6 +58,7 @@ struct linked_header {
   u64 program_phdr;   /* RVA of its program headers: AT_PHDR - this is the bias the kernel gave it */
   u64 program_first;  /* its lowest page, as an RVA */
   u64 program_size;   /* from there to the end of its highest page */
+  u64 program_sum;    /* plan_checksum over what its copy begins with, headers and notes: its lowest segment, at most to the end of the page, whole words */
 
   /* What the loader would have told the kernel. */
   u64 thread_pointer; /* arch_prctl(ARCH_SET_FS) */

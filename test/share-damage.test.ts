@@ -31,8 +31,9 @@ const kept = join(folder, 'kept');
 
 beforeAll(() => {
   scene.good('record', '-q', '--name', 'one', '--', program, 'nothing');
-  scene.good('record', '-q', '--name', 'three', '--', '/usr/bin/env');
-  for (const name of ['one', 'three']) scene.good('build', '--name', name, '--only', 'share');
+  scene.good('record', '-q', '--name', 'env', '--', '/usr/bin/env');
+  scene.good('record', '-q', '--name', 'twin', '--', scene.compileTwin(), 'nothing');
+  for (const name of ['one', 'env', 'twin']) scene.good('build', '--name', name, '--only', 'share');
   cpSync(realpathSync(scene.image('one')), kept, { recursive: true, preserveTimestamps: true });
 });
 
@@ -66,8 +67,7 @@ const FROM_IMAGE = { status: 5, stdout: SAID, stderr: 'linked\n' };
 const PLAIN = { status: 5, stdout: SAID, stderr: 'plain\n' };
 const ways = scene.mountable ? ['mounts', 'audit'] : ['audit'];
 
-const linkedFile = (name: string): string =>
-  join(realpathSync(scene.image(name)), name === 'one' ? LINKED : 'share-00-env.linked');
+const linkedFile = (name: string): string => join(realpathSync(scene.image(name)), `share-00-${name}.linked`);
 const shown = (): string => scene.good('image show', 'one').stdout;
 
 describe('an image with damage starts its program plainly', () => {
@@ -134,7 +134,8 @@ describe('an image with damage starts its program plainly', () => {
       '/',
       '/etc/passwd',
       file(COPY),
-      linkedFile('three'),
+      linkedFile('env'),
+      linkedFile('twin'),
     ];
     for (const path of paths) {
       writeFileSync(file(RESTORE), copyRestore(restore, path, 'restore'));

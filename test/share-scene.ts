@@ -93,6 +93,14 @@ export class ShareScene {
     return ['-Llib', '-lown', `-Wl,-rpath,${this.first}:${this.libraries}`, '-pthread'];
   }
 
+  /** A program that is laid out as `program`, and has another number in a variable. */
+  compileTwin(): string {
+    const path = join(this.folder, 'bin', 'twin');
+    writeFileSync(join(this.folder, 'twin.c'), MAIN.replace('in_thread = 3', 'in_thread = 4'));
+    this.gcc('-o', path, 'twin.c', ...this.#linking());
+    return path;
+  }
+
   compileLibrary(): void {
     this.gcc('-shared', '-fPIC', '-o', this.library, 'own.c');
   }

@@ -28,7 +28,7 @@ import type { PlacedImage, ProcessorTraits } from './linked-model.ts';
 import type { FileRange, LinkedState, NotLinked, ShareVariant } from './model.ts';
 import { findQuestion } from './own-path.ts';
 import { placeLinked } from './place.ts';
-import { copyProgram, copyRestore } from './program-copy.ts';
+import { copyProgram, copyRestore, sumOfBeginning } from './program-copy.ts';
 import { findSanitizer } from './sanitizers.ts';
 
 export interface ShareBuildOptions {
@@ -111,6 +111,7 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       processor,
       read: reader.read,
       programCuts: segmentStarts(elf),
+      programSum: sumOfBeginning(copy, elf),
       variant,
     });
     head = encodeHead(placed);

@@ -23,7 +23,7 @@ const small: PlacedImage = {
   entry: userAddress(BASE + 0x20),
   phdr: userAddress(BASE + 0x40),
   base: page(0),
-  program: { at: page(0), phdr: rva(64), first: rva(0), size: 4 * PAGE_SIZE },
+  program: { at: page(0), phdr: rva(64), first: rva(0), size: 4 * PAGE_SIZE, sum: 5n },
   threadPointer: userAddress(BASE + 0x2100),
   tidAt: userAddress(BASE + 0x2200),
   robust: { at: userAddress(BASE + 0x2300), size: 24 },

@@ -253,6 +253,7 @@ export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
       phdr: rva(at(LINKED_HEADER.program_phdr)),
       first: rva(at(LINKED_HEADER.program_first)),
       size: at(LINKED_HEADER.program_size),
+      sum: all.readBigUInt64LE(LINKED_HEADER.program_sum),
     },
     threadPointer: at(LINKED_HEADER.thread_pointer),
     tidAt: at(LINKED_HEADER.tid_at),

@@ -112,6 +112,7 @@ function writeProgram(header: Buffer, image: PlacedImage): void {
   writeLong(header, LINKED_HEADER.program_phdr, image.program.phdr);
   writeLong(header, LINKED_HEADER.program_first, image.program.first);
   writeLong(header, LINKED_HEADER.program_size, image.program.size);
+  header.writeBigUInt64LE(image.program.sum, LINKED_HEADER.program_sum);
   writeLong(header, LINKED_HEADER.thread_pointer, image.threadPointer);
   writeLong(header, LINKED_HEADER.tid_at, image.tidAt);
   writeLong(header, LINKED_HEADER.robust_at, image.robust?.at ?? 0);

@@ -45,6 +45,8 @@ export interface PlacedProgram {
   /** Its lowest page, and from there to the end of its highest page, bytes. */
   readonly first: Rva;
   readonly size: number;
+  /** Checksum of what the copy begins with (program-copy.ts). */
+  readonly sum: bigint;
 }
 
 /** cpuid and xgetbv: what IFUNC resolvers and the loader chose by. 32 bits each. */

@@ -41,6 +41,8 @@ export interface Surroundings {
   readonly read: ReadRange;
   /** RVAs of pages at which the kernel began another mapping of the program, ascending. */
   readonly programCuts: readonly number[];
+  /** Checksum of what the program's copy begins with. */
+  readonly programSum: bigint;
   readonly variant: ShareVariant;
 }
 
@@ -75,6 +77,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
       phdr: rva(state.phdr.offset),
       first: rva(program.first),
       size: program.size,
+      sum: around.programSum,
     },
     threadPointer: at(state.threadPointer),
     tidAt: at(state.tidAt),

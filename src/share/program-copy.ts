@@ -13,11 +13,13 @@
  *
  * Limits. Programs with data behind their last section (self-extracting ones) may look for it at their end: they are kept.
  */
+import { PAGE_SIZE } from '../base/brands.ts';
+import { planChecksum } from '../base/checksum.ts';
 import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { notesIn } from '../elf/notes.ts';
 import { readElf } from '../elf/read.ts';
-import { PHDR_SIZE, PT_INTERP, PT_NOTE, SHT_NOBITS } from '../elf/spec.ts';
+import { PHDR_SIZE, PT_INTERP, PT_LOAD, PT_NOTE, SHT_NOBITS } from '../elf/spec.ts';
 import { isRewritten } from '../rewrite/restore.ts';
 import { LINKED_NOTE_NAME, LINKED_NOTE_PATH, LINKED_NOTE_TYPE } from './linked-layout.ts';
 import type { NotLinked } from './model.ts';
@@ -40,6 +42,18 @@ export function copyProgram(program: ElfImage, interpreter: string): Buffer | No
   copy.writeBigUInt64LE(BigInt(name.length), at + 32);
   copy.writeBigUInt64LE(BigInt(name.length), at + 40);
   return copy;
+}
+
+/**
+ * What tells one program's copy from another's at a start, for the price of reading a page that is in use anyway: the bytes
+ * of its lowest segment up to the end of the page. Headers and, as a rule, the build-id are among them.
+ */
+export function sumOfBeginning(copy: Buffer, { segments }: ElfImage): bigint {
+  const loaded = segments.filter(({ type }) => type === PT_LOAD);
+  const [lowest] = loaded.sort((a, b) => a.rva - b.rva);
+  if (lowest === undefined) return 0n;
+  const size = Math.min(lowest.fileSize, PAGE_SIZE - (lowest.rva % PAGE_SIZE));
+  return planChecksum(copy.subarray(lowest.offset, lowest.offset + size - (size % 8)));
 }
 
 function hasDataBehind({ bytes, header, segments, sections }: ElfImage): boolean {
