@@ -1,5 +1,5 @@
 /** Records a program and builds its image after linking, as a person would. */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readManifest } from '../../src/image/manifest.ts';
@@ -21,6 +21,8 @@ export interface SharedImage {
   readonly buildMs: number;
   /** The program itself; undefined where it got no image, with the reason. */
   readonly linked: LinkedProgram | undefined;
+  /** The same with its modules joined; of starts alone. */
+  readonly joined: (LinkedProgram & { readonly buildMs: number }) | undefined;
   readonly kept: readonly { readonly path: string; readonly reason: string; readonly detail?: string }[];
 }
 
@@ -73,6 +75,24 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
   const share = readManifest(join(image, 'manifest.json')).share;
   const path = shell('readlink -f "$1"', file).trim();
   const built = share?.programs.find((one) => one.path === path);
+  const buildJoined = (): SharedImage['joined'] => {
+    const other = join(folder, 'joined');
+    mkdirSync(other, { mode: 0o755 });
+    cpSync(join(store, 'profiles'), join(other, 'profiles'), { recursive: true });
+    const ms = winnow([
+      'build',
+      '--only',
+      'share',
+      '--variant',
+      'joined',
+      '--store',
+      other,
+      ...named.slice(2),
+    ]);
+    const at = join(other, 'images', program.name);
+    const its = readManifest(join(at, 'manifest.json')).share?.programs.find((one) => one.path === path);
+    return its === undefined ? undefined : { ...linkedProgram(at, its), buildMs: ms };
+  };
   return {
     program,
     folder,
@@ -82,6 +102,7 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
     launch: join(image, 'launch'),
     buildMs,
     linked: built === undefined ? undefined : linkedProgram(image, built),
+    joined: built === undefined || program.kind !== 'start' ? undefined : buildJoined(),
     kept: share?.kept ?? [],
   };
 }

@@ -16,6 +16,7 @@ export interface ShareResult {
   readonly relocatedPages: number;
   readonly maps: number;
   readonly bytes: number;
+  readonly joined?: { readonly bytes: number; readonly buildMs: number };
   readonly start?: StartResult;
   readonly wall: { readonly plainMs: Summary; readonly imageMs: Summary; readonly ratio: RatioSummary };
   readonly own: OwnMemory;
@@ -48,7 +49,7 @@ function startTable(programs: readonly ShareResult[]): string {
   const rows = programs.flatMap(({ title, start }) => {
     if (start === undefined) return [];
     const of = (name: string) => start.modes.find((mode) => mode.name === name);
-    const [plain, now, image] = [of('plain'), of('bind-now'), of('image')];
+    const [plain, now, image, joined] = [of('plain'), of('bind-now'), of('image'), of('joined')];
     if (plain === undefined || now === undefined || image === undefined) return [];
     return [
       [
@@ -58,16 +59,29 @@ function startTable(programs: readonly ShareResult[]): string {
         formatMs(image.ms.median),
         formatMs(image.ms.min),
         ratioText(start.ratio),
-        `${plain.mappings} / ${image.mappings}`,
-        `${plain.fileKib} / ${image.fileKib}`,
+        joined === undefined ? '' : formatMs(joined.ms.median),
+        joined === undefined ? '' : formatMs(joined.ms.min),
+        [plain, image, joined].map((one) => one?.mappings ?? '').join(' / '),
+        [plain, image, joined].map((one) => one?.fileKib ?? '').join(' / '),
       ],
     ];
   });
   if (rows.length === 0) return '';
   return (
-    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own.\n\n' +
+    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own. Joined: the same image with `--variant joined`.\n\n' +
     markdownTable(
-      ['program', 'plain', 'LD_BIND_NOW', 'image', 'least', 'faster (95 %)', 'mappings', 'own KiB'],
+      [
+        'program',
+        'plain',
+        'LD_BIND_NOW',
+        'image',
+        'least',
+        'faster (95 %)',
+        'joined',
+        'least',
+        'mappings',
+        'own KiB',
+      ],
       rows,
     )
   );
@@ -119,13 +133,15 @@ function sideTable(programs: readonly ShareResult[]): string {
 const costTable = (programs: readonly ShareResult[]): string =>
   'The image of the program itself; the time to build is that of all programs of the recorded tree.\n\n' +
   markdownTable(
-    ['program', 'modules', 'relocated pages', 'mappings', 'image', 'build'],
-    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs }) => [
+    ['program', 'modules', 'relocated pages', 'mappings', 'image', 'build', 'joined', 'build'],
+    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs, joined }) => [
       title,
       String(modules),
       String(relocatedPages),
       String(maps),
       formatBytes(bytes),
       formatMs(buildMs),
+      joined === undefined ? '' : formatBytes(joined.bytes),
+      joined === undefined ? '' : formatMs(joined.buildMs),
     ]),
   );

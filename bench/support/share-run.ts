@@ -37,6 +37,9 @@ export async function measureShare(
     relocatedPages: linked.relocatedPages,
     maps: linked.maps,
     bytes: linked.bytes,
+    ...(image.joined === undefined
+      ? {}
+      : { joined: { bytes: image.joined.bytes, buildMs: image.joined.buildMs } }),
     ...(start === undefined ? {} : { start }),
     wall,
     own,

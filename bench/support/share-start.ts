@@ -28,7 +28,7 @@ interface Start {
 }
 
 export interface StartMode {
-  readonly name: 'plain' | 'bind-now' | 'image';
+  readonly name: 'plain' | 'bind-now' | 'image' | 'joined';
   readonly ms: Summary;
   readonly mappings: number;
   /** Private written memory of mappings of files, KiB. */
@@ -75,6 +75,16 @@ export function measureStarts(
       where: image.linked.start.toString(16),
       env: image.env,
     },
+    ...(image.joined === undefined
+      ? []
+      : [
+          {
+            name: 'joined' as const,
+            file: image.joined.copy,
+            where: image.joined.start.toString(16),
+            env: image.env,
+          },
+        ]),
   ];
   const once = (mode: (typeof modes)[number]): Start => startOnce(image, loaded, mode);
   const samples = new Map(modes.map(({ name }) => [name, [] as Start[]]));
