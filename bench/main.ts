@@ -21,7 +21,7 @@ import { installMissing, SCRATCH } from './support/programs.ts';
 import { renderMarkdown, type SuiteReport } from './support/report.ts';
 import { replaceBlock, writeJson } from './support/report-files.ts';
 import { compileTimed } from './support/root-run.ts';
-import { fillDisk, type MeasuredProgram, readyPrograms } from './support/stage.ts';
+import { checkLinked, fillDisk, type MeasuredProgram, readyPrograms } from './support/stage.ts';
 import { makeThrottle } from './support/throttle.ts';
 import { prepare, REPOSITORY, type Recorded, record } from './support/winnow.ts';
 import { measureWarm } from './warm.ts';
@@ -84,8 +84,8 @@ async function suite(options: SuiteOptions): Promise<void> {
     const report = await measure(options, work, cleanup);
     talk('');
     if (options.json !== undefined) writeJson(resolve(REPOSITORY, options.json), 'bench-suite', report);
-    if (options.writeDocs)
-      replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'prefetch', renderMarkdown(report));
+    if (options.block !== undefined)
+      replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), options.block, renderMarkdown(report));
     process.stdout.write(renderMarkdown(report));
   } finally {
     failed = cleanup.run();
@@ -123,7 +123,7 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
     if (done !== undefined) recorded.push(done);
   }
   const timed = compileTimed(join(REPOSITORY, 'bench', 'support', 'timed.c'), work);
-  const disk = fillDisk(work, recorded, cleanup);
+  const disk = fillDisk(work, recorded, options.modes, cleanup);
   const throttle = attempt(unmeasured, 'throttled settings', () => makeThrottle(disk.number, cleanup));
   const runner = { timed, folder: work, disk, ...(throttle === undefined ? {} : { tasks: throttle.tasks }) };
   const told = options.parts.includes('cold') ? options.settings : [];
@@ -135,7 +135,8 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
         : [{ name: gapName(setting), options: { gapPages: String(setting.gapPages) } }],
     ),
   ];
-  const ready = await readyPrograms(runner, recorded, variants, unmeasured, talk);
+  const prepared = await readyPrograms(runner, recorded, options.modes, variants, unmeasured, talk);
+  const { ready, linked } = checkLinked(runner, prepared, options.modes, unmeasured, talk);
   const machine = describeMachine([work]);
   const report: SuiteReport = {
     date: new Date().toISOString(),
@@ -145,6 +146,7 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
     rounds: options.rounds,
     machine: { ...machine, devices: [...machine.devices, diskDevice(disk)] },
     cold: [],
+    linked,
     warm: [],
     exactness: [],
     recorder: [],

@@ -1,13 +1,14 @@
 /** The suite's command line. */
 import type { WinnowError } from '../src/base/errors.ts';
 import { badUsage, choose, parseSuiteArgs } from './support/main.ts';
+import { MODE_KINDS, type ModeKind, USUAL_MODES } from './support/modes.ts';
 import { type BenchProgram, PROGRAMS } from './support/programs.ts';
 import { SETTINGS, type Setting } from './support/throttle.ts';
 
 export const PARTS = ['cold', 'warm', 'exactness', 'recorder'] as const;
 export type Part = (typeof PARTS)[number];
 
-/** Another image of the same program: `workers=1` becomes the mode `winnow workers=1`. */
+/** Another image of the same program: `workers=1` becomes the mode `prefetch workers=1`. */
 export interface Variant {
   readonly name: string;
   readonly options: Readonly<Record<string, string>>;
@@ -17,6 +18,8 @@ export interface SuiteOptions {
   readonly programs: readonly BenchProgram[];
   readonly settings: readonly Setting[];
   readonly parts: readonly Part[];
+  /** Beside plain. */
+  readonly modes: readonly ModeKind[];
   readonly variants: readonly Variant[];
   readonly rounds: number;
   readonly warmRounds: number;
@@ -24,8 +27,8 @@ export interface SuiteOptions {
   readonly install: boolean;
   /** Sets everything up and takes it down, without measuring. */
   readonly dryRun: boolean;
-  /** Whether docs/measurements.md is written: by default only when everything was measured. */
-  readonly writeDocs: boolean;
+  /** The block of docs/measurements.md that is written; undefined: none. By default only when everything was measured. */
+  readonly block: string | undefined;
   readonly json: string | undefined;
 }
 
@@ -33,12 +36,15 @@ export const USAGE = `usage: npm run bench -- [options]      (as root; node dist
   --programs a,b     of ${PROGRAMS.map((program) => program.name).join(', ')} (default: all)
   --settings a,b     of ${SETTINGS.map((setting) => setting.name).join(', ')} (default: all)
   --parts a,b        of ${PARTS.join(', ')} (default: all)
+  --modes a,b        of ${MODE_KINDS.map((mode) => mode.name).join(', ')}
+                     (default: ${USUAL_MODES.map((mode) => mode.name).join(', ')})
   --rounds N         cold rounds of each mode (default 7)
   --warm-rounds N    warm rounds (default 40)
   --records N        runs that are recorded of each program (default 3)
   --variant K=V[,K=V]  measure an image built with these options too; may be given again
   --json FILE        where the figures go (default bench/results/prefetch.json for a whole run)
   --write-docs       write docs/measurements.md also after a part of the suite
+  --block NAME       write this block of it (default prefetch)
   --no-install       do not install missing Debian packages
   --dry-run          set everything up and take it down, measure nothing
 `;
@@ -55,8 +61,10 @@ export function parseOptions(args: readonly string[]): SuiteOptions | 'help' {
     PARTS.map((name) => ({ name })),
     USAGE,
   ).map(({ name }) => name);
+  const modes = values.modes === undefined ? USUAL_MODES : choose('--modes', values.modes, MODE_KINDS, USAGE);
   const variants = (values.variant ?? []).map(parseVariant);
   const whole =
+    modes === USUAL_MODES &&
     programs.length === PROGRAMS.length &&
     settings.length === SETTINGS.length &&
     parts.length === PARTS.length;
@@ -64,13 +72,17 @@ export function parseOptions(args: readonly string[]): SuiteOptions | 'help' {
     programs,
     settings,
     parts,
+    modes,
     variants,
     rounds: count('--rounds', values.rounds, 7),
     warmRounds: count('--warm-rounds', values['warm-rounds'], 40),
     records: count('--records', values.records, 3),
     install: values['no-install'] !== true,
     dryRun: values['dry-run'] === true,
-    writeDocs: values['dry-run'] !== true && (whole || values['write-docs'] === true),
+    block:
+      values['dry-run'] === true
+        ? undefined
+        : (values.block ?? (whole || values['write-docs'] === true ? 'prefetch' : undefined)),
     json: values.json ?? (whole ? 'bench/results/prefetch.json' : undefined),
   };
 }
@@ -86,6 +98,8 @@ function parse(args: readonly string[]) {
         rounds: { type: 'string' },
         'warm-rounds': { type: 'string' },
         records: { type: 'string' },
+        modes: { type: 'string' },
+        block: { type: 'string' },
         variant: { type: 'string', multiple: true },
         json: { type: 'string' },
         'write-docs': { type: 'boolean' },

@@ -29,10 +29,13 @@ function traces(talk: string): string[] {
 describe('the suite', () => {
   const canRun = it.skipIf(!process.env.CI && !canMount);
 
-  canRun('leaves nothing after a dry run (needs root and loop devices)', () => {
-    const words = [MAIN, '--programs', 'true', '--dry-run', '--no-install'];
+  canRun('makes every mode ready, and leaves nothing after a dry run (needs root and loop devices)', () => {
+    const modes = 'prefetch,share,prefetch+select+share,vmtouch';
+    const words = [MAIN, '--programs', 'true', '--modes', modes, '--dry-run', '--no-install'];
     const done = spawnSync(process.execPath, words, { encoding: 'utf8' });
     expect(done.status, done.stderr).toBe(0);
+    // A mode that fails, or in which nothing starts linked from the disk that was mounted anew, would be told here.
+    expect(done.stdout).not.toContain('Not measured');
     expect(traces(done.stderr)).toEqual([]);
   });
 
@@ -63,7 +66,9 @@ describe('its options', () => {
   });
 
   it('write the document only after a whole run', () => {
-    expect(parseOptions([])).toMatchObject({ writeDocs: true, json: 'bench/results/prefetch.json' });
-    expect(parseOptions(['--programs', 'node'])).toMatchObject({ writeDocs: false, json: undefined });
+    expect(parseOptions([])).toMatchObject({ block: 'prefetch', json: 'bench/results/prefetch.json' });
+    expect(parseOptions(['--programs', 'node'])).toMatchObject({ block: undefined, json: undefined });
+    expect(parseOptions(['--modes', 'share'])).toMatchObject({ block: undefined, json: undefined });
+    expect(parseOptions(['--modes', 'share', '--block', 'together'])).toMatchObject({ block: 'together' });
   });
 });

@@ -3,17 +3,18 @@ import type { Mode } from '../src/bench/model.ts';
 import { interleave } from '../src/bench/run.ts';
 import { bootstrapMedian, median } from '../src/bench/stats.ts';
 import type { ColdOptions, Ready } from './prefetch.ts';
+import { PREFETCH } from './support/modes.ts';
 import type { WarmResult } from './support/report.ts';
 import { freshScratch, runInRoot } from './support/root-run.ts';
 
-/** Measures each program's modes `plain` and `winnow` in one mount that stays. */
+/** Measures each program's modes `plain` and `prefetch` in one mount that stays. */
 export async function measureWarm(programs: readonly Ready[], options: ColdOptions): Promise<WarmResult[]> {
   const { disk } = options.runner;
   const results: WarmResult[] = [];
   disk.mount('ro');
   try {
     for (const { title, folder, modes } of programs) {
-      const pair: Mode[] = modes.filter(({ name }) => name === 'plain' || name === 'winnow');
+      const pair: Mode[] = modes.filter(({ name }) => name === 'plain' || name === PREFETCH.name);
       if (pair.length < 2) continue;
       for (const mode of pair) {
         freshScratch(disk.root);

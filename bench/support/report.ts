@@ -1,9 +1,11 @@
 /** The suite's report: data, JSON file, and the table in docs/measurements.md. */
 import type { Machine } from '../../src/bench/machine.ts';
 import type { ModeResult } from '../../src/bench/model.ts';
-import { geometricMean, type RatioSummary, type Summary } from '../../src/bench/stats.ts';
+import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
-import { formatBytes, formatMs, formatShare } from '../../src/term/format.ts';
+import { formatMs, formatShare } from '../../src/term/format.ts';
+import { coldTables, withInterval } from './cold-report.ts';
+import type { LinkedCount } from './linked.ts';
 import { markdownTable } from './markdown.ts';
 import type { Setting } from './throttle.ts';
 
@@ -12,6 +14,11 @@ export interface ColdSetting {
   /** What a process of the control group really got; undefined where nothing limits. */
   readonly probe: { readonly iops: number; readonly bytesPerSecond: number };
   readonly programs: readonly { readonly title: string; readonly modes: readonly ModeResult[] }[];
+}
+
+export interface LinkedResult {
+  readonly title: string;
+  readonly modes: readonly ({ readonly name: string } & LinkedCount)[];
 }
 
 export interface WarmResult {
@@ -53,6 +60,8 @@ export interface SuiteReport {
   readonly rounds: number;
   readonly machine: Machine;
   readonly cold: readonly ColdSetting[];
+  /** Of modes with linked programs. */
+  readonly linked: readonly LinkedResult[];
   readonly warm: readonly WarmResult[];
   readonly exactness: readonly ExactnessResult[];
   readonly recorder: readonly RecorderResult[];
@@ -65,7 +74,8 @@ export function renderMarkdown(report: SuiteReport): string {
     `Measured ${report.date.slice(0, 10)} with \`${report.command}\`, ${report.rounds} rounds, modes in random order within each round.\n`,
     `\`\`\`\n${renderMachine(report.machine)}\`\`\`\n`,
   ];
-  for (const cold of report.cold) parts.push(coldTable(cold));
+  for (const cold of report.cold) parts.push(coldTables(cold));
+  if (report.linked.length > 0) parts.push(linkedTable(report.linked));
   if (report.warm.length > 0) parts.push(warmTable(report.warm));
   if (report.exactness.length > 0) parts.push(exactnessTable(report.exactness));
   if (report.recorder.length > 0) parts.push(recorderTable(report.recorder));
@@ -75,38 +85,16 @@ export function renderMarkdown(report: SuiteReport): string {
   return `${parts.join('\n')}\n`;
 }
 
-const withInterval = (ratio: RatioSummary | undefined): string =>
-  ratio === undefined ? '' : `${ratio.median.toFixed(2)}x (${formatInterval(ratio)})`;
-
-function coldTable(cold: ColdSetting): string {
-  const others = [...new Set(cold.programs.flatMap(({ modes }) => modes.slice(1).map((mode) => mode.name)))];
-  const mode = (of: ColdSetting['programs'][number], name: string): ModeResult | undefined =>
-    of.modes.find((one) => one.name === name);
-  const rows = cold.programs.map((program) => [
-    program.title,
-    formatMs(program.modes[0]?.wallMs.median ?? Number.NaN),
-    ...others.flatMap((name) => {
-      const one = mode(program, name);
-      return [
-        one === undefined ? '' : formatMs(one.wallMs.median),
-        withInterval(one?.speedup),
-        one?.diskRatio === undefined ? '' : `${one.diskRatio.median.toFixed(2)}x`,
-      ];
+function linkedTable(results: readonly LinkedResult[]): string {
+  const modes = [...new Set(results.flatMap((one) => one.modes.map(({ name }) => name)))];
+  const rows = results.map(({ title, modes: counts }) => [
+    title,
+    ...modes.map((name) => {
+      const one = counts.find((count) => count.name === name);
+      return one === undefined ? '' : `${one.linked} of ${one.processes}`;
     }),
-    formatBytes(program.modes[0]?.diskBytes?.median ?? 0),
   ]);
-  const means = others.flatMap((name) => {
-    const speedups = cold.programs.flatMap((program) => mode(program, name)?.speedup?.median ?? []);
-    return ['', speedups.length === 0 ? '' : `**${geometricMean(speedups).toFixed(2)}x**`, ''];
-  });
-  const titles = [
-    'program',
-    'plain',
-    ...others.flatMap((name) => [name, 'speed-up (95 %)', 'read']),
-    'plain reads',
-  ];
-  const got = `${Math.round(cold.probe.iops)} random 4 KiB reads/s and ${Math.round(cold.probe.bytesPerSecond / 1e6)} MB/s measured`;
-  return `Cold start, ${cold.setting.title} (${got}). Speed-up: median of paired ratios; read: bytes read over those of plain.\n\n${markdownTable(titles, [...rows, ['geometric mean', '', ...means, '']])}`;
+  return `Processes whose program started linked, of all that each command runs.\n\n${markdownTable(['program', ...modes], rows)}`;
 }
 
 function warmTable(results: readonly WarmResult[]): string {

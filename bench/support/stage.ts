@@ -13,16 +13,21 @@ import type { Variant } from '../options.ts';
 import { PROBE, type Ready } from '../prefetch.ts';
 import type { Cleanup } from './cleanup.ts';
 import { type Disk, makeDisk } from './disk.ts';
-import { buildInRoot, buildSelectedInRoot } from './image.ts';
+import { buildBy, buildVariant } from './image.ts';
+import { countLinked } from './linked.ts';
+import { type ModeKind, PREFETCH, VMTOUCH } from './modes.ts';
 import { bytesOf, closureOf, everythingUnder, populate } from './populate.ts';
+import type { LinkedResult } from './report.ts';
 import { freshScratch, type RootRunner, runInRoot } from './root-run.ts';
 import { tool } from './sh.ts';
 import type { Recorded } from './winnow.ts';
 
-const VMTOUCH = '/usr/bin/vmtouch';
+const VMTOUCH_FILE = '/usr/bin/vmtouch';
 
-/** Modules are there twice: as they are, and rewritten with unwind tables that are twice as large. */
-const WITH_COPIES = 2.5;
+/** Modules are there as they are, and for each image rewritten, with unwind tables that are twice as large. */
+const REWRITTEN = 1.5;
+/** A linked program is there as a copy. */
+const LINKED = 0.5;
 /** Room for the plans, the file system's own tables and what the first runs write. */
 const SPARE_BYTES = 256 << 20;
 
@@ -31,7 +36,12 @@ export interface MeasuredProgram extends Ready {
 }
 
 /** Makes the disk and copies everything that the programs use or look up. */
-export function fillDisk(work: string, recorded: readonly Recorded[], cleanup: Cleanup): Disk {
+export function fillDisk(
+  work: string,
+  recorded: readonly Recorded[],
+  kinds: readonly ModeKind[],
+  cleanup: Cleanup,
+): Disk {
   const paths = recorded.flatMap((one) => [
     one.file,
     ...everythingUnder([one.folder, ...one.program.also]),
@@ -40,14 +50,14 @@ export function fillDisk(work: string, recorded: readonly Recorded[], cleanup: C
       ...run.lookups.map((lookup) => lookup.path),
     ]),
   ]);
-  for (const file of [VMTOUCH, PROBE]) paths.push(file, ...librariesOf(file));
+  for (const file of [VMTOUCH_FILE, PROBE]) paths.push(file, ...librariesOf(file));
   paths.push(...paths.flatMap(interpreterOf));
   const closure = closureOf(paths.filter((path) => path.startsWith('/')));
-  const disk = makeDisk(
-    work,
-    Math.ceil((bytesOf(closure) * WITH_COPIES + SPARE_BYTES) / 4096) * 4096,
-    cleanup,
-  );
+  const imagesBy = (technique: 'select' | 'share'): number =>
+    kinds.filter(({ techniques }) => techniques?.has(technique) === true).length;
+  const copies = 1 + imagesBy('select') * REWRITTEN + imagesBy('share') * LINKED;
+  const bytes = Math.ceil((bytesOf(closure) * copies + SPARE_BYTES) / 4096) * 4096;
+  const disk = makeDisk(work, bytes, cleanup);
   disk.mount('rw');
   populate(disk.root, closure, work);
   return disk;
@@ -72,6 +82,7 @@ function librariesOf(file: string): string[] {
 export async function readyPrograms(
   runner: RootRunner,
   recorded: readonly Recorded[],
+  kinds: readonly ModeKind[],
   variants: readonly Variant[],
   unmeasured: string[],
   talk: (text: string) => void,
@@ -82,7 +93,7 @@ export async function readyPrograms(
     talk(`preparing ${one.program.title}`);
     const modes: Mode[] = [];
     const outputs: string[] = [];
-    for (const { name, steps } of modesOf(runner, one, variants)) {
+    for (const { name, steps } of modesOf(runner, one, kinds, variants)) {
       try {
         const mode = { name, steps: await steps() };
         outputs.push(tryOnce(runner, mode, one));
@@ -105,26 +116,59 @@ export async function readyPrograms(
 function modesOf(
   { disk: { root }, folder }: RootRunner,
   one: Recorded,
+  kinds: readonly ModeKind[],
   variants: readonly Variant[],
 ): { name: string; steps: () => Step[] | Promise<Step[]> }[] {
   const cache = join(folder, 'analyses');
   const plain: Step = { file: one.file, argv: one.argv };
-  const image = (variant: Variant | undefined): Step[] => [
-    { file: buildInRoot(root, one, variant), argv: one.argv },
-  ];
   const mapped = workingSet(one.profile)
     .files.filter((file) => file.extents.some((extent) => extent.how === 'mapped'))
     .map((file) => file.path);
   return [
     { name: 'plain', steps: () => [plain] },
-    { name: 'winnow', steps: () => image(undefined) },
-    {
-      name: 'winnow select',
-      steps: async () => [{ file: await buildSelectedInRoot(root, one, cache), argv: one.argv }],
-    },
-    { name: 'vmtouch', steps: () => [...vmtouchSteps(VMTOUCH, mapped), plain] },
-    ...variants.map((variant) => ({ name: `winnow ${variant.name}`, steps: () => image(variant) })),
+    ...kinds.map((kind) => ({
+      name: kind.name,
+      steps: async () =>
+        kind.name === VMTOUCH.name
+          ? [...vmtouchSteps(VMTOUCH_FILE, mapped), plain]
+          : [{ file: await buildBy(root, one, kind, cache), argv: one.argv }],
+    })),
+    ...variants.map((variant) => ({
+      name: `${PREFETCH.name} ${variant.name}`,
+      steps: () => [{ file: buildVariant(root, one, variant), argv: one.argv }],
+    })),
   ];
+}
+
+/**
+ * Which programs start linked in the modes that are to, now that the disk is mounted anew. A mode in which none does is
+ * taken out and told in `unmeasured`.
+ */
+export function checkLinked(
+  runner: RootRunner,
+  ready: readonly MeasuredProgram[],
+  kinds: readonly ModeKind[],
+  unmeasured: string[],
+  talk: (text: string) => void,
+): { readonly ready: MeasuredProgram[]; readonly linked: LinkedResult[] } {
+  const shares = new Set(
+    kinds.filter(({ techniques }) => techniques?.has('share') === true).map(({ name }) => name),
+  );
+  const linked: LinkedResult[] = [];
+  if (shares.size === 0) return { ready: [...ready], linked };
+  runner.disk.mount('ro');
+  const checked = ready.map((program) => {
+    talk(`looking whether ${program.title} starts linked`);
+    const counts = program.modes
+      .filter(({ name }) => shares.has(name))
+      .map(({ name, steps }) => ({ name, ...countLinked(runner, steps, program.folder) }));
+    const plain = new Set(counts.filter((one) => one.linked === 0).map(({ name }) => name));
+    for (const name of plain) unmeasured.push(`${program.title}, ${name}: nothing starts linked`);
+    if (program.recorded.program.tiny !== true) linked.push({ title: program.title, modes: counts });
+    return { ...program, modes: program.modes.filter(({ name }) => !plain.has(name)) };
+  });
+  runner.disk.unmount();
+  return { ready: checked, linked };
 }
 
 function tryOnce(runner: RootRunner, mode: Mode, one: Recorded): string {
