@@ -45,8 +45,8 @@ function start(name: string, words: readonly string[], script = MOUNT) {
   return { status, stdout, stderr };
 }
 
-const build = (name: string, only: string): Ran =>
-  winnow('build', '--name', name, '--root', root, '--only', only);
+const build = (name: string, only: string, ...more: readonly string[]): Ran =>
+  winnow('build', '--name', name, '--root', root, '--only', only, ...more);
 
 beforeAll(() => {
   for (const name of ['usr', 'proc', STORE, join(STORE, 'images')])
@@ -73,6 +73,13 @@ describe.runIf(isRoot)('linked programs of another root (root alone can run its 
     const paths = manifest.share.programs.map(({ path }: { path: string }) => path);
     expect(paths).toEqual([program, other]);
     expect(start('one', ['say'])).toEqual({ status: 5, stdout: expect.any(String), stderr: 'linked\n' });
+    const child = start('one', ['child', other, 'say']);
+    expect(child).toEqual({ status: 5, stdout: `${other} other x 42 3\n`, stderr: 'linked\n' });
+  });
+
+  it('start linked where all is joined in the image', () => {
+    const built = build('one', 'share', '--variant', 'joined');
+    expect(built.status, built.stderr).toBe(0);
     const child = start('one', ['child', other, 'say']);
     expect(child).toEqual({ status: 5, stdout: `${other} other x 42 3\n`, stderr: 'linked\n' });
   });

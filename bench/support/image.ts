@@ -33,6 +33,7 @@ export async function buildBy(
     techniques,
     cold: 'file',
     onMiss: 'abort',
+    variant: 'files',
     all: false,
     cache,
   });
