@@ -13,6 +13,29 @@ static int begins(const char *text, const char *with) {
   return 1;
 }
 
+/* What a line of /proc/self/status says of the tracer; without /proc, that there is one. */
+static int is_traced(void) {
+  static const char name[] = "TracerPid:\t";
+  char text[1024];
+  int fd = (int)sys_open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 1;
+  long size = sys_read(fd, text, sizeof text - 1);
+  sys_close(fd);
+  text[size > 0 ? size : 0] = 0;
+  for (const char *at = text; *at; at++)
+    if (*at == '\n' && begins(at + 1, name)) return at[sizeof name] != '0';
+  return 1;
+}
+
+/*
+ * Debuggers that start a program switch the random addresses off, and may have written breakpoints into it, which
+ * would move with it. To look for a tracer at every start would cost 20 us.
+ */
+static int is_debugged(void) {
+  long now = sys_personality(0xffffffff);
+  return now >= 0 && (now & ADDR_NO_RANDOMIZE) && is_traced();
+}
+
 struct verdict check_surroundings(const struct start *start) {
   if (aux(start, AT_SECURE) != 0) return verdict(LINKED_BAD_SECURE, 0);
   for (char **at = start->envp; *at != NULL; at++) {
@@ -22,6 +45,7 @@ struct verdict check_surroundings(const struct start *start) {
                  (text[0] == 'M' && begins(text, "MALLOC_"));
     if (counts) return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
   }
+  if (is_debugged()) return verdict(LINKED_BAD_DEBUGGER, 0);
   return verdict(LINKED_GOOD, 0);
 }
 

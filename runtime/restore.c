@@ -15,8 +15,8 @@
  *     restore [NAME.linked]      run as a program it answers which guard speaks against the image: struct linked_answer
  *
  * Limits. x86-64. The pages of restore itself stay mapped: nothing that is executed could unmap them and still
- * hand over rax. A debugger that starts the program (not: attaches to it) takes restore for the loader and writes the
- * breakpoint at _dl_debug_state into it, at a place that does no harm or spoils the note, which is a plain start.
+ * hand over rax. A debugger that starts the program with random addresses (not: attaches to it)
+ * finds its breakpoints moved.
  */
 #include "restore.h"
 

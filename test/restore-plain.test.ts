@@ -65,6 +65,27 @@ describe.each(ways)('a program that starts in the way "%s"', (way) => {
     child.kill('SIGKILL');
   });
 
+  it('can be started by a debugger, with breakpoints', () => {
+    // It does not hear of libraries: they are read when it is told to.
+    const seen = gdb(
+      '-ex',
+      'break deepest',
+      '-ex',
+      'run',
+      '-ex',
+      'sharedlibrary',
+      ...LOOK,
+      '-ex',
+      'continue',
+      '--args',
+      programs[way],
+      'x',
+    );
+    expect(seen).toMatch(/Breakpoint 1, deepest \(how=/);
+    expectWhole(seen);
+    expect(seen).toContain('exited with code 07');
+  });
+
   it.runIf(readFileSync('/proc/sys/kernel/core_pattern', 'utf8').trim() === 'core')('leaves a core', () => {
     const folder = mkdtempSync(join(scene.folder, 'core-'));
     const words = ['--core=unlimited', programs[way], 'abort'];

@@ -50,6 +50,7 @@ const REFUSED: Readonly<Record<Answer['refused'], string>> = {
   watch: 'something has changed where libraries are looked for',
   address: 'its addresses are taken',
   call: 'the kernel refuses a call that the loader makes',
+  debugger: 'a debugger has started it',
 };
 
 /** @throws WinnowError E_STORE_… */

@@ -62,6 +62,7 @@ export const REFUSALS = [
   'watch',
   'address',
   'call',
+  'debugger',
 ] as const;
 
 /** Offsets of the fields, in bytes, and the size of the whole; the envelope is ENVELOPE of ../base/envelope.ts. */
