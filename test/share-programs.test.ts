@@ -86,25 +86,28 @@ const KINDS = [
   'traps',
 ];
 
-describe.each(['files', 'joined'])('linked programs of many kinds behave like themselves (%s)', (variant) => {
-  const wanted = ALL.filter(({ name }) => KINDS.includes(name));
+describe.each(['files', 'joined', 'direct'])(
+  'linked programs of many kinds behave like themselves (%s)',
+  (variant) => {
+    const wanted = ALL.filter(({ name }) => KINDS.includes(name));
 
-  it('are all there', () => {
-    expect(wanted.map(({ name }) => name).sort()).toEqual([...KINDS].sort());
-  });
-
-  for (const [index, program] of wanted.entries()) {
-    const missing = program.needs.filter((need) => !isThere(need));
-    it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}`, () => {
-      const name = `${variant}-${index}`;
-      // So that they can be mounted, with their children.
-      for (const path of [`${name}.store`, `${name}.store/images`])
-        mkdirSync(join(scene.folder, path), { mode: 0o755 });
-      expectSameFromImage(program, {
-        root: scene.folder,
-        name,
-        build: ['--only', 'share', '--variant', variant],
-      });
+    it('are all there', () => {
+      expect(wanted.map(({ name }) => name).sort()).toEqual([...KINDS].sort());
     });
-  }
-});
+
+    for (const [index, program] of wanted.entries()) {
+      const missing = program.needs.filter((need) => !isThere(need));
+      it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}`, () => {
+        const name = `${variant}-${index}`;
+        // So that they can be mounted, with their children.
+        for (const path of [`${name}.store`, `${name}.store/images`])
+          mkdirSync(join(scene.folder, path), { mode: 0o755 });
+        expectSameFromImage(program, {
+          root: scene.folder,
+          name,
+          build: ['--only', 'share', '--variant', variant],
+        });
+      });
+    }
+  },
+);

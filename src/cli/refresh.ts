@@ -2,6 +2,8 @@
 import type { BuiltImage } from '../image/build.ts';
 import type { Image } from '../image/images.ts';
 import type { Store } from '../profile/store.ts';
+import type { JoinedFigures } from '../share/built.ts';
+import type { ShareVariant } from '../share/model.ts';
 import { analysesDir } from './analyses.ts';
 import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
 
@@ -26,12 +28,15 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       techniques: new Set(TECHNIQUES.filter((one) => techniques.includes(one))),
       cold,
       onMiss: select?.onMiss ?? 'abort',
-      variant: share?.programs.some(({ joined }) => joined !== undefined) ? 'joined' : 'files',
+      variant: variantOf(share?.programs.find(({ joined }) => joined !== undefined)?.joined),
       all: false,
       cache: analysesDir(),
     },
   );
 }
+
+const variantOf = (joined: JoinedFigures | undefined): ShareVariant =>
+  joined === undefined ? 'files' : joined.calls === undefined ? 'joined' : 'direct';
 
 /** Whether a program of the image would start by its own loader now. @throws WinnowError E_STORE_… */
 export async function isStale(image: Image): Promise<boolean> {

@@ -77,6 +77,11 @@ function joinedLines(joined: JoinedFigures | undefined): string[] {
   return [
     `  joined     ${formatBytes(joined.copied)} of code and constants are this image's own, not shared with other programs; ` +
       `${formatBytes(joined.executable)} of constants and relocated data are executable`,
+    ...(joined.calls === undefined
+      ? []
+      : [
+          `  direct     ${formatCount(joined.calls.direct)} stubs of the PLT jump directly, ${formatCount(joined.calls.far)} lead too far`,
+        ]),
   ];
 }
 

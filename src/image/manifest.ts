@@ -98,7 +98,14 @@ const SharedProgram = v.object({
   /** The module in which it may ask for its own path. */
   asksForItself: v.exactOptional(v.string()),
   /** Absent: its modules stay files. */
-  joined: v.exactOptional(v.object({ copied: Count, executable: Count })),
+  joined: v.exactOptional(
+    v.object({
+      copied: Count,
+      executable: Count,
+      /** Absent: stubs of the PLT are as they were. */
+      calls: v.exactOptional(v.object({ direct: Count, far: Count })),
+    }),
+  ),
   figures: v.object({
     modules: Count,
     maps: Count,

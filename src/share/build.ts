@@ -20,6 +20,7 @@ import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
 import { chooseBases } from './addresses.ts';
 import type { BuiltShare, JoinedFigures, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
+import { type DirectCalls, directCalls } from './direct-calls.ts';
 import { countNames } from './explain.ts';
 import { guardsOf } from './guards.ts';
 import { isLinked, linkProgram } from './link.ts';
@@ -104,12 +105,15 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
   const reader = new FileReader(state);
   let placed: PlacedImage;
   let head: Buffer;
+  let calls: DirectCalls | undefined;
   try {
     const { processor } = options;
-    placed = placeLinked(state, chooseBases(state), {
+    const bases = chooseBases(state);
+    calls = variant === 'direct' ? directCalls(state, bases, reader.read) : undefined;
+    placed = placeLinked(state, bases, {
       ...guards,
       processor,
-      read: reader.read,
+      read: calls?.read ?? reader.read,
       programCuts: segmentStarts(elf),
       programSum: sumOfBeginning(copy, elf),
       variant,
@@ -137,7 +141,7 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       ...names,
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
-      joined: variant === 'joined' ? joinedFigures(state) : undefined,
+      joined: variant === 'files' ? undefined : joinedFigures(state, calls),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
       replaced: replacedPages(state),
     },
@@ -175,7 +179,7 @@ function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): Shar
   };
 }
 
-function joinedFigures({ mappings }: LinkedState): JoinedFigures {
+function joinedFigures({ mappings }: LinkedState, calls: DirectCalls | undefined): JoinedFigures {
   let copied = 0;
   let executable = 0;
   for (const { place, size, protection, source, dirty } of mappings) {
@@ -183,7 +187,9 @@ function joinedFigures({ mappings }: LinkedState): JoinedFigures {
     if (source !== undefined && !protection.write) copied += size - dirty.length * PAGE_SIZE;
     if (protection.read && !protection.write && !protection.execute) executable += size;
   }
-  return { copied, executable };
+  if (calls === undefined) return { copied, executable };
+  const { direct, far } = calls;
+  return { copied, executable, calls: { direct, far } };
 }
 
 /** Pages of files that nobody maps any more. */

@@ -49,6 +49,8 @@ export interface JoinedFigures {
   readonly copied: number;
   /** Constants and relocated data that can be executed, and could not by themselves. */
   readonly executable: number;
+  /** Stubs of the PLT that jump directly, and those that stayed because they lead too far. */
+  readonly calls?: { readonly direct: number; readonly far: number };
 }
 
 /** A program with an image after linking. */

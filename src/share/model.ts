@@ -49,9 +49,9 @@ export interface FileRange {
 
 /**
  * Where clean pages come from at a start. `files`: from the modules, mapped one by one. `joined`: from copies in the image,
- * which one mapping shows (join.ts).
+ * which one mapping shows (join.ts). `direct`: joined, and libraries call each other directly (direct-calls.ts).
  */
-export type ShareVariant = 'files' | 'joined';
+export type ShareVariant = 'files' | 'joined' | 'direct';
 
 /** A mapping as the loader left it. */
 export interface LinkedMapping {

@@ -52,7 +52,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
   const optional = <T extends { readonly at: Place }>(value: T | undefined) =>
     value === undefined ? undefined : { ...value, at: at(value.at) };
   const separate = runsOf(state.mappings, around.read);
-  const isJoined = around.variant === 'joined';
+  const isJoined = around.variant !== 'files';
   const runs = isJoined ? joinRuns(separate, writtenWords(state), around.read) : separate;
   const pages = Pages.of(runs);
   for (const table of state.pointers) pages.addBases(table, bases);

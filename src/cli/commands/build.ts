@@ -46,7 +46,10 @@ export function registerBuild(program: Command): void {
     )
     .option('--cold <how>', 'code that no run used: file (default: paged when touched), deny or store')
     .option('--on-miss <how>', 'where denied code is come to: abort (default: with a report) or log')
-    .option('--variant <how>', 'share: modules stay files (default), or all is joined in the image: joined')
+    .option(
+      '--variant <how>',
+      'share: modules stay files (default), or all is joined in the image: joined, direct',
+    )
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
@@ -169,12 +172,12 @@ function onMissOf({ onMiss }: Options, cold: Cold): OnMiss {
 
 function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): ShareVariant {
   if (variant === undefined) return 'files';
-  if (variant !== 'files' && variant !== 'joined')
-    throw usage(`'${variant}' is no variant of linked programs`, 'give --variant files or --variant joined');
+  if (variant !== 'files' && variant !== 'joined' && variant !== 'direct')
+    throw usage(`'${variant}' is no variant of linked programs`, 'give --variant files, joined or direct');
   if (!techniques.has('share'))
     throw usage('--variant is about the technique share, which is not used', 'add it: --only share');
   // What the profile knows of libraries' pages is not where a joined image has them.
-  if (variant === 'joined' && techniques.has('prefetch'))
+  if (variant !== 'files' && techniques.has('prefetch'))
     throw usage('joined images are not yet prefetched', 'leave prefetch out: --only share');
   return variant;
 }

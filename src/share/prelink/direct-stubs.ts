@@ -38,7 +38,7 @@ export function directStubs(
   image: ElfImage,
   bytes: Uint8Array,
   base: number,
-  words: ReadonlyMap<number, bigint>,
+  words: Pick<ReadonlyMap<number, bigint>, 'get'>,
 ): DirectStubs {
   const view = viewOf(bytes);
   let direct = 0;
