@@ -106,6 +106,21 @@ describe.runIf(isRoot)('linked programs of another root (root alone can run its 
     expect(paths).toContain(library);
   });
 
+  it('leave what their images hold out of what is fetched, rewritten or not', () => {
+    good('record', '-q', '--functions', '--name', 'alone', '--', program, 'nothing');
+    const pagesOf = (only: string, file: RegExp): number => {
+      build('alone', only);
+      const { plan } = JSON.parse(good('image show', 'alone', '--json').stdout);
+      const found = plan.files.find(({ path }: { path: string }) => file.test(path));
+      return found.extents.reduce((sum: number, { count }: { count: number }) => sum + count, 0);
+    };
+    const libc = /libc\.so\.6$/;
+    expect(pagesOf('prefetch,share', libc)).toBeLessThan(pagesOf('prefetch', libc));
+    const copy = /\d+-libc\.so\.6$/;
+    expect(pagesOf('prefetch,select,share', copy)).toBeLessThan(pagesOf('prefetch,select', copy));
+    expect(start('alone', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
+  });
+
   it('are executed from the image where nothing can be mounted', () => {
     build('alone', 'share');
     const ran = start('alone', ['self'], MOUNT_PROC);

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path';
 import { pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
 import type { Replacement } from '../prefetch/model.ts';
-import { subtract } from '../profile/extents.ts';
+import { joinExtents, subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { Extent } from '../profile/model.ts';
 import type { BuiltShare } from '../share/built.ts';
@@ -72,16 +72,22 @@ export function linkedReplacements(
   });
   // Another program may map such pages as they stand in the file.
   const [only] = programs;
-  if (only === undefined || programs.length > 1 || kept.length > 0 || rewritten.size > 0) return copies;
+  if (only === undefined || programs.length > 1 || kept.length > 0) return copies;
   const libraries = only.replaced
     .filter(({ path }) => path !== only.path)
     .flatMap(({ path, pages }): [string, Replacement][] => {
+      const held = extentsOf(pages);
+      const copy = rewritten.get(path);
+      if (copy !== undefined) {
+        // What stood in the original stands at the same place in its copy.
+        const dropped = joinExtents([...copy.dropped, ...held]);
+        return [[path, { ...copy, dropped, added: subtract(copy.added, held) }]];
+      }
       const here = root === undefined ? path : insideRoot(root, path);
       const now = statSync(here, { bigint: true, throwIfNoEntry: false });
       if (now === undefined) return [];
       const { size, mtimeNs, ino, dev } = now;
-      const dropped = extentsOf(pages);
-      return [[path, { path, size: Number(size), mtimeNs, inode: ino, dev, dropped, added: [] }]];
+      return [[path, { path, size: Number(size), mtimeNs, inode: ino, dev, dropped: held, added: [] }]];
     });
   return [...copies, ...libraries];
 }
