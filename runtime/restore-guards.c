@@ -29,11 +29,13 @@ static int is_traced(void) {
 
 /*
  * Debuggers that start a program switch the random addresses off, and may have written breakpoints into it, which
- * would move with it. To look for a tracer at every start would cost 20 us.
+ * would move with it. The stack then ends where the user half does, with the program's name. To look for a tracer
+ * at every start would cost 20 us, and filters may kill who asks for the personality.
  */
-static int is_debugged(void) {
-  long now = sys_personality(0xffffffff);
-  return now >= 0 && (now & ADDR_NO_RANDOMIZE) && is_traced();
+#define STACK_END ((1ull << 47) - PLAN_PAGE)
+static int is_debugged(const struct start *start) {
+  u64 name = aux(start, AT_EXECFN);
+  return name < STACK_END && name >= STACK_END - 2 * PLAN_PAGE && is_traced();
 }
 
 struct verdict check_surroundings(const struct start *start) {
@@ -45,7 +47,7 @@ struct verdict check_surroundings(const struct start *start) {
                  (text[0] == 'M' && begins(text, "MALLOC_"));
     if (counts) return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
   }
-  if (is_debugged()) return verdict(LINKED_BAD_DEBUGGER, 0);
+  if (is_debugged(start)) return verdict(LINKED_BAD_DEBUGGER, 0);
   return verdict(LINKED_GOOD, 0);
 }
 

@@ -349,9 +349,6 @@ static inline long sys_statfs(const char *path, struct sys_statfs *result) {
   return sys_call3(137, (long)path, (long)result, 0);
 }
 
-#define ADDR_NO_RANDOMIZE 0x0040000
-static inline long sys_personality(unsigned long wanted) { return sys_call3(135, (long)wanted, 0, 0); }
-
 static inline long sys_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
   return sys_call6(157, option, (long)a, (long)b, (long)c, (long)d, 0);
 }
