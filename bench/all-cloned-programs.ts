@@ -131,7 +131,10 @@ function tryLinked({ name, kind, setup, script }: CopiedProgram): LinkedResult {
   try {
     const image = new CopiedImage(name, folder, ['/bin/bash', '-c', script]);
     if (setup !== undefined) image.setUp(setup);
-    const { linked, kept } = image.buildLinked();
+    const starts = image.buildLinked();
+    const named = (path: string): string => path.replace(`${folder}/`, '');
+    const linked = starts.linked.map(named);
+    const kept = starts.kept.map(({ path, reason }) => ({ path: named(path), reason }));
     return { name, kind, linked, kept, differences: compare(image.runOriginal(), image.runImage()) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
