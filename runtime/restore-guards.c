@@ -131,15 +131,30 @@ static int vdso_is_same(const struct linked_header *header, u64 at) {
          plan_checksum((const void *)at, header->vdso_size) == header->vdso_checksum;
 }
 
+/* glibc takes other limits than these for something else, and the kernel lays out the address space by very large ones. */
+#define STACK_LEAST (4ull << 20)
+#define STACK_MOST (1ull << 40)
+
+static int is_ordinary(u64 stack) { return stack >= STACK_LEAST && stack <= STACK_MOST; }
+
+static int stack_limit_is_good(const struct image *image) {
+  u64 built = image->header->stack_limit;
+  struct sys_rlimit limit;
+  if (sys_getrlimit(RLIMIT_STACK, &limit) < 0) return 0;
+  if (limit.soft == built) return 1;
+  if (!is_ordinary(limit.soft) || !is_ordinary(built)) return 0;
+  for (u32 i = 0; i < image->header->fixup_count; i++)
+    if (image->fixups[i].kind == LINKED_THREAD_STACK) return 1;
+  return 0;
+}
+
 struct verdict check_machine(const struct image *image, const struct start *start) {
   const struct linked_header *header = image->header;
   if (aux(start, AT_HWCAP) != header->hwcap || aux(start, AT_HWCAP2) != header->hwcap2 ||
       aux(start, AT_MINSIGSTKSZ) != header->minsigstksz || aux(start, AT_PAGESZ) != header->page_size ||
       aux(start, AT_CLKTCK) != header->clock_tick)
     return verdict(LINKED_BAD_KERNEL, 0);
-  struct sys_rlimit limit;
-  if (sys_getrlimit(RLIMIT_STACK, &limit) < 0 || limit.soft != header->stack_limit)
-    return verdict(LINKED_BAD_STACK, 0);
+  if (!stack_limit_is_good(image)) return verdict(LINKED_BAD_STACK, 0);
   if (!same_processor(&image->processor, &header->processor)) return verdict(LINKED_BAD_PROCESSOR, 0);
   if (!vdso_is_same(header, aux(start, AT_SYSINFO_EHDR))) return verdict(LINKED_BAD_VDSO, 0);
   return verdict(LINKED_GOOD, 0);

@@ -14,6 +14,8 @@ struct rseq_area {
   u32 mm_cid;
   u32 pad;
 };
+#define UNLIMITED (~0ull)
+#define UNLIMITED_THREAD_STACK (2ull << 20)
 #define RSEQ_CPU_ID_UNINITIALIZED 0xffffffffu
 
 int state_set(struct restoring *r) {
@@ -36,6 +38,13 @@ void state_undo(struct restoring *r) {
   if (r->has_thread) sys_arch_prctl(ARCH_SET_FS, 0);
 }
 
+/* What glibc makes of an ordinary limit, or what it made of the one that the image was built under. */
+static u64 thread_stack(u64 built) {
+  struct sys_rlimit limit;
+  if (sys_getrlimit(RLIMIT_STACK, &limit) < 0) limit.soft = built;
+  return limit.soft == UNLIMITED ? UNLIMITED_THREAD_STACK : (limit.soft + PLAN_PAGE - 1) & ~(u64)(PLAN_PAGE - 1);
+}
+
 static u64 value_of(const struct restoring *r, u32 kind, const void *at, u64 tid) {
   const struct start *start = r->start;
   const u64 *random = (const u64 *)aux(start, AT_RANDOM);
@@ -52,6 +61,7 @@ static u64 value_of(const struct restoring *r, u32 kind, const void *at, u64 tid
     case LINKED_STACK_START: return (u64)start->stack;
     case LINKED_BREAK: return (u64)sys_brk(0);
     case LINKED_TID: return tid;
+    case LINKED_THREAD_STACK: return thread_stack((u64)r->image->header->stack_limit);
     case LINKED_CPU_NUMBER: return (*(const u32 *)at & 0xffffff) | r->image->processor_number;
     default: return *(const u32 *)at; /* the format has no other */
   }

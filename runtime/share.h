@@ -135,6 +135,7 @@ struct linked_map {
 #define LINKED_SECURE_IDS 13u      /* reserved: AT_UID and the like are checked, not stored */
 #define LINKED_CPU_NUMBER 14u      /* cpuid 1 ebx: the byte of the processor's number, in the highest byte of a u32 */
 #define LINKED_IN_VDSO 15u         /* how far the vDSO is from vdso_at is added to the word of 8 bytes */
+#define LINKED_THREAD_STACK 16u    /* soft RLIMIT_STACK rounded up to pages; images with it start under other limits, too */
 
 struct linked_fixup {
   u64 at;

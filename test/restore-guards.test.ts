@@ -41,8 +41,9 @@ describe('a plain start takes the place of one from an image', () => {
     expectLinked(image, { env: { GLIBC_TUNABLE: '1', L: '', LD: '1', MALLOC: '1' } });
   });
 
-  it('with another limit of the stack', () => {
-    expectPlain(image, { through: ['prlimit', '--stack=4194304'] });
+  it('with another limit of the stack, unless both are ordinary', () => {
+    expectLinked(image, { through: ['prlimit', '--stack=67108864'] });
+    expectPlain(image, { through: ['prlimit', '--stack=2097152'] });
     expectPlain(image, { through: ['prlimit', '--stack=unlimited'] });
   });
 

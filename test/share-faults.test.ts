@@ -143,7 +143,12 @@ describe('a linked program starts plainly', () => {
   });
 
   it('where the limit of the stack is another', () => {
-    expect(start({}, 'ulimit -s 4096;')).toEqual(PLAIN);
+    expect(start({}, 'ulimit -s 1024;')).toEqual(PLAIN);
+    expect(start({}, 'ulimit -s unlimited;')).toEqual(PLAIN);
+  });
+
+  it('but not for other ordinary limits of the stack', () => {
+    for (const kib of [4096, 16_385, 65_536]) expect(start({}, `ulimit -s ${kib};`)).toEqual(LINKED);
   });
 
   it('where the image is missing, cut off, damaged, or others may write it', () => {

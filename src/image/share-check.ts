@@ -41,7 +41,7 @@ const REFUSED: Readonly<Record<Answer['refused'], string>> = {
   environment: 'LD_…, GLIBC_TUNABLES or MALLOC_… is set',
   secure: 'it runs with the rights of another user',
   kernel: 'the kernel says something else of the machine',
-  stack: 'the limit of the stack (ulimit -s) is another one',
+  stack: 'the limit of the stack (ulimit -s) is another one, and not an ordinary one',
   processor: 'the processor is another one',
   vdso: 'the kernel has another vDSO',
   image: 'the linked image is missing or damaged, or others could have written it',

@@ -241,8 +241,7 @@ export const CAUSES: readonly Cause[] = [
     size: 8,
     why: 'the default size of a thread’s stack follows from RLIMIT_STACK',
     recognised: 'equals the limit of each run, rounded up to pages',
-    launcher: 'keeps its value',
-    harmless: 'an image is only used under the limit that the reference run had',
+    launcher: 'thread-stack',
     matches: known(threadStack),
   },
   {

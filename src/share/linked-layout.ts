@@ -45,6 +45,7 @@ export const FIX_UP_KINDS: Readonly<Record<PlacedFixUpKind, number>> = {
   tid: 12,
   'cpu-number': 14,
   'in-vdso': 15,
+  'thread-stack': 16,
 };
 
 /** By their numbers: why restore.c would not use an image. */

@@ -95,7 +95,9 @@ export type FixUpKind =
   | 'stack-start'
   | 'break'
   | 'tid'
-  | 'cpu-number';
+  | 'cpu-number'
+  /** The soft RLIMIT_STACK, rounded up to pages. */
+  | 'thread-stack';
 
 export interface FixUp {
   readonly at: Place;

@@ -79,8 +79,7 @@ export function comparedWithFreshRun(state: LinkedState): {
   const run = runLoader(state.program, circumstancesOf(state.program, 5), state.extents.arena.align);
   try {
     const bases = basesOf(run, requireEligible(state.program));
-    // What follows from limits is the reference run's: the first of all, with the caller's limit.
-    const facts = { ...factsOf(run, readApicIds()), stackLimit: state.machine.stackLimit };
+    const facts = factsOf(run, readApicIds());
     return new Judge(state, run, bases, facts).compare();
   } finally {
     run.end();
@@ -176,6 +175,8 @@ class Judge {
         return BigInt(facts.stackStart);
       case 'cpu-number':
         return BigInt(facts.apicId ?? 0);
+      case 'thread-stack':
+        return ((facts.stackLimit + 4095n) / 4096n) * 4096n;
       default:
         return BigInt(facts[kind]);
     }
