@@ -2,7 +2,7 @@
  * share.h: NAME.linked, a program after linking and relocation, which winnow build writes and which restore.c
  * maps in place of running the dynamic loader.
  *
- * Little-endian, x86-64. The TypeScript side is src/share/linked-layout.ts; a test compares both, field by
+ * Little-endian, x86-64. The TypeScript side is src/share/linked/linked-layout.ts; a test compares both, field by
  * field. Rules for a change: as for plan.bin (plan.h), with which it shares the envelope and its checksum.
  *
  *     head    linked_header, files, maps, fix-ups, watches, strings        read at every start

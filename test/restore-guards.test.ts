@@ -9,10 +9,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { userAddress } from '../src/base/brands.ts';
 import { planChecksum } from '../src/base/checksum.ts';
 import { ENVELOPE } from '../src/base/envelope.ts';
-import { REFUSALS } from '../src/share/linked-layout.ts';
-import type { PlacedImage, ProcessorTraits } from '../src/share/linked-model.ts';
+import { REFUSALS } from '../src/share/linked/linked-layout.ts';
+import type { PlacedImage, ProcessorTraits } from '../src/share/linked/linked-model.ts';
+import { askRestore } from '../src/share/linked/restore-answer.ts';
 import type { MachineTraits } from '../src/share/model.ts';
-import { askRestore } from '../src/share/restore-answer.ts';
 import { type BuiltImage, expectLinked, expectPlain, RestoreScene, start } from './support/restore-scene.ts';
 
 const isRoot = process.geteuid?.() === 0;

@@ -12,8 +12,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildShare } from '../../src/share/build.ts';
 import type { SharedProgram } from '../../src/share/built.ts';
-import { decodeLinked } from '../../src/share/linked-decode.ts';
-import { readProcessor } from '../../src/share/restore-answer.ts';
+import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
+import { readProcessor } from '../../src/share/linked/restore-answer.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
 import { ENVIRONMENT } from './programs.ts';
 

@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readManifest } from '../../src/image/manifest.ts';
-import { decodeLinked } from '../../src/share/linked-decode.ts';
+import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
 import { runProcess } from '../../src/sys/spawn.ts';
 import { SCRATCH } from './programs.ts';
 import { shell } from './sh.ts';

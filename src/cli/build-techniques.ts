@@ -60,7 +60,7 @@ async function sharer(profile: Profile, { variant }: TechniqueOptions) {
   const { mappedFiles } = await import('../share/observe.ts');
   const { seenInRoot } = await import('../image/root-place.ts');
   const { planShare } = await import('../share/plan.ts');
-  const { readProcessor } = await import('../share/restore-answer.ts');
+  const { readProcessor } = await import('../share/linked/restore-answer.ts');
   const processor = readProcessor();
   return ({ folder, image, root, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
     reported('linking programs', (onProgress) => {

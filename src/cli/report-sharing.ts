@@ -71,7 +71,7 @@ async function imageStartOf(
 ): Promise<ImageStart | { readonly missing: string }> {
   const { findImage } = await import('../image/images.ts');
   const { checkShared } = await import('../image/share-check.ts');
-  const { decodeLinked } = await import('../share/linked-decode.ts');
+  const { decodeLinked } = await import('../share/linked/linked-decode.ts');
   const { imagesDirs } = await import('./images-of.ts');
   const none = { missing: 'no image after relocation was built (winnow build --only share)' };
   let image: ReturnType<typeof findImage>;

@@ -5,11 +5,11 @@
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { readTrusted } from '../profile/store-files.ts';
-import { holds, type Look, lookAtFile } from '../share/guards.ts';
-import { decodeLinked } from '../share/linked-decode.ts';
-import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked-model.ts';
-import { layersOf } from '../share/linked-rules.ts';
-import { type Answer, askRestore } from '../share/restore-answer.ts';
+import { decodeLinked } from '../share/linked/linked-decode.ts';
+import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked/linked-model.ts';
+import { layersOf } from '../share/linked/linked-rules.ts';
+import { type Answer, askRestore } from '../share/linked/restore-answer.ts';
+import { holds, type Look, lookAtFile } from '../share/place/guards.ts';
 import type { ImageManifest } from './manifest.ts';
 import { checkModules } from './modules-check.ts';
 

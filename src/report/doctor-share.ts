@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { readRestore } from '../image/launcher.ts';
 import { buildShare } from '../share/build.ts';
-import { readProcessor } from '../share/restore-answer.ts';
+import { readProcessor } from '../share/linked/restore-answer.ts';
 import type { Check } from './doctor.ts';
 
 const PROGRAM = '/bin/cat';

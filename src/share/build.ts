@@ -18,19 +18,19 @@ import { WinnowError } from '../base/errors.ts';
 import { readElf } from '../elf/read.ts';
 import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
-import { chooseBases } from './addresses.ts';
 import type { BuiltShare, JoinedFigures, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
-import { type DirectCalls, directCalls } from './direct-calls.ts';
 import { countNames } from './explain.ts';
-import { guardsOf } from './guards.ts';
-import { isLinked, linkProgram } from './link.ts';
-import { encodeHead } from './linked-encode.ts';
-import type { PlacedImage, ProcessorTraits } from './linked-model.ts';
+import { encodeHead } from './linked/linked-encode.ts';
+import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
 import type { FileRange, LinkedState, NotLinked, ShareVariant } from './model.ts';
 import { findQuestion } from './own-path.ts';
-import { placeLinked } from './place.ts';
-import { copyProgram, copyRestore, sumOfBeginning } from './program-copy.ts';
+import { chooseBases } from './place/addresses.ts';
+import { type DirectCalls, directCalls } from './place/direct-calls.ts';
+import { guardsOf } from './place/guards.ts';
+import { placeLinked } from './place/place.ts';
+import { copyProgram, copyRestore, sumOfBeginning } from './place/program-copy.ts';
 import { findSanitizer } from './sanitizers.ts';
+import { isLinked, linkProgram } from './snapshot/link.ts';
 
 export interface ShareBuildOptions {
   /** An empty folder to write into. */

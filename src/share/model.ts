@@ -8,12 +8,12 @@
  * after relocation, for addresses that were chosen when it was built.
  *
  * Method. The dynamic loader is run several times up to where it would start the first constructor, each time under
- * other circumstances (snapshot.ts). What differs between the runs must have a cause with a name (causes.ts): a
+ * other circumstances (snapshot/). What differs between the runs must have a cause with a name (snapshot/causes.ts): a
  * pointer to something that was placed elsewhere, the stack guard, the number of arguments. One word without a cause
- * refuses the image. What is left is a `LinkedState`: it can be placed at any address (place.ts), is written
- * as NAME.linked (linked-encode.ts, runtime/share.h), and mapped at the start by runtime/restore.c, which a copy of the program
- * names as its interpreter (program-copy.ts). What could have led the loader elsewhere is checked at each start
- * (guards.ts); if anything is different, restore.c runs the plain loader.
+ * refuses the image. What is left is a `LinkedState`: it can be placed at any address (place/place.ts), is written
+ * as NAME.linked (linked/linked-encode.ts, runtime/share.h), and mapped at the start by runtime/restore.c, which a copy of the program
+ * names as its interpreter (place/program-copy.ts). What could have led the loader elsewhere is checked at each start
+ * (place/guards.ts); if anything is different, restore.c runs the plain loader.
  *
  * Limits. glibc on x86-64; programs whose loader's words can all be explained; addresses stay the same until the image
  * is built anew.

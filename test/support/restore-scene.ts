@@ -16,12 +16,12 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { readElf } from '../../src/elf/read.ts';
 import { buildShare } from '../../src/share/build.ts';
-import { decodeLinked } from '../../src/share/linked-decode.ts';
-import { encodeLinked } from '../../src/share/linked-encode.ts';
-import type { PlacedImage } from '../../src/share/linked-model.ts';
+import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
+import { encodeLinked } from '../../src/share/linked/linked-encode.ts';
+import type { PlacedImage } from '../../src/share/linked/linked-model.ts';
+import { askRestore, readProcessor } from '../../src/share/linked/restore-answer.ts';
 import type { ShareVariant } from '../../src/share/model.ts';
-import { copyProgram } from '../../src/share/program-copy.ts';
-import { askRestore, readProcessor } from '../../src/share/restore-answer.ts';
+import { copyProgram } from '../../src/share/place/program-copy.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures');

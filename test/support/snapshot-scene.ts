@@ -3,12 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type AnchorBases, basesOf } from '../../src/share/anchors.ts';
-import type { RunFacts } from '../../src/share/causes.ts';
-import { circumstancesOf } from '../../src/share/circumstances.ts';
-import { requireEligible } from '../../src/share/eligible.ts';
-import { isLinked, linkProgram } from '../../src/share/link.ts';
-import { runLoader, type StoppedLoader } from '../../src/share/loader-run.ts';
 import {
   ANCHORS,
   type FixUp,
@@ -16,7 +10,13 @@ import {
   type LinkedState,
   type NotLinked,
 } from '../../src/share/model.ts';
-import { factsOf, readApicIds } from '../../src/share/run-facts.ts';
+import { type AnchorBases, basesOf } from '../../src/share/snapshot/anchors.ts';
+import type { RunFacts } from '../../src/share/snapshot/causes.ts';
+import { circumstancesOf } from '../../src/share/snapshot/circumstances.ts';
+import { requireEligible } from '../../src/share/snapshot/eligible.ts';
+import { isLinked, linkProgram } from '../../src/share/snapshot/link.ts';
+import { runLoader, type StoppedLoader } from '../../src/share/snapshot/loader-run.ts';
+import { factsOf, readApicIds } from '../../src/share/snapshot/run-facts.ts';
 
 /** A temporary folder with C programs. */
 export class SnapshotScene {
