@@ -13,7 +13,7 @@ afterAll(() => {
 
 it('is started all the same', async () => {
   const records = [1, 2, 3, 4].map((i) => {
-    const name = `--store ${scene.path('store')} --name r${i}`;
+    const name = `--store '${scene.path('store')}' --name r${i}`;
     return `bin/winnow record ${name} -- true || exit 9`;
   });
   // Nobody here minds the signal; what is traced stops for it all the same.

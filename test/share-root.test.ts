@@ -52,7 +52,9 @@ beforeAll(() => {
   for (const name of ['usr', 'proc', STORE, join(STORE, 'images')])
     mkdirSync(join(root, name), { recursive: true, mode: 0o755 });
   for (const name of ['lib', 'lib64']) symlinkSync(`usr/${name}`, join(root, name));
-  const libraries = spawnSync('ldd', [program], { encoding: 'utf8' }).stdout.matchAll(/(\/\S+) \(0x/g);
+  const libraries = spawnSync('ldd', [program], { encoding: 'utf8' }).stdout.matchAll(
+    /(?:=> |^\s*)(\/.*) \(0x/gm,
+  );
   const usr = [...libraries].map(([, path]) => path?.replace(/^\/lib/, '/usr/lib') ?? '');
   // /usr/lib64 may be a link's way to the loader, whose file stands elsewhere.
   const files = usr.flatMap((path) => [

@@ -12,11 +12,11 @@ export interface Functions {
   /** Ascending, not overlapping; not swept. */
   readonly pieces: readonly Piece[];
   /** FDEs that are of no use, and why. */
-  readonly refused: readonly { readonly at: number; readonly reason: string }[];
+  readonly refused: readonly { readonly at: number | undefined; readonly reason: string }[];
 }
 
 export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader): Functions {
-  const refused: { at: number; reason: string }[] = [];
+  const refused: { at: number | undefined; reason: string }[] = [];
   const pieces: Piece[] = [];
   const ranges = frame.fdes
     .filter((fde) => !isLeftover(fde))
@@ -30,7 +30,8 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
   for (const { start, end, isTrampoline, hasPads } of ranges) {
     const segment = code.segmentOf(start);
     if (segment === undefined || end > segment.end) {
-      refused.push({ at: start, reason: OUTSIDE });
+      // An address that is nowhere in the module is no place to name.
+      refused.push({ at: segment === undefined ? undefined : start, reason: OUTSIDE });
       continue;
     }
     const last = pieces.at(-1);

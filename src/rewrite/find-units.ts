@@ -75,7 +75,7 @@ export function findUnits(image: ElfImage): FoundUnits {
   const wholes = clusters.map((cluster, index) => unitOf(cluster, entries[index] ?? []));
   const { units, inner } = splitUnits(clusters, wholes, partLinks, roots);
   const kept = [...functions.refused, ...fragments.refused].map(
-    ({ at, reason }): Kept => ({ kind: 'kept', reason, at: rva(at) }),
+    ({ at, reason }): Kept => ({ kind: 'kept', reason, ...(at === undefined ? {} : { at: rva(at) }) }),
   );
   return { units, wholes, inner, links, partLinks, pieces, kept, roots, code };
 }
