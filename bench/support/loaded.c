@@ -5,7 +5,8 @@
  * Problem: 'exec to the end of relocation' is a moment inside a process of which nothing tells outside, and it must be the
  * same moment for the plain loader and for an image.
  * Method: the child calls execve with the time written down before; at the stop after the exec a hardware breakpoint is set
- * on the instruction, so no page is written; the time of the stop itself is left out. WHERE is the address,
+ * on the instruction, so no page is written; the time of the stop itself is left out. Both processes are bound to one
+ * processor, where a stop is a switch of tasks and no message between processors. WHERE is the address,
  * hexadecimal, or +RVA in the module that AT_BASE names.
  * Limits: two stops' wake-ups, some tens of microseconds, are in the figure, of every mode alike.
  *
@@ -13,9 +14,11 @@
  * smaps has them at that moment: mappings, KiB of private written pages of files, KiB of private written pages in all.
  * FILE takes the program's output. Ends with 3 where the program ended without coming to the instruction.
  */
+#define _GNU_SOURCE
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -80,6 +83,10 @@ int main(int argc, char **argv) {
   }
   int64_t *started = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (started == MAP_FAILED) fail("mmap");
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET((unsigned)sched_getcpu(), &here);
+  sched_setaffinity(0, sizeof here, &here);
   pid_t child = fork();
   if (child < 0) fail("fork");
   if (child == 0) {

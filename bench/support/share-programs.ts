@@ -2,6 +2,7 @@
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SCRATCH } from './programs.ts';
+import { shell } from './sh.ts';
 import { WORKLOADS } from './workloads.ts';
 
 export interface ShareProgram {
@@ -100,7 +101,10 @@ export const SHARE_PROGRAMS: readonly ShareProgram[] = [
     packages: ['libreoffice-writer-nogui'],
     setUp: (folder) => {
       copyFileSync('/usr/share/common-licenses/GPL-3', join(folder, 'text.txt'));
-      const args = ['--headless', PROFILE, '--convert-to', 'pdf', '--outdir', SCRATCH, 'text.txt'];
+      const profile = `-env:UserInstallation=file://${join(folder, 'office')}`;
+      const args = ['--headless', profile, '--convert-to', 'pdf', '--outdir', SCRATCH, 'text.txt'];
+      // The first run makes the profile, and asks to be started again.
+      shell('mkdir -p "$2"; "$1" --headless "$3" --terminate_after_init || true', OFFICE, SCRATCH, profile);
       return { file: OFFICE, args };
     },
     kind: 'work',
