@@ -6,7 +6,7 @@
  */
 import type { Mode, ModeResult, Sample } from '../src/bench/model.ts';
 import { interleave } from '../src/bench/run.ts';
-import type { ColdSetting } from './support/report.ts';
+import type { ColdSetting } from './support/cold-report.ts';
 import { freshScratch, type RootRunner, runInRoot } from './support/root-run.ts';
 import type { Setting, Throttle } from './support/throttle.ts';
 

@@ -21,6 +21,8 @@
  * call that is given the address of something on a hidden page (EFAULT: src/select/hidden-pages.ts keeps text off them), and
  * what reads memory past the page tables (/proc/PID/mem: zeros); a program that makes its own code writable; SIGBUS
  * before Linux 5.14 where a store is cut off while it is used; a signal's frame of up to some KiB on stacks that were made without room for any.
+ *
+ * Over 300 lines: all that runs on a fault stands here, so that one can see that nothing else is called.
  */
 
 #include "demand.h"

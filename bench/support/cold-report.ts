@@ -5,7 +5,14 @@ import { formatInterval } from '../../src/bench/terminal.ts';
 import { formatBytes, formatMs } from '../../src/term/format.ts';
 import { markdownTable } from './markdown.ts';
 import { TOGETHER } from './modes.ts';
-import type { ColdSetting } from './report.ts';
+import type { Setting } from './throttle.ts';
+
+export interface ColdSetting {
+  readonly setting: Setting;
+  /** What a process of the control group really got; undefined where nothing limits. */
+  readonly probe: { readonly iops: number; readonly bytesPerSecond: number };
+  readonly programs: readonly { readonly title: string; readonly modes: readonly ModeResult[] }[];
+}
 
 type ColdProgram = ColdSetting['programs'][number];
 

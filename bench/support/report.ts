@@ -1,20 +1,11 @@
 /** The suite's report: data, JSON file, and the table in docs/measurements.md. */
 import type { Machine } from '../../src/bench/machine.ts';
-import type { ModeResult } from '../../src/bench/model.ts';
 import type { RatioSummary, Summary } from '../../src/bench/stats.ts';
 import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
 import { formatMs, formatShare } from '../../src/term/format.ts';
-import { coldTables, withInterval } from './cold-report.ts';
+import { type ColdSetting, coldTables, withInterval } from './cold-report.ts';
 import type { LinkedCount } from './linked.ts';
 import { markdownTable } from './markdown.ts';
-import type { Setting } from './throttle.ts';
-
-export interface ColdSetting {
-  readonly setting: Setting;
-  /** What a process of the control group really got; undefined where nothing limits. */
-  readonly probe: { readonly iops: number; readonly bytesPerSecond: number };
-  readonly programs: readonly { readonly title: string; readonly modes: readonly ModeResult[] }[];
-}
 
 export interface LinkedResult {
   readonly title: string;

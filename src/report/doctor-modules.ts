@@ -19,7 +19,7 @@ import { WinnowError } from '../base/errors.ts';
 import { type Launcher, readAuditObject } from '../image/launcher.ts';
 import { writeModulesTable } from '../image/modules-encode.ts';
 import type { ShowMode } from '../image/modules-model.ts';
-import type { Check } from './doctor.ts';
+import type { Check } from './doctor-check.ts';
 
 const PROGRAM = '/bin/cat';
 const CHECK = { name: 'show-modules', what: 'rewritten modules' };

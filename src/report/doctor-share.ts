@@ -6,7 +6,7 @@ import { WinnowError } from '../base/errors.ts';
 import { readRestore } from '../image/launcher.ts';
 import { buildShare } from '../share/build.ts';
 import { readProcessor } from '../share/linked/restore-answer.ts';
-import type { Check } from './doctor.ts';
+import type { Check } from './doctor-check.ts';
 
 const PROGRAM = '/bin/cat';
 const CHECK = { name: 'linked-programs', what: 'linked programs' };

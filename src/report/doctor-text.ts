@@ -2,7 +2,7 @@
 import type { Colors } from '../term/color.ts';
 import { renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
-import type { Check, State } from './doctor.ts';
+import type { Check, State } from './doctor-check.ts';
 
 const WORDS: Readonly<Record<State, string>> = { good: 'ok', less: 'less', bad: 'NO', fact: '' };
 

@@ -22,22 +22,9 @@ import { type Launcher, readLauncher } from '../image/launcher.ts';
 import { deviceTraits } from '../prefetch/device.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import { type Offer, tryNoWaitRead, tryPagemap, tryTracing, tryUserfaultfd } from '../sys/offers.ts';
+import type { Check } from './doctor-check.ts';
 import { modulesCheck } from './doctor-modules.ts';
 import { shareCheck } from './doctor-share.ts';
-
-/** `good`: as it should be; `less`: winnow works, with less; `bad`: a command cannot work; `fact`: neither. */
-export type State = 'good' | 'less' | 'bad' | 'fact';
-
-export interface Check {
-  /** Stable, for programs: kebab-case. */
-  readonly name: string;
-  readonly what: string;
-  readonly state: State;
-  /** What was found, in a few words. */
-  readonly found: string;
-  /** What it means for winnow, and the cure where there is one. */
-  readonly means: string;
-}
 
 /** What the caller of `diagnose` knows from rooms of the same layer. */
 export interface DoctorInput {
