@@ -8,10 +8,8 @@
  * Limits: a process that is killed while it is not traced, or whose leader is gone, is missing; `processes`
  * says how many were seen, to be compared between modes.
  */
-import { readFileSync } from 'node:fs';
 import { WinnowError } from '../src/base/errors.ts';
-import type { Observer } from '../src/record/events.ts';
-import { record } from '../src/record/recorder.ts';
+import { memoryAtEnds, type TracedRun } from './support/traced.ts';
 
 export interface ResidentPages {
   readonly processes: number;
@@ -29,41 +27,14 @@ export interface ResidentPages {
   readonly ownOfFiles: number;
 }
 
-export interface ResidentRun {
-  readonly file: string;
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-  readonly cwd: string;
-}
-
 /**
  * Runs the program to its end; output goes where this process's goes.
  *
  * @throws what `record` throws; WinnowError E_BENCH_WINNOW where the program fails: what it then has in memory
  *   says nothing.
  */
-export function residentAtExit(run: ResidentRun): ResidentPages {
-  const seen: ResidentPages[] = [];
-  const observer: Observer = {
-    observe(event) {
-      if (event.kind !== 'memory-ending') return;
-      const text = smapsOf(event.tid);
-      if (text !== undefined) seen.push(countPages(text));
-    },
-  };
-  const { ended } = inFolder(run.cwd, () =>
-    record({
-      command: { program: run.file, argv: run.argv, cwd: run.cwd },
-      env: run.env,
-      openFiles: 0,
-      ignoredSignals: '0',
-      blockedSignals: '0',
-      descriptors: [],
-      stopAfterMs: undefined,
-      filter: false,
-      observers: [observer],
-    }),
-  );
+export function residentAtExit(run: TracedRun): ResidentPages {
+  const { texts, ended } = memoryAtEnds(run, 'smaps');
   if (ended?.kind !== 'exited' || ended.code !== 0) {
     throw new WinnowError({
       code: 'E_BENCH_WINNOW',
@@ -73,6 +44,7 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
       next: 'run it by hand, or leave it out with --programs',
     });
   }
+  const seen = texts.map(countPages);
   const sum = (of: (one: ResidentPages) => number): number => seen.reduce((total, one) => total + of(one), 0);
   return {
     processes: seen.length,
@@ -83,25 +55,6 @@ export function residentAtExit(run: ResidentRun): ResidentPages {
     brought: sum((one) => one.brought),
     ownOfFiles: sum((one) => one.ownOfFiles),
   };
-}
-
-/** A recorded program inherits the current folder. */
-function inFolder<T>(folder: string, body: () => T): T {
-  const before = process.cwd();
-  process.chdir(folder);
-  try {
-    return body();
-  } finally {
-    process.chdir(before);
-  }
-}
-
-function smapsOf(tid: number): string | undefined {
-  try {
-    return readFileSync(`/proc/${tid}/smaps`, 'utf8');
-  } catch {
-    return undefined;
-  }
 }
 
 /** Pages of one process by its smaps. */

@@ -5,13 +5,11 @@
  * Method: the program is traced, and the memory of each of its processes looked at when it ends. Only those with a C
  * library count, which leaves out the helper and the launcher.
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Step } from '../../src/bench/model.ts';
-import type { Observer } from '../../src/record/events.ts';
-import { record } from '../../src/record/recorder.ts';
 import { ENVIRONMENT } from './programs.ts';
 import { freshScratch, type RootRunner } from './root-run.ts';
+import { memoryAtEnds } from './traced.ts';
 
 export interface LinkedCount {
   /** Processes of the command, and those whose program started linked. */
@@ -28,39 +26,12 @@ const LINKED = /\.linked$/m;
 export function countLinked(runner: RootRunner, steps: readonly Step[], folder: string): LinkedCount {
   const { root } = runner.disk;
   freshScratch(root);
-  const maps: string[] = [];
-  const observer: Observer = {
-    observe(event) {
-      if (event.kind === 'memory-ending') maps.push(mapsOf(event.tid));
-    },
-  };
   const words = steps.flatMap((step, index) => [...(index === 0 ? [] : [';;']), step.file, ...step.argv]);
   const helper = [runner.timed, join(runner.folder, 'linked.report'), root, folder, '-', ...words];
-  record({
-    command: {
-      program: SHELL,
-      argv: ['sh', '-c', 'exec "$@" >/dev/null 2>&1', 'sh', ...helper],
-      cwd: process.cwd(),
-    },
-    env: ENVIRONMENT,
-    openFiles: 0,
-    ignoredSignals: '0',
-    blockedSignals: '0',
-    descriptors: [],
-    stopAfterMs: undefined,
-    filter: false,
-    observers: [observer],
-  });
-  const inRoot = maps.filter((text) =>
+  const argv = ['sh', '-c', 'exec "$@" >/dev/null 2>&1', 'sh', ...helper];
+  const run = { file: SHELL, argv, env: ENVIRONMENT, cwd: process.cwd() };
+  const inRoot = memoryAtEnds(run, 'maps').texts.filter((text) =>
     text.split('\n').some((line) => line.includes(root) && line.includes(C_LIBRARY)),
   );
   return { processes: inRoot.length, linked: inRoot.filter((text) => LINKED.test(text)).length };
-}
-
-function mapsOf(tid: number): string {
-  try {
-    return readFileSync(`/proc/${tid}/maps`, 'utf8');
-  } catch {
-    return '';
-  }
 }
