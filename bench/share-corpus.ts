@@ -9,7 +9,6 @@ import { replaceBlock, writeJson } from './support/report-files.ts';
 import { type CorpusResult, STARTS, tryProgram } from './support/share-corpus.ts';
 import { renderCorpus } from './support/share-corpus-report.ts';
 import { PROGRAM_PACKAGES } from './support/share-packages.ts';
-import { openLoaded } from './support/share-start.ts';
 import { REPOSITORY } from './support/winnow.ts';
 
 const USAGE = `usage: npm run bench:share-programs -- [options] [PROGRAM...]      (as root; half an hour)
@@ -38,7 +37,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (!Number.isInteger(every) || every < 1)
     throw badUsage(`--every takes a whole number from 1 on, not ${values.every}`, USAGE);
   const whole = positionals.length === 0 && every === 1;
-  if (!values['no-install']) installMissing([...PROGRAM_PACKAGES, 'gcc']);
+  if (!values['no-install']) installMissing(PROGRAM_PACKAGES);
   const programs =
     positionals.length > 0 ? positionals : dynamicPrograms().filter((_, index) => index % every === 0);
   const results = await tryAll(programs);
@@ -81,12 +80,10 @@ async function tryAll(programs: readonly string[]): Promise<CorpusResult[]> {
     const work = mkdtempSync('/var/lib/winnow-bench-');
     cleanup.defer(`remove ${work}`, () => rmSync(work, { recursive: true, force: true }));
     chmodSync(work, 0o755);
-    const loaded = openLoaded();
-    cleanup.defer('remove loaded', () => loaded.close());
     const results: CorpusResult[] = [];
     for (const [index, path] of programs.entries()) {
       if (cleanup.abort.aborted) break;
-      const result = await tryProgram(path, work, loaded.path);
+      const result = await tryProgram(path, work);
       results.push(result);
       if (process.stderr.isTTY || result.kind === 'wrong' || result.kind === 'unused' || index % 50 === 0)
         process.stderr.write(`${index + 1}/${programs.length} ${path}: ${JSON.stringify(result)}\n`);

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describeError, WinnowError } from '../../src/base/errors.ts';
 import { describeMachine, type Machine } from '../../src/bench/machine.ts';
-import { type Cleanup, openCleanup } from './cleanup.ts';
+import { openCleanup } from './cleanup.ts';
 import { badUsage, COMMON_OPTIONS, choose, parseSuiteArgs } from './main.ts';
 import { installMissing } from './programs.ts';
 import { replaceBlock, writeJson } from './report-files.ts';
@@ -36,8 +36,6 @@ export interface ProgramSuite<P extends SuiteProgram, R> {
   readonly name: string;
   readonly programs: readonly P[];
   readonly defaultRounds: number;
-  /** What is there for all programs; it goes with `cleanup`. */
-  readonly prepare?: (cleanup: Cleanup) => void;
   readonly measure: (program: P, folder: string, conditions: Conditions) => Promise<R>;
   readonly render: (report: SuiteReport<R>) => string;
 }
@@ -104,12 +102,11 @@ async function measureAll<P extends SuiteProgram, R>(
 ): Promise<Omit<SuiteReport<R>, 'command'>> {
   const cleanup = openCleanup();
   try {
-    if (install) installMissing([...new Set(chosen.flatMap(({ packages }) => packages)), 'gcc']);
+    if (install) installMissing([...new Set(chosen.flatMap(({ packages }) => packages))]);
     const work = mkdtempSync('/var/lib/winnow-bench-');
     cleanup.defer(`remove ${work}`, () => rmSync(work, { recursive: true, force: true }));
     // What is mounted over a program must be in reach of whoever starts it.
     chmodSync(work, 0o755);
-    suite.prepare?.(cleanup);
     const programs: R[] = [];
     const unmeasured: string[] = [];
     for (const program of chosen) {

@@ -4,7 +4,7 @@
  * Method: the first of a few harmless arguments for which two plain runs agree in output and exit code is the invocation.
  * Then the image is built, mounted over the program in a mount namespace, and started `STARTS` times, address-space
  * randomisation as it is; each start's output and exit code must be the plain ones. That the image is what was started is
- * shown by a breakpoint at the address where only an image has the loader's last instruction (loaded.c).
+ * shown by a breakpoint at the address where only an image has the loader's last instruction (runtime/start-cost.c).
  */
 
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
@@ -15,6 +15,7 @@ import type { SharedProgram } from '../../src/share/built.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
 import { readProcessor } from '../../src/share/linked/restore-answer.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
+import { measureStart } from '../../src/sys/start-cost.ts';
 import { ENVIRONMENT } from './programs.ts';
 
 export type CorpusResult = { readonly path: string } & (
@@ -37,17 +38,17 @@ interface Outcome {
   readonly stderr: string;
 }
 
-/** @param work a folder that everybody may enter; what is made in it is removed. @param loaded loaded.c, compiled. */
-export async function tryProgram(path: string, work: string, loaded: string): Promise<CorpusResult> {
+/** @param work a folder that everybody may enter; what is made in it is removed. */
+export async function tryProgram(path: string, work: string): Promise<CorpusResult> {
   const folder = mkdtempSync(join(work, 'p-'));
   try {
-    return await tryIn(path, folder, loaded);
+    return await tryIn(path, folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function tryIn(path: string, folder: string, loaded: string): Promise<CorpusResult> {
+async function tryIn(path: string, folder: string): Promise<CorpusResult> {
   spawnSync('chmod', ['755', folder]);
   const image = join(folder, 'image');
   mkdirSync(image, { mode: 0o755 });
@@ -67,7 +68,7 @@ async function tryIn(path: string, folder: string, loaded: string): Promise<Corp
     const [{ reason, detail } = { reason: 'no reason', detail: undefined }] = kept;
     return { path, kind: 'kept', reason, ...(detail === undefined ? {} : { detail }) };
   }
-  const started = startTime(path, image, program, loaded);
+  const started = startTime(path, image, program);
   if (typeof started === 'string') return { path, kind: 'unused', why: started };
   const invocation = findInvocation(path, folder);
   if (invocation === undefined) return { path, kind: 'built', ms: started };
@@ -81,19 +82,15 @@ async function tryIn(path: string, folder: string, loaded: string): Promise<Corp
 }
 
 /** Milliseconds to the end of linking; words where the start does not come from the image. */
-function startTime(path: string, image: string, program: SharedProgram, loaded: string): number | string {
+function startTime(path: string, image: string, program: SharedProgram): number | string {
   const linked = join(image, program.linked);
-  const start = Number(decodeLinked(readFileSync(linked), linked).start);
-  const result = join(image, 'loaded');
-  const words = [result, '/dev/null', start.toString(16), join(image, program.copy), path, '--version'];
-  const done = spawnSync(loaded, words, {
+  const cost = measureStart({
+    program: join(image, program.copy),
+    argv: [path, '--version'],
     env: environment(image),
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: TIMEOUT_MS,
+    at: { address: decodeLinked(readFileSync(linked), linked).start },
   });
-  if (done.status !== 0)
-    return done.status === 3 ? 'the loader itself was started' : String(done.stderr).trim();
-  return Number(readFileSync(result, 'utf8').split(' ')[1]) / 1e6;
+  return cost === undefined ? 'the loader itself was started' : cost.linkNs / 1e6;
 }
 
 const environment = (home: string): Record<string, string> => ({

@@ -1,6 +1,7 @@
 /** Records a program and builds its image after linking, as a person would. */
 import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { UserAddress } from '../../src/base/brands.ts';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readManifest } from '../../src/image/manifest.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
@@ -29,7 +30,7 @@ export interface SharedImage {
 export interface LinkedProgram {
   readonly copy: string;
   /** Address of `_dl_start_user`. */
-  readonly start: number;
+  readonly start: UserAddress;
   readonly bytes: number;
   readonly modules: number;
   readonly maps: number;
@@ -122,7 +123,7 @@ function linkedProgram(
   const path = join(image, linked);
   return {
     copy: join(image, copy),
-    start: Number(decodeLinked(readFileSync(path), path).start),
+    start: decodeLinked(readFileSync(path), path).start,
     bytes: figures.bytes,
     modules: figures.modules,
     maps: figures.maps,

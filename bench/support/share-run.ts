@@ -10,12 +10,10 @@ import type { ShareProgram } from './share-programs.ts';
 import type { ShareResult } from './share-report.ts';
 import { measureStarts } from './share-start.ts';
 
-/** @param loaded loaded.c, compiled. */
 export async function measureShare(
   program: ShareProgram,
   folder: string,
   conditions: Conditions,
-  loaded: string,
 ): Promise<ShareResult> {
   conditions.talk(`${program.title}: recording and building`);
   const image = buildSharedImage(program, folder);
@@ -23,7 +21,7 @@ export async function measureShare(
   if (linked === undefined) throw notLinked(image);
   conditions.talk(`${program.title}: starts`);
   const start =
-    program.kind === 'start' ? measureStarts({ ...image, linked }, loaded, conditions.rounds * 3) : undefined;
+    program.kind === 'start' ? measureStarts({ ...image, linked }, conditions.rounds * 3) : undefined;
   const wall = await wallOf(image, conditions);
   conditions.talk(`${program.title}: memory`);
   const own = ownAtExit(image);
