@@ -1,24 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { expectGolden } from '../../test/golden.ts';
 import { toJson } from '../cli/options.ts';
-import type { RelocationCounts } from '../share/notes/count-relocations.ts';
+import { NO_RELOCATIONS, type RelocationCounts } from '../share/notes/count-relocations.ts';
 import type { SharingFigures } from '../share/notes/figures.ts';
 import type { StartCost } from '../sys/start-cost.ts';
 import { SHARING_JSON_VERSION, type Starts, sharingReport } from './sharing.ts';
 import { renderSharing } from './sharing-text.ts';
 
-const counts = (some: Partial<RelocationCounts>): RelocationCounts => ({
-  relative: 0,
-  relr: 0,
-  globDat: 0,
-  jumpSlot: 0,
-  word: 0,
-  copy: 0,
-  irelative: 0,
-  tls: 0,
-  other: 0,
-  ...some,
-});
+const counts = (some: Partial<RelocationCounts>): RelocationCounts => ({ ...NO_RELOCATIONS, ...some });
 
 const FIGURES: SharingFigures = {
   program: '/usr/bin/draw',

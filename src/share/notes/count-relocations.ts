@@ -42,7 +42,7 @@ const KINDS = new Map<number, Kind>([
   [spec.R_X86_64_TLSDESC, 'tls'],
 ]);
 
-const NONE: RelocationCounts = {
+export const NO_RELOCATIONS: RelocationCounts = {
   relative: 0,
   relr: 0,
   globDat: 0,
@@ -63,7 +63,7 @@ export const allRelocations = (counts: RelocationCounts): number =>
   Object.values(counts).reduce((sum, count) => sum + count, 0);
 
 export function addCounts(all: readonly RelocationCounts[]): RelocationCounts {
-  const sum = { ...NONE };
+  const sum = { ...NO_RELOCATIONS };
   for (const counts of all) {
     for (const kind of kinds) sum[kind] += counts[kind];
   }
@@ -84,7 +84,7 @@ const kinds: readonly Kind[] = [
 
 /** @throws WinnowError E_ELF_… for damaged tables. */
 export function countRelocations({ dynamicRelocations }: ElfImage): ModuleRelocations {
-  const counts = { ...NONE };
+  const counts = { ...NO_RELOCATIONS };
   const pages = new Set<number>();
   for (const { kind, relocations } of dynamicRelocations) {
     for (const relocation of relocations) {
