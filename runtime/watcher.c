@@ -45,6 +45,7 @@
 #define MAPS 4    /* a piece of /proc/PID/maps */
 #define PAGES 5   /* struct page_region, some */
 #define DONE 6    /* ends a sighting */
+#define ENVIRONMENT 7 /* a piece of /proc/PID/environ */
 
 struct seen {
   u32 nr;
@@ -220,6 +221,7 @@ static void look(const struct seccomp_notif *notice) {
   put(SEEN, &seen, sizeof seen);
   put_link(seen.thread);
   put_file(WORDS, seen.thread, "cmdline", 1);
+  put_file(ENVIRONMENT, seen.thread, "environ", -1);
   if (!seen.borrowed) {
     put_file(MAPS, seen.thread, "maps", -1);
     put_pages(seen.thread);

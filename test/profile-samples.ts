@@ -86,12 +86,16 @@ export function arbitraryRun(few: boolean): fc.Arbitrary<Run> {
       files: fc.constant(files),
       processes: fc
         .array(
-          fc.record({
-            program: path,
-            argvShape: fc.array(text, { maxLength: 2 }),
-            ended,
-            pages: pagesOf(files),
-          }),
+          fc.record(
+            {
+              program: path,
+              argvShape: fc.array(text, { maxLength: 2 }),
+              libraryPath: text,
+              ended,
+              pages: pagesOf(files),
+            },
+            { requiredKeys: ['program', 'argvShape', 'ended', 'pages'] },
+          ),
           { maxLength: 3 },
         )
         .map((list) =>
@@ -188,6 +192,15 @@ export function gitFunctionsRun(age: number, changes: Partial<Run> = {}): Run {
     ],
     ...changes,
   });
+}
+
+/** The same, its pager executed under LD_LIBRARY_PATH. */
+export function gitLibraryPathRun(age: number): Run {
+  const run = gitFunctionsRun(age);
+  const processes = run.processes.map((process) =>
+    process.parent === undefined ? process : { ...process, libraryPath: '/opt/git/lib:' },
+  );
+  return { ...run, processes };
 }
 
 /** `git status`, recorded three times. */

@@ -2,7 +2,17 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Run } from '../src/profile/model.ts';
-import { AS_NOBODY, IS_ROOT, noteCodes, pagesOf, processesOf, Scene, until } from './record-scene.ts';
+import {
+  AS_NOBODY,
+  IS_ROOT,
+  LIBRARY_PATHS,
+  noteCodes,
+  PLAIN_ENV,
+  pagesOf,
+  processesOf,
+  Scene,
+  until,
+} from './record-scene.ts';
 
 const scene = new Scene();
 afterAll(() => scene.close());
@@ -55,6 +65,12 @@ describe('how it ended', () => {
 });
 
 describe('the tree', () => {
+  it('LD_LIBRARY_PATH of its processes', () => {
+    const { run } = light(['sh', '-c', LIBRARY_PATHS], { env: PLAIN_ENV });
+    expect(run.processes.flatMap(({ libraryPath }) => libraryPath ?? [])).toEqual(['/one:/ü', '', '/last']);
+    expect(processesOf(run, /true$/).at(-1)).not.toHaveProperty('libraryPath');
+  });
+
   it('gcc: the processes of a thorough recording, and every page it mapped', () => {
     const source = scene.file('hello.c', '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n');
     const command = ['gcc', source, '-o', scene.path('hello')];

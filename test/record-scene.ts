@@ -12,6 +12,16 @@ export const WINNOW = join(import.meta.dirname, '..', 'bin', 'winnow');
 export const IS_ROOT = process.getuid?.() === 0;
 const TIME_OUT_MS = 30_000;
 
+/** Shell: programs under LD_LIBRARY_PATH, behind more of an environment than a page; the loader takes the last of several. */
+export const LIBRARY_PATHS = [
+  'LD_LIBRARY_PATH=/one:/ü env',
+  'LD_LIBRARY_PATH= env',
+  `python3 -c 'import ctypes; ctypes.CDLL(None).execve(b"/bin/true", (ctypes.c_char_p * 2)(b"true", None), (ctypes.c_char_p * 3)(b"LD_LIBRARY_PATH=/first", b"LD_LIBRARY_PATH=/last", None))'`,
+  '/bin/true',
+  ':',
+].join(' >/dev/null; ');
+export const PLAIN_ENV = { PATH: process.env.PATH, A_LONG_ONE: 'x'.repeat(10_000) };
+
 export interface Result extends SpawnSyncReturns<string> {
   readonly store: string;
   /** The newest run of the store; it fails where there is none. */

@@ -2,7 +2,16 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
-import { AS_NOBODY, IS_ROOT, noteCodes, pagesOf, processesOf, Scene } from './record-scene.ts';
+import {
+  AS_NOBODY,
+  IS_ROOT,
+  LIBRARY_PATHS,
+  noteCodes,
+  PLAIN_ENV,
+  pagesOf,
+  processesOf,
+  Scene,
+} from './record-scene.ts';
 
 const scene = new Scene();
 afterAll(() => scene.close());
@@ -72,6 +81,12 @@ describe('births', () => {
     expect(
       run.files.filter(({ path }) => path === scene.path('hello') || path.startsWith('/tmp/cc')),
     ).toEqual([]);
+  });
+
+  it('their LD_LIBRARY_PATH', () => {
+    const { run } = scene.record(['sh', '-c', LIBRARY_PATHS], { env: PLAIN_ENV });
+    expect(run.processes.flatMap(({ libraryPath }) => libraryPath ?? [])).toEqual(['/one:/ü', '', '/last']);
+    expect(processesOf(run, /true$/).at(-1)).not.toHaveProperty('libraryPath');
   });
 
   it('scripts', () => {

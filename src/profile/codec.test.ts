@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { arbitraryProfile, gitFunctionsRun, gitProfile } from '../../test/profile-samples.ts';
+import {
+  arbitraryProfile,
+  gitFunctionsRun,
+  gitLibraryPathRun,
+  gitProfile,
+} from '../../test/profile-samples.ts';
 import { WinnowError } from '../base/errors.ts';
 import { decodeProfile, encodeProfile } from './codec.ts';
 import type { Profile } from './model.ts';
@@ -22,17 +27,23 @@ function codeOf(bytes: Uint8Array): string {
 }
 
 /** A profile file around any payload, with the checksum that fits. */
-function wrap(payload: Uint8Array, version = 2): Buffer {
+function wrap(payload: Uint8Array, version = 3): Buffer {
   const hash = createHash('sha256').update(payload).digest('hex');
   return Buffer.concat([Buffer.from(`winnow-profile ${version} ${hash} ${payload.length}\n`), payload]);
 }
 
-const wrapJson = (value: unknown, version = 2): Buffer => wrap(gzipSync(JSON.stringify(value)), version);
+const wrapJson = (value: unknown, version = 3): Buffer => wrap(gzipSync(JSON.stringify(value)), version);
 
 /** `git status`, recorded twice with functions. */
 const functionsProfile = (): Profile => ({
   name: 'git-status',
   runs: [gitFunctionsRun(0), gitFunctionsRun(1)],
+});
+
+/** The same, with what its processes found in LD_LIBRARY_PATH. */
+const libraryPathProfile = (): Profile => ({
+  name: 'git-status',
+  runs: [gitLibraryPathRun(0), gitLibraryPathRun(1)],
 });
 
 const GOLDEN = join(import.meta.dirname, '..', '..', 'test', 'golden', 'profile');
@@ -64,14 +75,15 @@ describe('the profile codec', () => {
 });
 
 describe('the versions of the format', () => {
-  it('are read, the first one without functions', () => {
+  it('are read, the first one without functions, the second without LD_LIBRARY_PATH', () => {
     expect(decodeProfile(golden('version-1.wnp'), '/p')).toEqual(gitProfile());
     expect(decodeProfile(golden('version-2.wnp'), '/p')).toEqual(functionsProfile());
+    expect(decodeProfile(golden('version-3.wnp'), '/p')).toEqual(libraryPathProfile());
   });
 
   it('are written as the newest', () => {
     const again = encodeProfile(decodeProfile(golden('version-1.wnp'), '/p'));
-    expect(Buffer.from(again).toString('latin1', 0, 17)).toBe('winnow-profile 2 ');
+    expect(Buffer.from(again).toString('latin1', 0, 17)).toBe('winnow-profile 3 ');
   });
 
   it('keep their own members', () => {
@@ -80,6 +92,14 @@ describe('the versions of the format', () => {
     const old = golden('version-1.wnp');
     expect(codeOf(wrap(old.subarray(old.indexOf(10) + 1), 1))).toBe('valid');
     expect(codeOf(wrap(old.subarray(old.indexOf(10) + 1), 2))).toBe('E_PROFILE_DAMAGED');
+    const second = golden('version-2.wnp');
+    const payload = second.subarray(second.indexOf(10) + 1);
+    expect([1, 2, 3].map((version) => codeOf(wrap(payload, version)))).toEqual([
+      'E_PROFILE_DAMAGED',
+      'valid',
+      'E_PROFILE_DAMAGED',
+    ]);
+    expect(codeOf(wrapJson(jsonOf(libraryPathProfile()), 2))).toBe('E_PROFILE_DAMAGED');
   });
 
   it('keeps entries in their order, as differences', () => {
@@ -122,7 +142,7 @@ describe('a bad profile', () => {
   it.each([
     ['another file', Buffer.from('#!/bin/sh\n'), 'E_NOT_A_PROFILE'],
     ['an empty file', Buffer.alloc(0), 'E_PROFILE_TRUNCATED'],
-    ['a newer version', wrap(Buffer.from('anything'), 3), 'E_PROFILE_NEWER'],
+    ['a newer version', wrap(Buffer.from('anything'), 4), 'E_PROFILE_NEWER'],
     ['a newer version with another header', Buffer.from('winnow-profile 12\nx'), 'E_PROFILE_NEWER'],
     ['version 0', wrap(Buffer.alloc(1), 0), 'E_PROFILE_DAMAGED'],
     ['something appended', Buffer.concat([good, Buffer.from('x')]), 'E_PROFILE_DAMAGED'],
@@ -140,7 +160,7 @@ describe('a bad profile', () => {
     expect(() => decodeProfile(bomb, '/p')).toThrow('unpacks to more than 256 MiB');
   });
 
-  // Paths to one figure in the JSON of a profile with functions, and a value that must not pass there.
+  // Paths to one figure in the JSON of a profile, and a value that must not pass there.
   it.each([
     ['runs.0.id', 'XYZ'],
     ['runs.0.files.0', 3],
@@ -158,6 +178,8 @@ describe('a bad profile', () => {
     ['runs.0.processes.0.pages.0.extents', [900, 100]],
     ['runs.0.processes.0.pages.0.extents', [2 ** 53, 1]],
     ['runs.0.processes.0.pages.0.extents', [0, '1']],
+    ['runs.0.processes.1.libraryPath', 7],
+    ['runs.0.processes.1.libraryPath', '/nul\0'],
     ['runs.0.processes.0.ended', { kind: 'exited', code: 256 }],
     ['runs.0.processes.0.ended', { kind: 'killed', signal: 0 }],
     ['runs.0.command.program', 'git'],
@@ -185,7 +207,7 @@ describe('a bad profile', () => {
     ['name', '.hidden'],
     ['runs', null],
   ])('with %s = %j', (path, value) => {
-    const json: Record<string, unknown> = jsonOf(functionsProfile());
+    const json: Record<string, unknown> = jsonOf(libraryPathProfile());
     const keys = path.split('.');
     const last = keys.pop() ?? '';
     let holder: Record<string, unknown> = json;

@@ -1,10 +1,11 @@
 /**
  * The profile as a file: a line that says what it is, then gzip of JSON.
  *
- *     winnow-profile 2 <sha256 of the payload> <bytes of the payload>\n
+ *     winnow-profile 3 <sha256 of the payload> <bytes of the payload>\n
  *     <payload: gzip>
  *
- * `tail -n +2 NAME.wnp | zcat` shows the JSON. Version 1, which knew no functions, is read too. The hash finds damage, the length tells truncation from
+ * `tail -n +2 NAME.wnp | zcat` shows the JSON. Version 1, which knew no functions, and version 2, which knew no LD_LIBRARY_PATH,
+ * are read too. The hash finds damage, the length tells truncation from
  * damage, and both are checked before anything is unpacked. Limits: what unpacks to more than 256 MiB is
  * refused unread; a profile of chromium over 16 runs takes about 2 MiB.
  */
@@ -14,9 +15,10 @@ import * as v from 'valibot';
 import { notAProfile, profileDamaged, profileNewer, profileTruncated } from './errors.ts';
 import type { Profile } from './model.ts';
 import { fromWire, toWire, WireError, type WireProfile, wireSchema } from './wire.ts';
-import { upgradeWire, wireSchema1 } from './wire-1.ts';
+import { upgradeWire1, wireSchema1 } from './wire-1.ts';
+import { upgradeWire2, wireSchema2 } from './wire-2.ts';
 
-export const PROFILE_VERSION = 2;
+export const PROFILE_VERSION = 3;
 const OLDEST_VERSION = 1;
 const MAGIC = 'winnow-profile ';
 const HEADER = /^winnow-profile ([0-9]{1,9}) ([0-9a-f]{64}) ([0-9]{1,12})\n/;
@@ -56,8 +58,10 @@ export function decodeProfile(bytes: Uint8Array, path: string): Profile {
   }
 }
 
-const parseWire = (version: number, json: unknown): WireProfile =>
-  version === 1 ? upgradeWire(v.parse(wireSchema1, json)) : v.parse(wireSchema, json);
+function parseWire(version: number, json: unknown): WireProfile {
+  if (version === 1) return upgradeWire2(upgradeWire1(v.parse(wireSchema1, json)));
+  return version === 2 ? upgradeWire2(v.parse(wireSchema2, json)) : v.parse(wireSchema, json);
+}
 
 /** The payload behind a header that fits it. */
 function readPayload(

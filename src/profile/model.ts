@@ -69,6 +69,8 @@ export interface UsedProcess {
   readonly program: string;
   /** Arguments with what changes from run to run replaced (`argvShape`). */
   readonly argvShape: readonly string[];
+  /** LD_LIBRARY_PATH in the environment it was executed with; undefined where it was not set, or nobody looked. */
+  readonly libraryPath?: string;
   readonly ended: Ended;
   readonly pages: readonly UsedPages[];
 }

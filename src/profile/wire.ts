@@ -39,14 +39,14 @@ const ended = v.variant('kind', [
   v.strictObject({ kind: v.literal('left-running') }),
 ]);
 
-const processRow = v.strictObject({
+const processMembers = {
   parent: v.optional(natural),
   // Any text: a process whose executable was deleted or lies in another mount namespace has no path.
   program: text,
   argvShape: v.array(text),
   ended,
   pages: v.array(v.strictObject({ file: natural, how: v.picklist(['mapped', 'read']), extents: numbers })),
-});
+};
 
 const method = {
   pages: v.picklist(['exact', 'fault-around']),
@@ -63,17 +63,23 @@ export const runMembers = {
   method: v.strictObject(method),
   ended,
   files: v.array(natural),
-  processes: v.array(processRow),
+  processes: v.array(v.strictObject(processMembers)),
   /** Index into `paths`, then 1 if it was found, else 0. */
   lookups: numbers,
   notes: v.array(v.strictObject({ code: v.string(), text: v.string() })),
 };
 
-const run = v.strictObject({
-  ...runMembers,
+/** Those of a run with functions. */
+export const functionMembers = {
   method: v.strictObject({ ...method, functions: v.picklist(['seen', 'unseen']) }),
   /** By index into the run's own `files`. */
   entered: v.array(v.strictObject({ file: natural, entries: numbers })),
+};
+
+const run = v.strictObject({
+  ...runMembers,
+  ...functionMembers,
+  processes: v.array(v.strictObject({ ...processMembers, libraryPath: v.nullable(text) })),
 });
 
 /** The members of a profile that every version of the format has. */
@@ -146,6 +152,7 @@ export function toWire(profile: Profile): WireProfile {
         ...(one.parent === undefined ? {} : { parent: one.parent }),
         program: one.program,
         argvShape: [...one.argvShape],
+        libraryPath: one.libraryPath ?? null,
         ended: toWireEnded(one.ended),
         pages: one.pages.map(({ file, how, extents }) => ({ file, how, extents: toDeltas(extents) })),
       })),
@@ -188,6 +195,7 @@ function fromWireProcess(
     ...(wire.parent === undefined ? {} : { parent: wire.parent }),
     program: wire.program,
     argvShape: wire.argvShape,
+    ...(wire.libraryPath === null ? {} : { libraryPath: wire.libraryPath }),
     ended: wire.ended,
     pages: wire.pages.map(({ file, how, extents }) => {
       const pages = pagesIn(at(files, file, 'file').identity.size);

@@ -98,6 +98,7 @@ function describeProcesses({ images, snapshots, fileUse }: Seen, catalogue: Cata
       ...(parent === undefined ? {} : { parent }),
       program: image.program,
       argvShape: argvShape(image.argv),
+      ...(image.libraryPath === undefined ? {} : { libraryPath: image.libraryPath }),
       ended: image.ended ?? { kind: 'left-running' },
       pages: [
         ...describePages(snapshots.pagesOf(image), 'mapped', catalogue),

@@ -13,7 +13,7 @@ import { assembleRun } from './assemble.ts';
 import { Family } from './family.ts';
 import { FileUse } from './file-use.ts';
 import { PathReader } from './paths.ts';
-import { readArgv, readProgram } from './proc.ts';
+import { readExecuted } from './proc.ts';
 import { Snapshots } from './snapshots.ts';
 
 /**
@@ -24,7 +24,7 @@ export function snapshot(text: string): Run {
   const process = parsePid(text);
   const startedAt = Date.now();
   checkReadable(process);
-  const image = new Family().bearImage(process, undefined, readProgram(process), readArgv(process));
+  const image = new Family().bearImage(process, undefined, readExecuted(process));
   image.ended = { kind: 'left-running' };
   if (image.program === '') throw noProcess(process);
   const paths = new PathReader();

@@ -4,6 +4,7 @@
  */
 import type { Pid, Tid } from '../base/brands.ts';
 import type { Ended } from '../profile/model.ts';
+import { type Executed, NOT_KNOWN } from './proc.ts';
 import { type Image, type Process, releaseProcess, type Thread } from './tracees.ts';
 
 export class Family {
@@ -34,18 +35,19 @@ export class Family {
 
   /** A process that goes on with its parent's image until it execs. */
   bearProcess(id: Pid, parent: Image | undefined, borrowsMemory: boolean): Process {
-    const image = this.bearImage(id, parent, parent?.program ?? '', parent?.argv ?? []);
+    const image = this.bearImage(id, parent, parent ?? NOT_KNOWN);
     image.mapped = parent?.mapped ?? [];
     return { pid: id, image, threads: new Set(), borrowsMemory, memory: undefined, pidfd: undefined };
   }
 
-  bearImage(pid: Pid, parent: Image | undefined, program: string, argv: readonly string[]): Image {
+  bearImage(pid: Pid, parent: Image | undefined, { program, argv, libraryPath }: Executed): Image {
     const image: Image = {
       serial: this.images.length,
       parent,
       pid,
       program,
       argv,
+      libraryPath,
       startFiles: [],
       loader: [],
       uffd: undefined,

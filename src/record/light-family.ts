@@ -14,6 +14,7 @@
 import type { Pid } from '../base/brands.ts';
 import type { Mapping } from '../sys/maps.ts';
 import { Family } from './family.ts';
+import { type Executed, NOT_KNOWN } from './proc.ts';
 import type { Sighting } from './sightings.ts';
 import type { Image } from './tracees.ts';
 
@@ -37,7 +38,7 @@ export class LightFamily {
   constructor(root: Pid) {
     this.#root = root;
     // An image without a program is left out of the run.
-    const image = this.#family.bearImage(root, undefined, '', []);
+    const image = this.#family.bearImage(root, undefined, NOT_KNOWN);
     this.#entries.set(root, { image, place: undefined, before: undefined });
   }
 
@@ -62,11 +63,12 @@ export class LightFamily {
     if (image.serial > 0) {
       image.program = seen.program;
       image.argv = seen.argv;
+      image.libraryPath = seen.libraryPath;
     }
     entry.place = place;
     if (seen.call === 'exec') {
       entry.before = { image, place };
-      entry.image = this.#family.bearImage(seen.process, image, '', []);
+      entry.image = this.#family.bearImage(seen.process, image, NOT_KNOWN);
     } else {
       image.ended = { kind: 'exited', code: seen.status };
       if (image.serial === 0) this.notStarted = true;
@@ -75,11 +77,12 @@ export class LightFamily {
   }
 
   /** A process found in another way. */
-  noteLiving(pid: Pid, parent: Pid, program: string, argv: readonly string[]): Image {
+  noteLiving(pid: Pid, parent: Pid, { program, argv, libraryPath }: Executed): Image {
     const entry = this.#entries.get(pid) ?? this.#bear(pid, parent);
     if (entry.before !== undefined) entry.before.image.ended = { kind: 'execed' };
     entry.image.program = program;
     entry.image.argv = argv;
+    entry.image.libraryPath = libraryPath;
     return entry.image;
   }
 
@@ -113,7 +116,7 @@ export class LightFamily {
 
   #bear(pid: Pid, parent: Pid): Entry {
     const origin = this.#entries.get(parent)?.image;
-    const image = this.#family.bearImage(pid, origin, origin?.program ?? '', origin?.argv ?? []);
+    const image = this.#family.bearImage(pid, origin, origin ?? NOT_KNOWN);
     const entry = { image, place: undefined, before: undefined };
     this.#entries.set(pid, entry);
     return entry;

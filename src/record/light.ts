@@ -29,7 +29,7 @@ import { notStarted } from './not-started.ts';
 import { notes } from './notes.ts';
 import { HANDLED, OwnSignals } from './own-signals.ts';
 import { PathReader } from './paths.ts';
-import { readArgv, readFamily, readProgram } from './proc.ts';
+import { readExecuted, readFamily, readProgram } from './proc.ts';
 import { PROGRESS_MS, type Recording, type RecordRequest } from './request.ts';
 import { type Sighting, SightingReader } from './sightings.ts';
 import { Snapshots } from './snapshots.ts';
@@ -200,7 +200,7 @@ class LightRecording {
     for (const [process, parent] of this.#findLiving()) {
       const thread = liveThread(process);
       if (thread === undefined) continue;
-      const image = this.#family.noteLiving(process, parent, readProgram(thread), readArgv(thread));
+      const image = this.#family.noteLiving(process, parent, readExecuted(thread));
       this.#snapshots.take(image, thread);
       left.push(process);
     }

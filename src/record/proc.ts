@@ -15,10 +15,32 @@ function orEmpty(read: () => string): string {
 export const readProgram = (process: Pid): string =>
   orEmpty(() => readlinkSync(`/proc/${process}/exe`)).replace(/ \(deleted\)$/, '');
 
-export function readArgv(process: Pid): string[] {
-  const text = orEmpty(() => readFileSync(`/proc/${process}/cmdline`, 'utf8'));
-  return text === '' ? [] : text.replace(/\0$/, '').split('\0');
+/** What a process was executed as. */
+export interface Executed {
+  /** Absolute path of the executable; empty while it is not known. */
+  readonly program: string;
+  readonly argv: readonly string[];
+  readonly libraryPath: string | undefined;
 }
+
+export const NOT_KNOWN: Executed = { program: '', argv: [], libraryPath: undefined };
+
+export const readExecuted = (process: Pid): Executed => ({
+  program: readProgram(process),
+  argv: wordsOf(orEmpty(() => readFileSync(`/proc/${process}/cmdline`, 'utf8'))),
+  libraryPath: libraryPathOf(orEmpty(() => readFileSync(`/proc/${process}/environ`, 'utf8'))),
+});
+
+/** What /proc/PID/cmdline and environ hold: each word is ended by a zero byte. */
+export const wordsOf = (text: string): string[] => (text === '' ? [] : text.replace(/\0$/, '').split('\0'));
+
+const LIBRARY_PATH = 'LD_LIBRARY_PATH=';
+
+/** The value of LD_LIBRARY_PATH in an environment; of several the last, as the dynamic loader takes it. */
+export const libraryPathOf = (environ: string): string | undefined =>
+  wordsOf(environ)
+    .findLast((word) => word.startsWith(LIBRARY_PATH))
+    ?.slice(LIBRARY_PATH.length);
 
 /** The thread group of a thread and the parent of its process; 0 if it is gone. */
 export function readFamily(thread: Tid): { readonly group: number; readonly parent: number } {

@@ -6,6 +6,7 @@ import { type Pid, pid } from '../base/brands.ts';
 import { type Mapping, parseMaps } from '../sys/maps.ts';
 import { type AddressRange, regionsOf } from '../sys/pagemap.ts';
 import { SYS } from './filter.ts';
+import { libraryPathOf, wordsOf } from './proc.ts';
 
 const SEEN = 1;
 const PROGRAM = 2;
@@ -13,6 +14,7 @@ const WORDS = 3;
 const MAPS = 4;
 const PAGES = 5;
 const DONE = 6;
+const ENVIRONMENT = 7;
 const HEAD = 8;
 
 export interface Sighting {
@@ -27,6 +29,7 @@ export interface Sighting {
   /** Absolute path of the executable; empty where it could not be seen. */
   readonly program: string;
   readonly argv: readonly string[];
+  readonly libraryPath: string | undefined;
   readonly mappings: readonly Mapping[];
   /** Ascending. */
   readonly backed: readonly AddressRange[];
@@ -72,7 +75,6 @@ export class SightingReader {
   #assemble(): Sighting | undefined {
     const seen = this.#bytes(SEEN);
     if (seen.length < 24) return undefined;
-    const words = this.#bytes(WORDS).toString('utf8');
     return {
       call: seen.readUInt32LE(0) === SYS.exitGroup ? 'exit' : 'exec',
       process: pid(seen.readUInt32LE(8)),
@@ -82,7 +84,8 @@ export class SightingReader {
       program: this.#bytes(PROGRAM)
         .toString('utf8')
         .replace(/ \(deleted\)$/, ''),
-      argv: words === '' ? [] : words.replace(/\0$/, '').split('\0'),
+      argv: wordsOf(this.#bytes(WORDS).toString('utf8')),
+      libraryPath: libraryPathOf(this.#bytes(ENVIRONMENT).toString('utf8')),
       mappings: parseMaps(this.#bytes(MAPS).toString('utf8')),
       backed: regionsOf(this.#bytes(PAGES)),
     };

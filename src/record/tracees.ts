@@ -17,6 +17,8 @@ export interface Image {
   /** Empty for the stub that starts the program, and while it is not known. */
   program: string;
   argv: readonly string[];
+  /** LD_LIBRARY_PATH, where it is set. */
+  libraryPath: string | undefined;
   /** Files that exec mapped: the program and its loader. */
   startFiles: readonly string[];
   /** Where the dynamic loader's code lies: what it opens is mapped, not read. */

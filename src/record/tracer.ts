@@ -24,7 +24,7 @@ import { Family } from './family.ts';
 import { SYS } from './filter.ts';
 import { EndedDuringCall, HeldUp } from './inject.ts';
 import { Newborn } from './newborn.ts';
-import { isTrapOnItsWay, readArgv, readFamily, readProgram } from './proc.ts';
+import { isTrapOnItsWay, readExecuted, readFamily } from './proc.ts';
 import { type Image, releaseMemory, releaseProcess, type Thread } from './tracees.ts';
 
 const OPTIONS =
@@ -329,12 +329,7 @@ export class Tracer implements Control {
     this.#emit({ kind: 'image-ended', image: before });
     releaseMemory(process);
     process.borrowsMemory = false;
-    process.image = this.#family.bearImage(
-      process.pid,
-      before,
-      readProgram(process.pid),
-      readArgv(process.pid),
-    );
+    process.image = this.#family.bearImage(process.pid, before, readExecuted(process.pid));
     if (this.#leaving) return;
     // From the exec event to the exit of execve, where calls can be made for the tracee.
     pt.resumeToSyscall(thread.tid);
