@@ -38,17 +38,39 @@ static int is_debugged(const struct start *start) {
   return name < STACK_END && name >= STACK_END - 2 * PLAN_PAGE && is_traced();
 }
 
+#define LIBRARY_PATH "LD_LIBRARY_PATH="
+
 struct verdict check_surroundings(const struct start *start) {
   if (aux(start, AT_SECURE) != 0) return verdict(LINKED_BAD_SECURE, 0);
   for (char **at = start->envp; *at != NULL; at++) {
     const char *text = *at;
     /* MALLOC_…: older names of tunables. */
-    int counts = (text[0] == 'L' && begins(text, "LD_")) || (text[0] == 'G' && begins(text, "GLIBC_TUNABLES=")) ||
+    int counts = (text[0] == 'L' && begins(text, "LD_") && !begins(text, LIBRARY_PATH)) ||
+                 (text[0] == 'G' && begins(text, "GLIBC_TUNABLES=")) ||
                  (text[0] == 'M' && begins(text, "MALLOC_"));
     if (counts) return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
   }
   if (is_debugged(start)) return verdict(LINKED_BAD_DEBUGGER, 0);
   return verdict(LINKED_GOOD, 0);
+}
+
+static int same_text(const char *a, const char *b) {
+  for (; *a == *b; a++, b++)
+    if (*a == 0) return 1;
+  return 0;
+}
+
+/* Of several the loader takes the last; programs that have them get a plain start. */
+struct verdict check_library_path(const struct image *image, const struct start *start) {
+  u32 wanted = image->header->library_path;
+  unsigned found = 0;
+  for (char **at = start->envp; *at != NULL; at++) {
+    if ((*at)[0] != 'L' || !begins(*at, LIBRARY_PATH)) continue;
+    const char *value = *at + sizeof LIBRARY_PATH - 1;
+    if (wanted >= image->header->strings_size || found++ > 0 || !same_text(value, text_at(image, wanted)))
+      return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
+  }
+  return verdict(wanted == LINKED_UNSET || found > 0 ? LINKED_GOOD : LINKED_BAD_ENVIRONMENT, 0);
 }
 
 static void cpuid(u32 leaf, u32 words[4]) {
@@ -80,7 +102,7 @@ static int head_is_whole(struct image *image, u64 file_size) {
   u64 size = envelope->head_size;
   if (size < sizeof *header || size > LINKED_HEAD_MAX || size % 8 || envelope->total_size != file_size) return 0;
   if (header->pages_offset < size || header->pages_offset > file_size ||
-      header->pages_size != file_size - header->pages_offset || (header->flags & ~LINKED_JOINED))
+      header->pages_size != file_size - header->pages_offset || (header->flags & ~LINKED_JOINED) || header->reserved != 0)
     return 0;
   if (header->file_count > LINKED_FILES_MAX || header->map_count > LINKED_MAPS_MAX ||
       header->fixup_count > LINKED_FIXUPS_MAX || header->watch_count > LINKED_WATCHES_MAX)

@@ -96,6 +96,7 @@ static _Noreturn void answer(struct start *start) {
   if (start->argc > 1) {
     found = check_surroundings(start);
     if (found.refused == LINKED_GOOD) found = image_open(&image, start->argv[1], start);
+    if (found.refused == LINKED_GOOD) found = check_library_path(&image, start);
     if (found.refused == LINKED_GOOD) found = check_machine(&image, start);
     if (found.refused == LINKED_GOOD) found = check_watches(&image);
     if (found.refused == LINKED_GOOD) found = check_files(&image, 1);
@@ -114,6 +115,7 @@ static int start_image(struct start *start, struct jump *jump) {
   prepare(&image);
   read_processor(&image);
   struct verdict found = image_open(&image, path, start);
+  if (found.refused == LINKED_GOOD) found = check_library_path(&image, start);
   if (found.refused == LINKED_GOOD) found = check_machine(&image, start);
   if (found.refused == LINKED_GOOD) found = check_watches(&image);
   if (found.refused == LINKED_GOOD) found = check_files(&image, 0);

@@ -59,6 +59,8 @@ struct verdict image_open(struct image *image, const char *path, const struct st
 void image_close(struct image *image);
 /* The guards that need nothing but the image and the machine. */
 struct verdict check_surroundings(const struct start *start);
+/* The environment may name folders for libraries, as it did when the image was built. */
+struct verdict check_library_path(const struct image *image, const struct start *start);
 struct verdict check_machine(const struct image *image, const struct start *start);
 struct verdict check_watches(const struct image *image);
 /* `all`: also those that are looked at when they are opened. */

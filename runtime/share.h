@@ -18,7 +18,7 @@
 #include "plan.h"
 
 #define LINKED_MAGIC 0x4e4c776f6e6e6977ull /* the bytes "winnowLN" */
-#define LINKED_VERSION 1u
+#define LINKED_VERSION 2u
 #define LINKED_HEAD_MAX (1u << 20)
 #define LINKED_FILES_MAX 4096u
 #define LINKED_MAPS_MAX 32768u
@@ -90,7 +90,10 @@ struct linked_header {
   u32 watch_count;
   u32 strings_size;  /* bytes, a multiple of 8, the last byte 0 */
   u32 flags;         /* LINKED_JOINED or 0 */
+  u32 library_path;  /* string: LD_LIBRARY_PATH as it was when the program was linked; LINKED_UNSET: not set */
+  u32 reserved;      /* 0 */
 };
+#define LINKED_UNSET 0xffffffffu
 
 /*
  * Maps may lie over another one that shows pages, an area: pages of the area with their own protection, or zeros. Those that
@@ -169,7 +172,7 @@ struct linked_watch {
  * loader. Run as a program, `restore [NAME.linked]` writes a linked_answer to its standard output.
  */
 #define LINKED_GOOD 0u
-#define LINKED_BAD_ENVIRONMENT 1u /* LD_…, GLIBC_TUNABLES or MALLOC_… is set */
+#define LINKED_BAD_ENVIRONMENT 1u /* LD_LIBRARY_PATH is another one; or another LD_…, GLIBC_TUNABLES or MALLOC_… is set */
 #define LINKED_BAD_SECURE 2u      /* AT_SECURE */
 #define LINKED_BAD_KERNEL 3u      /* AT_HWCAP, AT_HWCAP2, AT_MINSIGSTKSZ, AT_PAGESZ, AT_CLKTCK */
 #define LINKED_BAD_STACK 4u       /* soft RLIMIT_STACK */

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { userAddress } from '../src/base/brands.ts';
 import { planChecksum } from '../src/base/checksum.ts';
 import { ENVELOPE } from '../src/base/envelope.ts';
-import { REFUSALS } from '../src/share/linked/linked-layout.ts';
+import { LINKED_VERSION, REFUSALS } from '../src/share/linked/linked-layout.ts';
 import type { PlacedImage, ProcessorTraits } from '../src/share/linked/linked-model.ts';
 import { askRestore } from '../src/share/linked/restore-answer.ts';
 import type { MachineTraits } from '../src/share/model.ts';
@@ -98,7 +98,11 @@ describe('a plain start takes the place of one from an image', () => {
     ['cut off in its head', (bytes) => bytes.subarray(0, 600)],
     ['followed by something', (bytes) => Buffer.concat([bytes, Buffer.alloc(4096)])],
     ['something else', (bytes) => Buffer.alloc(bytes.length, 'x')],
-    ['of another version', (bytes) => edited(bytes, (copy) => copy.writeUInt32LE(2, ENVELOPE.version))],
+    ['of an older version', (bytes) => edited(bytes, (copy) => copy.writeUInt32LE(1, ENVELOPE.version))],
+    [
+      'of a newer version',
+      (bytes) => edited(bytes, (copy) => copy.writeUInt32LE(LINKED_VERSION + 1, ENVELOPE.version)),
+    ],
     [
       'damaged in its head',
       (bytes) => edited(bytes, (copy) => copy.writeUInt8(copy.readUInt8(400) ^ 1, 400)),

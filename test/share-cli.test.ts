@@ -142,6 +142,20 @@ describe('an image of linked programs', () => {
     expect(scene.good('verify', '--name', 'all', '--', program, 'die').stdout).toMatch(/^same: /);
   });
 
+  it.runIf(scene.mountable)('links a program for the LD_LIBRARY_PATH that it was recorded with', () => {
+    const value = `LD_LIBRARY_PATH=${scene.first}`;
+    scene.good('record', '-q', '--name', 'path', '--', 'env', value, program, 'nothing');
+    scene.good('build', '--name', 'path', '--only', 'share');
+    expect(scene.good('image show', 'path').stdout).toContain(`  linked for ${value}\n`);
+    const { programs } = JSON.parse(scene.good('image show', 'path', '--json').stdout);
+    expect(programs.map((one: { refused?: string }) => one.refused)).toEqual([undefined, undefined]);
+    const under = (...words: string[]) =>
+      spawnSync(scene.launcher('path'), [...words, program, 'say'], { encoding: 'utf8', env: scene.env });
+    expect(under(value)).toMatchObject({ status: 5, stderr: 'linked\n' });
+    expect(under(`${value}:`)).toMatchObject({ status: 5, stderr: 'plain\n' });
+    expect(under()).toMatchObject({ status: 5, stderr: 'plain\n' });
+  });
+
   it('executes a program that is alone, and mounts nothing', () => {
     scene.good('record', '-q', '--name', 'alone', '--', program, 'nothing');
     scene.good('build', '--name', 'alone', '--only', 'share');

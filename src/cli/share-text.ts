@@ -62,6 +62,9 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
           : [
               `  may ask for its own path, so it is shown by mounts only: ${printable(program.asksForItself)}`,
             ]),
+        ...(program?.libraryPath === undefined
+          ? []
+          : [`  linked for LD_LIBRARY_PATH=${printable(program.libraryPath)}`]),
         `  guards     ${count('module')} modules and ${count('unchanged')} other paths unchanged, ${count('absent')} absent; ` +
           `${broken.length === 0 ? 'all hold' : `${formatCount(broken.length)} do not hold`}`,
         ...broken.map(({ kind, path }) => `             ${WORDS[kind]}: ${printable(path)}`),

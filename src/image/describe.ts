@@ -72,6 +72,7 @@ function describeShare({ programs, kept }: BuiltShare): ShareManifest {
       linked: program.linked,
       restore: program.restore,
       ...(program.asksForItself === undefined ? {} : { asksForItself: program.asksForItself }),
+      ...(program.libraryPath === undefined ? {} : { libraryPath: program.libraryPath }),
       ...(program.joined === undefined ? {} : { joined: program.joined }),
       figures: {
         ...program.figures,

@@ -97,6 +97,8 @@ const SharedProgram = v.object({
   restore: v.string(),
   /** The module in which it may ask for its own path. */
   asksForItself: v.exactOptional(v.string()),
+  /** LD_LIBRARY_PATH as it must be at a start; absent: not set. */
+  libraryPath: v.exactOptional(v.string()),
   /** Absent: its modules stay files. */
   joined: v.exactOptional(
     v.object({

@@ -38,7 +38,7 @@ export interface CheckedProgram {
 
 const REFUSED: Readonly<Record<Answer['refused'], string>> = {
   good: '',
-  environment: 'LD_…, GLIBC_TUNABLES or MALLOC_… is set',
+  environment: 'LD_LIBRARY_PATH is another one, or another LD_…, GLIBC_TUNABLES or MALLOC_… is set',
   secure: 'it runs with the rights of another user',
   kernel: 'the kernel says something else of the machine',
   stack: 'the limit of the stack (ulimit -s) is another one, and not an ordinary one',
@@ -135,7 +135,7 @@ function isThere({ path, size, mtimeNs, inode, device }: PlacedFile, look: Look)
 
 function whyRefused(
   folder: string,
-  { path, size, mtimeNs, inode, restore, linked }: SharedProgram,
+  { path, size, mtimeNs, inode, restore, linked, libraryPath }: SharedProgram,
   { guards, sight }: { readonly guards: readonly CheckedGuard[]; readonly sight: Sight },
 ): string | undefined {
   const now = lookAtFile(path);
@@ -149,7 +149,7 @@ function whyRefused(
   if (broken !== undefined)
     return `${broken.kind === 'module' ? REFUSED.file : REFUSED.watch}: ${broken.path}`;
   try {
-    const { refused } = askRestore(join(folder, restore), join(folder, linked));
+    const { refused } = askRestore(join(folder, restore), join(folder, linked), libraryPath);
     // Restore sees the originals, as we do. It has judged the machine before it comes to files.
     if (sight.isShown && (refused === 'file' || refused === 'watch')) return undefined;
     return refused === 'good' ? undefined : REFUSED[refused];

@@ -18,7 +18,14 @@ import { WinnowError } from '../base/errors.ts';
 import { readElf } from '../elf/read.ts';
 import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
-import type { BuiltShare, JoinedFigures, KeptProgram, PlannedShare, SharedProgram } from './built.ts';
+import type {
+  BuiltShare,
+  JoinedFigures,
+  KeptProgram,
+  PlannedShare,
+  ProgramToShare,
+  SharedProgram,
+} from './built.ts';
 import { countNames } from './explain.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
@@ -59,13 +66,13 @@ export async function buildShare(
 ): Promise<BuiltShare> {
   const built: SharedProgram[] = [];
   const stayed: KeptProgram[] = [...kept];
-  for (const [index, { path }] of programs.entries()) {
+  for (const [index, program] of programs.entries()) {
     options.onProgress?.(index, programs.length);
     // Lets the progress be drawn.
     await new Promise((resolve) => setImmediate(resolve));
-    const result = shareProgram(path, index, options);
+    const result = shareProgram(program, index, options);
     if (result.kind === 'built') built.push(result.program);
-    else stayed.push(keptProgram(path, result));
+    else stayed.push(keptProgram(program.path, result));
   }
   return { programs: built, kept: stayed };
 }
@@ -78,14 +85,21 @@ const keptProgram = (path: string, { reason, detail }: NotLinked): KeptProgram =
 
 type Shared = { readonly kind: 'built'; readonly program: SharedProgram };
 
-function shareProgram(path: string, index: number, options: ShareBuildOptions): Shared | NotLinked {
+function shareProgram(
+  { path, libraryPath }: ProgramToShare,
+  index: number,
+  options: ShareBuildOptions,
+): Shared | NotLinked {
   const { folder, image, restore, variant = 'files' } = options;
   const names = fileNames(index, path);
+  // $ORIGIN would be another folder where the copy is executed by its own name.
+  if (libraryPath?.includes('$'))
+    return { kind: 'kept', reason: 'LD_LIBRARY_PATH with a $', detail: libraryPath };
   let identity: ReturnType<typeof identifyFile>;
   let state: LinkedState | NotLinked;
   try {
     identity = identifyFile(path);
-    state = linkProgram(path);
+    state = linkProgram(path, { libraryPath });
   } catch (error) {
     if (!(error instanceof WinnowError)) throw error;
     return { kind: 'kept', reason: `cannot be linked: ${error.code}`, detail: error.what };
@@ -141,6 +155,7 @@ function shareProgram(path: string, index: number, options: ShareBuildOptions): 
       ...names,
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
+      libraryPath,
       joined: variant === 'files' ? undefined : joinedFigures(state, calls),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
       replaced: replacedPages(state),

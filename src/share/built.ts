@@ -3,6 +3,8 @@
 export interface ProgramToShare {
   /** Absolute, links resolved. */
   readonly path: string;
+  /** LD_LIBRARY_PATH that most of its processes in the newest run with it were executed with; absent: not set. */
+  readonly libraryPath?: string;
 }
 
 /** A program starts as ever. Reasons are counted in reports. */
@@ -67,6 +69,8 @@ export interface SharedProgram {
   readonly restore: string;
   /** The module in which it may ask for its own path; undefined: the copy may be executed by its own name. */
   readonly asksForItself: string | undefined;
+  /** LD_LIBRARY_PATH as it must be at a start; undefined: not set. */
+  readonly libraryPath: string | undefined;
   /** Where its modules are joined in the image. */
   readonly joined: JoinedFigures | undefined;
   readonly figures: ShareFigures;

@@ -14,6 +14,7 @@ export interface ShareExplanation {
     readonly path: string;
     readonly figures: ShareFigures;
     readonly asksForItself?: string | undefined;
+    readonly libraryPath?: string | undefined;
     readonly joined?: JoinedFigures | undefined;
   }[];
   readonly kept: readonly KeptCount[];
@@ -30,10 +31,11 @@ export function explainShare({ programs, kept }: Shared): ShareExplanation {
   const sum = (count: (figures: ShareFigures) => number): number =>
     programs.reduce((total, { figures }) => total + count(figures), 0);
   return {
-    programs: programs.map(({ path, figures, asksForItself, joined }) => ({
+    programs: programs.map(({ path, figures, asksForItself, libraryPath, joined }) => ({
       path,
       figures,
       asksForItself,
+      libraryPath,
       joined,
     })),
     kept: countKept(kept),

@@ -160,6 +160,8 @@ export interface LinkedState {
   readonly robust: { readonly at: Place; readonly size: number } | undefined;
   readonly rseq: { readonly at: Place; readonly size: number; readonly signature: number } | undefined;
   readonly machine: MachineTraits;
+  /** LD_LIBRARY_PATH that it was linked under; undefined: not set. */
+  readonly libraryPath: string | undefined;
   readonly lookups: readonly LoaderLookup[];
 }
 

@@ -33,9 +33,32 @@ describe('the plan', () => {
 
   it('has each program once, the command’s own first, links followed', () => {
     expect(programsOf(profile(link, ['/usr/bin/env', '/usr/bin/cat', '/usr/bin/cat']))).toEqual([
-      '/usr/bin/env',
-      '/usr/bin/cat',
+      { path: '/usr/bin/env' },
+      { path: '/usr/bin/cat' },
     ]);
+  });
+
+  it('has the LD_LIBRARY_PATH of most starts in the newest run that has the program', () => {
+    const started = (libraryPath: string | undefined, program = '/usr/bin/cat') => ({
+      program,
+      argvShape: ['p'],
+      ...(libraryPath === undefined ? {} : { libraryPath }),
+      ended: { kind: 'exited', code: 0 } as const,
+      pages: [],
+    });
+    const made = profile('/usr/bin/env', []);
+    const [run] = made.runs;
+    if (run === undefined) throw new Error('a profile without runs');
+    const older = [started('/old'), started('/old'), started('/gone', '/usr/bin/sort')];
+    const newer = [started(undefined), started('/a'), started(''), started('/a'), started('/b')];
+    const both = { ...made, runs: [newer, older].map((processes) => ({ ...run, processes })) };
+    expect(programsOf(both)).toEqual([
+      { path: '/usr/bin/env' },
+      { path: '/usr/bin/cat', libraryPath: '/a' },
+      { path: '/usr/bin/sort', libraryPath: '/gone' },
+    ]);
+    const even = { ...made, runs: [{ ...run, processes: [started(undefined), started('')] }] };
+    expect(programsOf(even)).toEqual([{ path: '/usr/bin/env' }, { path: '/usr/bin/cat' }]);
   });
 
   it('leaves scripts to their interpreters, and tells what is gone', () => {

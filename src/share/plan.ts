@@ -16,11 +16,12 @@ export const KEPT = {
 export function planShare(profile: Profile, root?: string): PlannedShare {
   const programs: ProgramToShare[] = [];
   const kept: KeptProgram[] = [];
-  for (const path of programsOf(profile, root)) {
+  for (const program of programsOf(profile, root)) {
+    const { path } = program;
     const kind = kindOf(root === undefined ? path : insideRoot(root, path));
     if (kind === 'missing' || kind === 'unreadable') kept.push({ path, reason: KEPT[kind] });
     // The kernel starts a script's interpreter, which is in the tree itself.
-    else if (kind !== 'script') programs.push({ path });
+    else if (kind !== 'script') programs.push(program);
   }
   return { programs, kept };
 }

@@ -134,6 +134,7 @@ export function stateOf(
       pageSize: PAGE_SIZE,
       vdso: { lead: 4 * PAGE_SIZE, size: 2 * PAGE_SIZE, checksum: 0n },
     },
+    libraryPath: undefined,
     lookups: [],
   };
 }

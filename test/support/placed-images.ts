@@ -22,6 +22,7 @@ export const small: PlacedImage = {
   rseq: { at: userAddress(BASE + 0x2400), size: 32, signature: 0x53053053 },
   vdsoAt: page(200),
   isJoined: false,
+  libraryPath: undefined,
   machine: {
     hwcap: 0xbfebfbffn,
     hwcap2: 2n,
@@ -152,6 +153,7 @@ export const image: fc.Arbitrary<PlacedImage> = fc
     hasVdso: fc.boolean(),
     hasRobust: fc.boolean(),
     hasRseq: fc.boolean(),
+    libraryPath: fc.option(path, { nil: undefined }),
     hwcap: word64,
     eax: word32,
     xcr0: word64,
@@ -170,6 +172,7 @@ export const image: fc.Arbitrary<PlacedImage> = fc
     processor: { ...small.processor, leaf1: { ...small.processor.leaf1, eax: some.eax }, xcr0: some.xcr0 },
     files: [...small.files, ...some.files],
     isJoined: some.area !== undefined,
+    libraryPath: some.libraryPath,
     maps: [...small.maps, ...some.maps, ...(some.area ?? [])],
     watches: some.watches,
     fixUps: some.kinds.map((kind, index) => ({

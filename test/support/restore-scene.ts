@@ -129,11 +129,11 @@ export class RestoreScene {
     return path;
   }
 
-  async build(program: string, variant: ShareVariant = 'files'): Promise<BuiltImage> {
+  async build(program: string, variant: ShareVariant = 'files', libraryPath?: string): Promise<BuiltImage> {
     const folder = mkdtempSync(join(this.folder, 'image-'));
     chmodSync(folder, 0o755);
     const built = await buildShare(
-      { programs: [{ path: program }], kept: [] },
+      { programs: [{ path: program, ...(libraryPath === undefined ? {} : { libraryPath }) }], kept: [] },
       {
         folder,
         image: folder,
@@ -183,7 +183,7 @@ export class BuiltImage {
 
   /** What restore answers, run by itself. */
   answer(): string {
-    return askRestore(this.restore, this.linked).refused;
+    return askRestore(this.restore, this.linked, this.image.libraryPath).refused;
   }
 
   /** Runs `use` with other bytes in the place of the image, then puts them back. */

@@ -76,7 +76,11 @@ export function comparedWithFreshRun(state: LinkedState): {
   readonly bytes: number;
   readonly wrong: readonly Wrong[];
 } {
-  const run = runLoader(state.program, circumstancesOf(state.program, 5), state.extents.arena.align);
+  const run = runLoader(
+    state.program,
+    circumstancesOf(state.program, 5, state.libraryPath),
+    state.extents.arena.align,
+  );
   try {
     const bases = basesOf(run, requireEligible(state.program));
     const facts = factsOf(run, readApicIds());

@@ -7,7 +7,14 @@ import { ENVELOPE } from '../../base/envelope.ts';
 import { WinnowError } from '../../base/errors.ts';
 import { decodeLinked } from './linked-decode.ts';
 import { encodeLinked } from './linked-encode.ts';
-import { FIX_UP_KINDS, LINKED_FIXUPS_MAX, LINKED_HEADER, LINKED_MAPS_MAX } from './linked-layout.ts';
+import {
+  FIX_UP_KINDS,
+  LINKED_FIXUPS_MAX,
+  LINKED_HEADER,
+  LINKED_HEADER_SIZE_1,
+  LINKED_MAPS_MAX,
+  LINKED_VERSION,
+} from './linked-layout.ts';
 import type { MapSource, PlacedFixUpKind, PlacedImage, PlacedMap } from './linked-model.ts';
 
 const CASES = process.env.CI ? 100_000 : 2_000;
@@ -44,6 +51,34 @@ describe('NAME.linked', () => {
       }),
       { numRuns: Math.min(CASES, 1000) },
     );
+  });
+
+  it('is read in version 1, which knew no LD_LIBRARY_PATH', () => {
+    const bytes = encodeLinked(small);
+    const more = LINKED_HEADER.size - LINKED_HEADER_SIZE_1;
+    const head = bytes.readUInt32LE(ENVELOPE.head_size);
+    const old = Buffer.concat([
+      bytes.subarray(0, LINKED_HEADER_SIZE_1),
+      bytes.subarray(LINKED_HEADER.size, head),
+      Buffer.alloc(more),
+      bytes.subarray(head),
+    ]);
+    old.writeUInt32LE(1, ENVELOPE.version);
+    old.writeUInt32LE(head - more, ENVELOPE.head_size);
+    expect(decodeLinked(withChecksums(old), 'x')).toEqual(decodeLinked(bytes, 'x'));
+    old.writeUInt32LE(LINKED_VERSION, ENVELOPE.version);
+    expect(failure(withChecksums(old))).toBe('E_LINKED_DAMAGED');
+  });
+
+  it('holds LD_LIBRARY_PATH, which may be set to nothing', () => {
+    for (const libraryPath of [undefined, '', '/a:/ü'])
+      expect(decodeLinked(encodeLinked({ ...small, libraryPath }), 'x').libraryPath).toBe(libraryPath);
+    const bytes = encodeLinked({ ...small, libraryPath: '/a' });
+    bytes.writeUInt32LE(bytes.readUInt32LE(LINKED_HEADER.strings_size), LINKED_HEADER.library_path);
+    expect(failure(withChecksums(bytes))).toBe('E_LINKED_DAMAGED');
+    bytes.writeUInt32LE(0, LINKED_HEADER.library_path);
+    bytes.writeUInt32LE(1, LINKED_HEADER.reserved);
+    expect(failure(withChecksums(bytes))).toBe('E_LINKED_DAMAGED');
   });
 
   it('holds every kind of fix-up', () => {
@@ -179,7 +214,9 @@ describe('NAME.linked', () => {
     expect(failure(bytes.subarray(0, bytes.length - 8))).toBe('E_LINKED_TRUNCATED');
     expect(failure(Buffer.concat([bytes, Buffer.alloc(8)]))).toBe('E_LINKED_DAMAGED');
     expect(failure(edited((copy) => copy.writeUInt8(0, 0)))).toBe('E_LINKED_DAMAGED');
-    expect(failure(edited((copy) => copy.writeUInt32LE(2, ENVELOPE.version)))).toBe('E_LINKED_NEWER');
+    expect(failure(edited((copy) => copy.writeUInt32LE(LINKED_VERSION + 1, ENVELOPE.version)))).toBe(
+      'E_LINKED_NEWER',
+    );
     expect(failure(edited((copy) => copy.writeUInt32LE(0, ENVELOPE.version)))).toBe('E_LINKED_DAMAGED');
   });
 

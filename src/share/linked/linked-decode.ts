@@ -15,11 +15,13 @@ import {
   LINKED_FROM_PROGRAM,
   LINKED_HEAD_MAX,
   LINKED_HEADER,
+  LINKED_HEADER_SIZE_1,
   LINKED_JOINED,
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
   LINKED_UNCHANGED,
+  LINKED_UNSET,
   LINKED_VERSION,
   LINKED_WATCH,
   PROT_EXEC,
@@ -52,6 +54,9 @@ interface Tables {
   readonly pagesOffset: number;
 }
 
+const headerSize = (bytes: Buffer): number =>
+  bytes.readUInt32LE(ENVELOPE.version) === 1 ? LINKED_HEADER_SIZE_1 : LINKED_HEADER.size;
+
 /** The head's size, its checksum right. */
 function checkHead(bytes: Buffer, path: string): number {
   if (bytes.length < ENVELOPE.size) throw linkedTruncated(path);
@@ -59,12 +64,12 @@ function checkHead(bytes: Buffer, path: string): number {
     throw linkedDamaged(path, 'it does not begin as one');
   const version = bytes.readUInt32LE(ENVELOPE.version);
   if (version > LINKED_VERSION) throw linkedNewer(path, version, LINKED_VERSION);
-  if (version !== LINKED_VERSION) throw linkedDamaged(path, `there is no version ${version}`);
+  if (version === 0) throw linkedDamaged(path, 'there is no version 0');
   const total = bytes.readBigUInt64LE(ENVELOPE.total_size);
   if (total > BigInt(bytes.length) && total <= BigInt(Number.MAX_SAFE_INTEGER)) throw linkedTruncated(path);
   if (total !== BigInt(bytes.length)) throw linkedDamaged(path, 'its size is wrong');
   const head = bytes.readUInt32LE(ENVELOPE.head_size);
-  if (head % 8 !== 0 || head < LINKED_HEADER.size || head > Math.min(LINKED_HEAD_MAX, bytes.length))
+  if (head % 8 !== 0 || head < headerSize(bytes) || head > Math.min(LINKED_HEAD_MAX, bytes.length))
     throw linkedDamaged(path, 'the size of its head is wrong');
   if (planChecksum(bytes.subarray(ENVELOPE.size, head)) !== bytes.readBigUInt64LE(ENVELOPE.head_checksum))
     throw linkedDamaged(path, 'the checksum of its head is wrong');
@@ -88,7 +93,7 @@ function checkPages(bytes: Buffer, head: number, path: string): number {
 function openTables(bytes: Buffer, path: string): Tables {
   const headEnd = checkHead(bytes, path);
   const pagesOffset = checkPages(bytes, headEnd, path);
-  const files = LINKED_HEADER.size;
+  const files = headerSize(bytes);
   const maps = files + bytes.readUInt32LE(LINKED_HEADER.file_count) * LINKED_FILE.size;
   const fixUps = maps + bytes.readUInt32LE(LINKED_HEADER.map_count) * LINKED_MAP.size;
   const watches = fixUps + bytes.readUInt32LE(LINKED_HEADER.fixup_count) * LINKED_FIXUP.size;
@@ -97,7 +102,15 @@ function openTables(bytes: Buffer, path: string): Tables {
     throw linkedDamaged(path, 'its tables do not fill it');
   if ((bytes.readUInt32LE(LINKED_HEADER.flags) & ~LINKED_JOINED) !== 0)
     throw linkedDamaged(path, 'it has unknown flags');
+  if (files === LINKED_HEADER.size && bytes.readUInt32LE(LINKED_HEADER.reserved) !== 0)
+    throw linkedDamaged(path, 'its header is wrong');
   return { bytes, path, files, maps, fixUps, watches, strings, headEnd, pagesOffset };
+}
+
+function readLibraryPath(tables: Tables): string | undefined {
+  if (tables.files === LINKED_HEADER_SIZE_1) return undefined;
+  const at = tables.bytes.readUInt32LE(LINKED_HEADER.library_path);
+  return at === LINKED_UNSET ? undefined : text(tables, at);
 }
 
 function text({ bytes, path, strings, headEnd }: Tables, offset: number): string {
@@ -261,6 +274,7 @@ export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
     vdsoAt: machine.vdso === undefined ? undefined : at(LINKED_HEADER.vdso_at),
     machine,
     processor,
+    libraryPath: readLibraryPath(tables),
     files: records(tables, files, maps, LINKED_FILE.size, (record) => readFile(tables, record)),
     isJoined: all.readUInt32LE(LINKED_HEADER.flags) === LINKED_JOINED,
     maps: records(tables, maps, fixUps, LINKED_MAP.size, (record) => readMap(tables, record)),

@@ -19,6 +19,7 @@ import {
   LINKED_MAP,
   LINKED_NOT_MAPPED,
   LINKED_UNCHANGED,
+  LINKED_UNSET,
   LINKED_VERSION,
   LINKED_WATCH,
   PROT_EXEC,
@@ -152,6 +153,7 @@ export function encodeHead(image: PlacedImage): Buffer {
   const watches = table(image.watches, LINKED_WATCH.size, (record, watch) =>
     writeWatch(record, watch, strings),
   );
+  const libraryPath = image.libraryPath === undefined ? LINKED_UNSET : strings.add(image.libraryPath);
   const texts = strings.bytes();
   const mapsSize = image.maps.length * LINKED_MAP.size;
   const headSize =
@@ -176,6 +178,7 @@ export function encodeHead(image: PlacedImage): Buffer {
   header.writeUInt32LE(image.watches.length, LINKED_HEADER.watch_count);
   header.writeUInt32LE(texts.length, LINKED_HEADER.strings_size);
   header.writeUInt32LE(image.isJoined ? LINKED_JOINED : 0, LINKED_HEADER.flags);
+  header.writeUInt32LE(libraryPath, LINKED_HEADER.library_path);
 
   const padding = Buffer.alloc(pagesOffset - headSize);
   const bytes = Buffer.concat([header, files, maps, fixUps, watches, texts, padding]);

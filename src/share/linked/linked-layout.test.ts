@@ -37,6 +37,7 @@ const CONSTANTS = {
   LINKED_FROM_PROGRAM: layout.LINKED_FROM_PROGRAM,
   LINKED_NOT_MAPPED: layout.LINKED_NOT_MAPPED,
   LINKED_JOINED: layout.LINKED_JOINED,
+  LINKED_UNSET: layout.LINKED_UNSET,
   LINKED_ABSENT: layout.LINKED_ABSENT,
   LINKED_UNCHANGED: layout.LINKED_UNCHANGED,
   LINKED_NOTE_TYPE: layout.LINKED_NOTE_TYPE,
@@ -82,6 +83,7 @@ describe('the layout of NAME.linked', () => {
       { ...after, size: layout.LINKED_HEADER.size },
       processor + layout.PROCESSOR.size,
     );
+    expect(layout.LINKED_HEADER_SIZE_1).toBe(layout.LINKED_HEADER.library_path);
     expect(layout.LINKED_ANSWER.processor + layout.PROCESSOR.size).toBe(layout.LINKED_ANSWER.size);
   });
 

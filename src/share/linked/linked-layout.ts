@@ -5,7 +5,7 @@
 import type { PlacedFixUpKind } from './linked-model.ts';
 
 export const LINKED_MAGIC = 0x4e4c776f6e6e6977n;
-export const LINKED_VERSION = 1;
+export const LINKED_VERSION = 2;
 export const LINKED_HEAD_MAX = 2 ** 20;
 export const LINKED_FILES_MAX = 4096;
 export const LINKED_MAPS_MAX = 32_768;
@@ -17,6 +17,7 @@ export const LINKED_FROM_NOTHING = 0xfffffffe;
 export const LINKED_FROM_PROGRAM = 0xfffffffd;
 export const LINKED_NOT_MAPPED = 1;
 export const LINKED_JOINED = 1;
+export const LINKED_UNSET = 0xffffffff;
 export const LINKED_ABSENT = 1;
 export const LINKED_UNCHANGED = 2;
 
@@ -66,6 +67,9 @@ export const REFUSALS = [
   'debugger',
 ] as const;
 
+/** Version 1 had no `library_path` and `reserved`. */
+export const LINKED_HEADER_SIZE_1 = 312;
+
 /** Offsets of the fields, in bytes, and the size of the whole; the envelope is ENVELOPE of ../base/envelope.ts. */
 export const PROCESSOR = {
   size: 40,
@@ -81,7 +85,7 @@ export const PROCESSOR = {
 } as const;
 
 export const LINKED_HEADER = {
-  size: 312,
+  size: 320,
   pages_offset: 32,
   pages_size: 40,
   pages_checksum: 48,
@@ -118,6 +122,8 @@ export const LINKED_HEADER = {
   watch_count: 300,
   strings_size: 304,
   flags: 308,
+  library_path: 312,
+  reserved: 316,
 } as const;
 
 export const LINKED_FILE = {

@@ -20,6 +20,8 @@ export interface PlacedImage {
   /** Where words that point into the vDSO have it, above all maps; undefined where `machine.vdso` is. */
   readonly vdsoAt: UserAddress | undefined;
   readonly machine: MachineTraits;
+  /** LD_LIBRARY_PATH as it must be at a start; undefined: not set. */
+  readonly libraryPath: string | undefined;
   /** What `readProcessor` says of the machine it was linked on. */
   readonly processor: ProcessorTraits;
   readonly files: readonly PlacedFile[];

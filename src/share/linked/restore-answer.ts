@@ -17,12 +17,14 @@ export interface Answer {
 /**
  * @param restore its path.
  * @param linked NAME.linked; without it the answer is about this machine alone.
+ * @param libraryPath LD_LIBRARY_PATH of the start; undefined: not set.
  * @throws WinnowError E_RUNTIME_MISSING where it cannot be run.
  */
-export function askRestore(restore: string, linked?: string): Answer {
-  // An empty environment: variables of this shell say nothing about later starts.
+export function askRestore(restore: string, linked?: string, libraryPath?: string): Answer {
+  // Nothing else in the environment: variables of this shell say nothing about later starts.
+  const env = libraryPath === undefined ? {} : { LD_LIBRARY_PATH: libraryPath };
   const words = linked === undefined ? [] : [linked];
-  const { stdout, error } = spawnSync(restore, words, { env: {}, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { stdout, error } = spawnSync(restore, words, { env, stdio: ['ignore', 'pipe', 'ignore'] });
   const answer = error === undefined && stdout.length === LINKED_ANSWER.size ? decode(stdout) : undefined;
   if (answer !== undefined) return answer;
   throw new WinnowError({

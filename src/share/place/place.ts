@@ -86,6 +86,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     vdsoAt: state.machine.vdso === undefined ? undefined : userAddress(bases.vdso),
     machine: state.machine,
     processor: around.processor,
+    libraryPath: state.libraryPath,
     files: files.map(({ index: _, ...file }) => file),
     isJoined,
     maps: ascending(runs.flatMap((run) => cutAt(mapOf(run, bases, pages, indexOf), around.programCuts))),

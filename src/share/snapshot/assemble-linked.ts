@@ -84,6 +84,7 @@ export function assembleLinked(
     phdr: { anchor: 'program', offset: Number(run.auxv.get(AT.phdr) ?? 0n) - base.program },
     ...told,
     machine: machineOf(run),
+    libraryPath: program.libraryPath,
     lookups: run.calls.lookups,
   };
 }

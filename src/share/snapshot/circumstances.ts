@@ -28,8 +28,16 @@ const CPU_SECONDS = 20n;
 export const DEFAULT_RUNS = 3;
 export const MOST_RUNS = 6;
 
-/** The circumstances of run 0, 1, …: pairwise different in everything. @param program the path it is started by. */
-export function circumstancesOf(program: string, run: number): Circumstances {
+/**
+ * The circumstances of run 0, 1, …: pairwise different in everything but LD_LIBRARY_PATH.
+ *
+ * @param program the path it is started by.
+ */
+export function circumstancesOf(
+  program: string,
+  run: number,
+  libraryPath: string | undefined,
+): Circumstances {
   const processors = allowedProcessors();
   const folders = FOLDERS.filter((path) => existsSync(path));
   const limits = new Map<number, bigint>([[RLIMIT.cpu, CPU_SECONDS]]);
@@ -44,7 +52,7 @@ export function circumstancesOf(program: string, run: number): Circumstances {
   }
   return {
     argv: [program, ...Array.from({ length: 6 + 17 * run }, (_, i) => `argument ${run} ${i}`)],
-    env: environmentOf(run),
+    env: { ...environmentOf(run), ...(libraryPath === undefined ? {} : { LD_LIBRARY_PATH: libraryPath }) },
     cwd: folders[run % folders.length] ?? '/',
     limits,
     // Without a limit the kernel would put the loader below the program (the legacy layout). The vDSO needs room there too.

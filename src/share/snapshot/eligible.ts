@@ -17,6 +17,12 @@ export interface EligibleProgram {
   readonly entry: number;
 }
 
+/** In what surroundings it is linked. */
+export interface ProgramToLink extends EligibleProgram {
+  /** LD_LIBRARY_PATH; undefined: not set. */
+  readonly libraryPath: string | undefined;
+}
+
 const SETUID_SETGID = 0o6000;
 const DT_AUDIT = 0x6ffffefcn;
 const DT_DEPAUDIT = 0x6ffffefbn;

@@ -16,6 +16,8 @@ import { modulesOf, Whereabouts } from './where.ts';
 export interface LinkOptions {
   /** How often the loader is run, each time in other circumstances: 3 to 6. */
   readonly runs?: number;
+  /** LD_LIBRARY_PATH in all runs; undefined: not set. */
+  readonly libraryPath?: string | undefined;
 }
 
 /** Whether a program was linked; else the result says why not. */
@@ -31,7 +33,7 @@ export const isLinked = (result: LinkedState | NotLinked): result is LinkedState
 export function linkProgram(path: string, options: LinkOptions = {}): LinkedState | NotLinked {
   const runs = Math.min(Math.max(options.runs ?? DEFAULT_RUNS, DEFAULT_RUNS), MOST_RUNS);
   try {
-    return withSnapshot(requireEligible(path), runs, linkedFrom);
+    return withSnapshot({ ...requireEligible(path), libraryPath: options.libraryPath }, runs, linkedFrom);
   } catch (error) {
     if (error instanceof Refusal) return error.result;
     throw error;

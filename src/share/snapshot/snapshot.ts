@@ -25,7 +25,7 @@ import {
   tellApart,
 } from './anchors.ts';
 import { circumstancesOf } from './circumstances.ts';
-import type { EligibleProgram } from './eligible.ts';
+import type { ProgramToLink } from './eligible.ts';
 import { runLoader, type StoppedLoader } from './loader-run.ts';
 import { Refusal } from './refusal.ts';
 import { type Region, regionsOf, requireSameRegions } from './regions.ts';
@@ -36,7 +36,7 @@ export interface SnapshotRun {
 }
 
 export interface Snapshot {
-  readonly program: EligibleProgram;
+  readonly program: ProgramToLink;
   /** The first run: it has the caller's own limits. The image has its values. */
   readonly reference: SnapshotRun;
   /** All of them. */
@@ -55,7 +55,7 @@ const MOST_ATTEMPTS = 8;
  *
  * @throws Refusal where the loader cannot be followed or does not do the same each time.
  */
-export function withSnapshot<T>(program: EligibleProgram, count: number, use: (snapshot: Snapshot) => T): T {
+export function withSnapshot<T>(program: ProgramToLink, count: number, use: (snapshot: Snapshot) => T): T {
   const runs: SnapshotRun[] = [];
   try {
     const { run: reference, extents } = referenceRun(program, runs);
@@ -72,8 +72,12 @@ export function withSnapshot<T>(program: EligibleProgram, count: number, use: (s
 }
 
 /** Adds a run to those that will be ended. */
-function startRun(program: EligibleProgram, runs: SnapshotRun[], align: number): SnapshotRun {
-  const stopped = runLoader(program.path, circumstancesOf(program.path, runs.length), align);
+function startRun(program: ProgramToLink, runs: SnapshotRun[], align: number): SnapshotRun {
+  const stopped = runLoader(
+    program.path,
+    circumstancesOf(program.path, runs.length, program.libraryPath),
+    align,
+  );
   const run = { stopped, bases: basesOf(stopped, program) };
   runs.push(run);
   return run;
@@ -81,7 +85,7 @@ function startRun(program: EligibleProgram, runs: SnapshotRun[], align: number):
 
 /** Modules may ask for more than a huge page's alignment; that is known when they have been mapped. */
 function referenceRun(
-  program: EligibleProgram,
+  program: ProgramToLink,
   runs: SnapshotRun[],
 ): { readonly run: SnapshotRun; readonly extents: Extents } {
   let align = HUGE_PAGE;
@@ -105,7 +109,7 @@ const outOfOrder = (): Refusal =>
   );
 
 /** Adds a run whose anchors slide differently. */
-function furtherRun(program: EligibleProgram, runs: SnapshotRun[], extents: Extents): SnapshotRun {
+function furtherRun(program: ProgramToLink, runs: SnapshotRun[], extents: Extents): SnapshotRun {
   for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt++) {
     // No more alignment than is asked for: the lower bits of addresses must differ too.
     const run = startRun(program, runs, Math.max(PAGE_SIZE, extents.arena.align));
