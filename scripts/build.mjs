@@ -27,6 +27,7 @@ const PROGRAMS = {
   keeper: ['keeper.c'],
   watcher: ['watcher.c'],
   'start-cost': ['start-cost.c'],
+  'read-rate': ['read-rate.c'],
 };
 
 const AUDIT = ['audit.c', 'audit-exec.c', 'audit-names.c', 'audit-symbols.c', 'target.c'];

@@ -5,8 +5,8 @@ import type { Image, ListedImage } from '../image/images.ts';
 import type { CheckedModules } from '../image/modules-check.ts';
 import type { CheckedProgram } from '../image/share-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
-import { REASONS } from '../prefetch/explain.ts';
-import type { PrefetchPlan } from '../prefetch/model.ts';
+import { explainGap, REASONS } from '../prefetch/explain.ts';
+import type { PlannedDevice, PrefetchPlan } from '../prefetch/model.ts';
 import { renderKept, renderModules, renderTotals } from '../report/functions-text.ts';
 import { explainSelect } from '../select/explain.ts';
 import { explainShare } from '../share/explain.ts';
@@ -36,6 +36,9 @@ function figureTable(figures: Image['manifest']['prefetch']['figures']): string 
   return renderTable([{ title: '' }, right('whole files'), right('used'), right('fetched')], rows);
 }
 
+const gapOf = (device: PlannedDevice): string =>
+  `${printable(device.name)}: gaps of up to ${formatPlural(device.gapPages, 'page')} are read over (${explainGap(device)})`;
+
 /** What `winnow build` says. */
 export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): string {
   const select = renderSelect(image);
@@ -58,6 +61,7 @@ function renderPrefetch(image: BuiltImage, explanation: PlanExplanation): string
       `${formatPlural(figures.lookups, 'look-up')}, ${formatCount(figures.failedLookups)} of them failing; ` +
       `plan of ${formatBytes(image.planBytes)}\n`,
     figureTable(figures),
+    ...explanation.devices.map((device) => `device ${gapOf(device)}\n`),
     figures.readopted > 0
       ? `${formatPlural(figures.readopted, 'file')} installed anew with the same content\n`
       : '',
@@ -155,6 +159,7 @@ export function renderImage(
     ...(fetches
       ? [
           `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
+          ...(manifest.prefetch.devices ?? []).map((device) => `device     ${gapOf(device)}`),
         ]
       : []),
     ...(select === undefined ? [] : renderCold(select)),

@@ -13,6 +13,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
   const { manifest, name } = image;
   const { techniques, select, share, root } = manifest;
   const show = checkModules(image)?.show;
+  const asked = manifest.prefetch.devices?.find(({ why }) => why.kind === 'asked')?.gapPages;
   const cold = select?.cold ?? 'file';
   return await buildTechniques(
     store.read(manifest.profile.name),
@@ -21,6 +22,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       name,
       prefetch: techniques.includes('prefetch'),
       cold,
+      ...(asked === undefined ? {} : { gapPages: asked }),
       ...(root === undefined ? {} : { root }),
       ...(show === undefined ? {} : { show }),
     },

@@ -48,7 +48,11 @@ export function describe(parts: ImageParts): ImageManifest {
       mtimeNs: String(mtimeNs),
       inode: String(inode),
     })),
-    prefetch: { figures: prefetch.figures, skipped: [...prefetch.skipped] },
+    prefetch: {
+      figures: prefetch.figures,
+      devices: [...prefetch.devices],
+      skipped: [...prefetch.skipped],
+    },
     ...(select === undefined ? {} : { select: describeSelect(select) }),
     ...(share === undefined ? {} : { share: describeShare(share) }),
   };

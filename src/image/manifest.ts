@@ -34,6 +34,25 @@ const Figures = v.object({
   readopted: Count,
 });
 
+/** A device that files of the plan lie on, and the gap of extents on it. */
+const Device = v.object({
+  number: v.string(),
+  name: v.string(),
+  gapPages: Count,
+  chunkPages: Count,
+  /** Why the gap is what it is (src/prefetch/gap.ts). */
+  why: v.variant('kind', [
+    v.object({ kind: v.literal('asked') }),
+    v.object({ kind: v.literal('rotational') }),
+    v.object({ kind: v.literal('fast') }),
+    v.object({ kind: v.literal('slow'), requestsPerSecond: Count, bytesPerSecond: Count }),
+    v.object({
+      kind: v.literal('kept'),
+      reason: v.picklist(['no-direct-reads', 'too-little-to-read', 'no-answer']),
+    }),
+  ]),
+});
+
 const Stayed = v.array(v.object({ reason: v.string(), count: Count }));
 
 const CodeUse = {
@@ -149,6 +168,8 @@ const Manifest = v.object({
   inputs: v.array(Input),
   prefetch: v.object({
     figures: Figures,
+    /** Absent in images that were built before devices were measured. */
+    devices: v.exactOptional(v.array(Device)),
     skipped: v.array(v.object({ path: v.string(), reason: v.string(), pages: Count })),
   }),
   select: v.optional(Select),

@@ -9,6 +9,8 @@ import type { FileReason } from './model.ts';
 /** A file to fetch from, by what it is now. */
 export interface Adopted {
   readonly kind: 'adopted';
+  /** Its path on this machine: below the root, where there is one. */
+  readonly here: string;
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly inode: bigint;
@@ -51,7 +53,7 @@ export function fileFinder(
       const anew = !sameFile(now, recorded);
       if (anew && !sameContent(identifyFile(here), recorded)) return skipped('changed');
       accessSync(here, constants.R_OK);
-      return { kind: 'adopted', ...now, dev: stat.dev, anew };
+      return { kind: 'adopted', here, ...now, dev: stat.dev, anew };
     } catch (error) {
       const errno = errnoOf(error);
       if (errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'ELOOP') return skipped('missing');

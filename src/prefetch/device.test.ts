@@ -32,17 +32,25 @@ describe('deviceTraits', () => {
   it('finds the queue of a disk, and of the disk of a partition', () => {
     disk('259:0', 'nvme/nvme0n1', { rotational: 0, read_ahead_kb: 128, max_sectors_kb: 1280 });
     disk('259:1', 'nvme/nvme1n1', { rotational: 0, read_ahead_kb: 512, max_sectors_kb: 256 }, 'nvme1n1p1');
-    expect(deviceTraits(dev(259n, 0n), sysfs)).toEqual({ gapPages: 4, chunkPages: 320 });
-    expect(deviceTraits(dev(259n, 1n), sysfs)).toEqual({ gapPages: 4, chunkPages: 128 });
+    expect(deviceTraits(dev(259n, 0n), sysfs)).toEqual({
+      name: 'nvme0n1',
+      isRotational: false,
+      chunkPages: 320,
+    });
+    expect(deviceTraits(dev(259n, 1n), sysfs)).toEqual({
+      name: 'nvme1n1p1',
+      isRotational: false,
+      chunkPages: 128,
+    });
   });
 
-  it('reads far over gaps on disks that turn, not where a virtual one only says that it does', () => {
+  it('believes disks that they turn, but not virtual ones', () => {
     disk('8:0', 'ata1/sda', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
     disk('254:0', 'pci0/virtio1/block/vda', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
-    expect(deviceTraits(dev(8n, 0n), sysfs).gapPages).toBe(64);
-    expect(deviceTraits(dev(254n, 0n), sysfs).gapPages).toBe(4);
+    expect(deviceTraits(dev(8n, 0n), sysfs).isRotational).toBe(true);
+    expect(deviceTraits(dev(254n, 0n), sysfs).isRotational).toBe(false);
     disk('7:3', 'virtual/block/loop3', { rotational: 1, read_ahead_kb: 128, max_sectors_kb: 1280 });
-    expect(deviceTraits(dev(7n, 3n), sysfs).gapPages).toBe(4);
+    expect(deviceTraits(dev(7n, 3n), sysfs).isRotational).toBe(false);
   });
 
   it('keeps the chunk between 8 and 512 pages', () => {
@@ -53,6 +61,6 @@ describe('deviceTraits', () => {
   });
 
   it('has an answer for file systems without a device of their own', () => {
-    expect(deviceTraits(dev(0n, 41n), sysfs)).toEqual({ gapPages: 4, chunkPages: 32 });
+    expect(deviceTraits(dev(0n, 41n), sysfs)).toEqual({ name: '0:41', isRotational: false, chunkPages: 32 });
   });
 });

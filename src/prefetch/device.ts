@@ -1,22 +1,17 @@
-/** What the device under a file is like: how far reading on is cheaper than a second request. */
+/** What the kernel says of the device under a file. */
 import { readFileSync, realpathSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PAGE_SIZE } from '../base/brands.ts';
 
 export interface DeviceTraits {
-  /** A gap of at most so many pages between two extents is read rather than skipped. */
-  readonly gapPages: number;
+  /** `vda1`; `0:41` where the file system has no device of its own. */
+  readonly name: string;
+  /** It has a head that moves. */
+  readonly isRotational: boolean;
   /** Pages that one readahead call may ask for; the kernel drops what is more without a word. */
   readonly chunkPages: number;
 }
 
-/**
- * About bandwidth over requests a second: of SSDs with several requests under way, of disks (2.5 ms at
- * 100 MB/s). Larger gaps than 4 cost more than they save on everything without a head, a volume of 3000
- * requests and 125 MB a second included (docs/measurements.md); `--gap` is for slower ones.
- */
-const GAP_SOLID = 4;
-const GAP_ROTATIONAL = 64;
 const CHUNK_LEAST = 8;
 const CHUNK_MOST = 512;
 /** The kernel's default read_ahead_kb. */
@@ -44,11 +39,12 @@ export function deviceNumbers(dev: bigint): string {
  */
 const VIRTUAL = /\/(?:virtio\d+|vbd-\d+)\/|\/virtual\/block\/loop/;
 
-function isVirtual(block: string): boolean {
+/** Where the kernel has the device; undefined for none. */
+function placeOf(block: string): string | undefined {
   try {
-    return VIRTUAL.test(realpathSync(block));
+    return realpathSync(block);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
@@ -65,8 +61,10 @@ export function deviceTraits(dev: bigint, sysfs = '/sys'): DeviceTraits {
     queue('read_ahead_kb') ?? readNumber(join(sysfs, 'class', 'bdi', numbers, 'read_ahead_kb'));
   const kilobytes = Math.max(readAhead ?? READ_AHEAD_KB, queue('max_sectors_kb') ?? 0);
   const chunk = Math.floor((kilobytes * 1024) / PAGE_SIZE);
+  const place = placeOf(block);
   return {
-    gapPages: queue('rotational') === 1 && !isVirtual(block) ? GAP_ROTATIONAL : GAP_SOLID,
+    name: place === undefined ? numbers : basename(place),
+    isRotational: queue('rotational') === 1 && !VIRTUAL.test(place ?? ''),
     chunkPages: Math.min(Math.max(chunk, CHUNK_LEAST), CHUNK_MOST),
   };
 }

@@ -1,6 +1,9 @@
 /** What a plan does, next to the same figures without it. */
 import { PAGE_SIZE } from '../base/brands.ts';
-import type { FileReason, PlannedPrefetch } from './model.ts';
+import type { NoRates } from '../sys/read-rate.ts';
+import { formatCount } from '../term/format.ts';
+import { ENOUGH } from './gap.ts';
+import type { FileReason, PlannedDevice, PlannedPrefetch } from './model.ts';
 
 /** One figure: fetching the files whole, what the runs used, what the plan fetches. */
 export interface PlanRow {
@@ -21,6 +24,7 @@ export interface SkippedCount {
 export interface PlanExplanation {
   readonly files: number;
   readonly rows: readonly PlanRow[];
+  readonly devices: readonly PlannedDevice[];
   /** Most pages first. */
   readonly skipped: readonly SkippedCount[];
 }
@@ -35,7 +39,29 @@ export const REASONS: Readonly<Record<FileReason, string>> = {
   empty: 'no page of it was used',
 };
 
-export function explainPlan({ plan, figures, skipped }: PlannedPrefetch): PlanExplanation {
+const NO_RATES: Readonly<Record<NoRates, string>> = {
+  'no-direct-reads': 'not measured: its files cannot be read past the page cache',
+  'too-little-to-read': 'not measured: too little to read',
+  'no-answer': 'not measured: no answer in time',
+};
+
+/** Why a device has its gap, in words. */
+export function explainGap({ why }: Pick<PlannedDevice, 'why'>): string {
+  switch (why.kind) {
+    case 'asked':
+      return 'as asked for';
+    case 'rotational':
+      return 'it has a head that moves';
+    case 'fast':
+      return `${formatCount(ENOUGH)} requests/s or more`;
+    case 'slow':
+      return `slow: ${formatCount(why.requestsPerSecond)} requests/s, ${formatCount(Math.round(why.bytesPerSecond / 1e6))} MB/s`;
+    case 'kept':
+      return NO_RATES[why.reason];
+  }
+}
+
+export function explainPlan({ plan, figures, devices, skipped }: PlannedPrefetch): PlanExplanation {
   const pages = { used: figures.usedPages, planned: figures.plannedPages };
   const rows: PlanRow[] = [
     { what: 'pages', wholeFiles: figures.filePages, ...pages },
@@ -63,6 +89,7 @@ export function explainPlan({ plan, figures, skipped }: PlannedPrefetch): PlanEx
   return {
     files: plan.files.length,
     rows,
+    devices,
     skipped: reasons.map(({ reason, files, pages: count, example }) => ({
       reason,
       files,

@@ -1,5 +1,6 @@
 /** What the prefetch technique wants to do: pure data, and why it does not do the rest. */
 import type { Extent } from '../profile/model.ts';
+import type { ChosenGap } from './gap.ts';
 
 export interface PlannedFile {
   /** Absolute path, as the program sees it. */
@@ -114,9 +115,18 @@ export interface PlanFigures {
   readonly readopted: number;
 }
 
+/** A device that planned files lie on. */
+export interface PlannedDevice extends ChosenGap {
+  /** `MAJOR:MINOR`. */
+  readonly number: string;
+  readonly name: string;
+  readonly chunkPages: number;
+}
+
 /** A plan, and what was decided on the way. */
 export interface PlannedPrefetch {
   readonly plan: PrefetchPlan;
   readonly figures: PlanFigures;
+  readonly devices: readonly PlannedDevice[];
   readonly skipped: readonly SkippedFile[];
 }

@@ -63,6 +63,26 @@ describe('planPrefetch', () => {
     expect(plan.workers).toBe(4);
   });
 
+  it('closes large gaps where the device is slow, and says what was measured', () => {
+    const measured: string[][] = [];
+    const measure = (files: readonly string[]) => {
+      measured.push([...files]);
+      return { kind: 'slow', requestsPerSecond: 500, bytesPerSecond: 100e6 } as const;
+    };
+    const { plan, figures, devices } = planPrefetch(profileOf(base), { measure });
+    expect(plan.files[0]?.extents).toEqual([extent(0, 58)]);
+    expect(figures.gapPages).toBe(47);
+    // The largest first, once for all of its files.
+    expect(measured).toEqual([[data, program]]);
+    expect(devices).toMatchObject([
+      { gapPages: 48, why: { kind: 'slow', requestsPerSecond: 500, bytesPerSecond: 100e6 } },
+    ]);
+    expect(planPrefetch(profileOf(base), { measure, gapPages: 4 }).devices).toMatchObject([
+      { gapPages: 4, why: { kind: 'asked' } },
+    ]);
+    expect(measured).toHaveLength(1);
+  });
+
   it('probes the program first, pages that are in the profile only', () => {
     const { probes } = planPrefetch(profileOf(base), options).plan;
     expect(probes.slice(0, 3).every(({ path }) => path === program)).toBe(true);

@@ -10,7 +10,7 @@
  * one request, since reading 13 and 14 is cheaper than a second request; 900 is left to the kernel.
  *
  * Method: the pages that enough runs used (`choose-pages.ts`), gaps closed by the device's measure
- * (`device.ts`), files in the order of first use, with the look-ups that preceded them, failing ones too
+ * (`gap.ts`), files in the order of first use, with the look-ups that preceded them, failing ones too
  * (`tasks.ts`): on a slow disk folders and inodes cost as much as data. Only files that are what they were
  * are taken (`adopt.ts`); the launcher compares size, time and inode once more at each start. What is in
  * memory already costs some probes (`probes.ts`) and nothing else.
@@ -25,9 +25,9 @@ import { subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } from '../profile/stats.ts';
-import { fileFinder } from './adopt.ts';
+import { type Adopted, fileFinder } from './adopt.ts';
 import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
-import { type DeviceTraits, deviceTraits } from './device.ts';
+import { type DeviceOptions, Devices } from './devices.ts';
 import type {
   PlanFigures,
   PlannedFile,
@@ -39,16 +39,12 @@ import type {
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
 
-export interface PrefetchOptions {
+export interface PrefetchOptions extends DeviceOptions {
   /**
    * Folder of a copied root file system in which the files are looked up, as `rootFolder` gives it; paths
    * stay as they are in it.
    */
   readonly root?: string;
-  /** Pages between two extents that are read rather than skipped; by default the device decides. */
-  readonly gapPages?: number;
-  /** Pages of one readahead call; by default the device decides. */
-  readonly chunkPages?: number;
   /** Processes that fetch, 1 to 16. */
   readonly workers?: number;
   /** Files that stand for those of the profile under the paths of the map. */
@@ -71,6 +67,7 @@ interface Collected {
   readonly recorded: string[];
   readonly probed: ProbedFile[];
   readonly skipped: SkippedFile[];
+  readonly devices: Devices;
   readonly figures: { -readonly [Key in keyof PlanFigures]: PlanFigures[Key] };
 }
 
@@ -78,7 +75,7 @@ interface Collected {
 export function planPrefetch(profile: Profile, options: PrefetchOptions = {}): PlannedPrefetch {
   const used = workingSet(profile);
   const collected = collectFiles(used, options);
-  const { files, recorded, probed, skipped, figures } = collected;
+  const { files, recorded, probed, skipped, devices, figures } = collected;
   const resolve = resolver(options.root);
   const { lookups, tasks } = orderWork(files, collectLookups(used, recorded, resolve));
   const program = profile.runs[0]?.command.program ?? '';
@@ -90,20 +87,30 @@ export function planPrefetch(profile: Profile, options: PrefetchOptions = {}): P
     probes: chooseProbes(probed, pathOf(resolve(program) ?? program, options)),
   };
   const failedLookups = lookups.filter(({ found }) => !found).length;
-  return { plan, figures: { ...figures, lookups: lookups.length, failedLookups }, skipped };
+  return {
+    plan,
+    figures: { ...figures, lookups: lookups.length, failedLookups },
+    devices: devices.all,
+    skipped,
+  };
 }
 
 const pathOf = (path: string, { replacements }: PrefetchOptions): string =>
   replacements?.get(path)?.path ?? path;
 
 function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
-  const find = fileFinder(options.root);
-  const traits = traitsByDevice(options);
+  const skipped: SkippedFile[] = [];
+  const adopted = adoptFiles(used, options.root, skipped);
+  const devices = new Devices(
+    adopted.map(({ found }) => found),
+    options,
+  );
   const collected: Collected = {
     files: [],
     recorded: [],
     probed: [],
-    skipped: [],
+    skipped,
+    devices,
     figures: {
       filePages: 0,
       usedPages: 0,
@@ -118,21 +125,14 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
       readopted: 0,
     },
   };
-  for (const file of used.files) {
-    const pages = file.extents.reduce((sum, { count }) => sum + count, 0);
-    const found = NOT_ON_DISK.test(file.path)
-      ? ({ kind: 'skipped', reason: 'special-file-system' } as const)
-      : find(file.path, file.identity);
-    if (found.kind === 'skipped') {
-      collected.skipped.push({ path: file.path, reason: found.reason, pages });
-      continue;
-    }
+  for (const { file, found } of adopted) {
     const other = options.replacements?.get(file.path);
     const now = other ?? { path: file.path, ...found };
     const wanted = other === undefined ? file : replaced(file, other, used);
-    const { gapPages, chunkPages } = traits(now.dev);
+    const { gapPages, chunkPages } = devices.of(now.dev);
     const chosen = choosePages(wanted, used.runs, now.size, gapPages);
     if (chosen.extents.length === 0) {
+      const pages = pagesOf(file);
       const reason = pages === 0 ? 'empty' : 'unsure-pages';
       collected.skipped.push({ path: file.path, reason, pages });
       continue;
@@ -144,9 +144,28 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
     collected.probed.push({ path, sure: chosen.sure });
     addFigures(collected.figures, wanted, planned, chosen);
     if (found.anew) collected.figures.readopted += 1;
-    for (const whole of other?.companions ?? []) addWhole(collected, whole, traits(whole.dev).chunkPages);
+    for (const whole of other?.companions ?? []) addWhole(collected, whole, devices.of(whole.dev).chunkPages);
   }
   return collected;
+}
+
+const pagesOf = ({ extents }: WorkingFile): number => extents.reduce((sum, { count }) => sum + count, 0);
+
+/** The files as they are now; those that are none to fetch go to `skipped`. */
+function adoptFiles(
+  used: WorkingSet,
+  root: string | undefined,
+  skipped: SkippedFile[],
+): { readonly file: WorkingFile; readonly found: Adopted }[] {
+  const find = fileFinder(root);
+  return used.files.flatMap((file) => {
+    const found = NOT_ON_DISK.test(file.path)
+      ? ({ kind: 'skipped', reason: 'special-file-system' } as const)
+      : find(file.path, file.identity);
+    if (found.kind === 'adopted') return [{ file, found }];
+    skipped.push({ path: file.path, reason: found.reason, pages: pagesOf(file) });
+    return [];
+  });
 }
 
 function addWhole(
@@ -191,18 +210,6 @@ function addFigures(
   figures.usedExtents += file.extents.length;
   figures.plannedExtents += planned.extents.length;
   figures.calls += planned.extents.reduce((sum, { count }) => sum + Math.ceil(count / planned.chunkPages), 0);
-}
-
-function traitsByDevice(options: PrefetchOptions): (dev: bigint) => DeviceTraits {
-  const known = new Map<bigint, DeviceTraits>();
-  return (dev) => {
-    const traits = known.get(dev) ?? deviceTraits(dev);
-    known.set(dev, traits);
-    return {
-      gapPages: options.gapPages ?? traits.gapPages,
-      chunkPages: options.chunkPages ?? traits.chunkPages,
-    };
-  };
 }
 
 /** Where symbolic links lead, as a path inside the root; undefined where they lead nowhere. */

@@ -20,6 +20,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { type Launcher, readLauncher } from '../image/launcher.ts';
 import { deviceTraits } from '../prefetch/device.ts';
+import { GAP_FAST, GAP_ROTATIONAL } from '../prefetch/gap.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import { type Offer, tryNoWaitRead, tryPagemap, tryTracing, tryUserfaultfd } from '../sys/offers.ts';
 import type { Check } from './doctor-check.ts';
@@ -205,13 +206,16 @@ function noWaitCheck(): Check {
 }
 
 function storageCheck(name: string, what: string, path: string, input: DoctorInput): Check {
-  const { gapPages, chunkPages } = deviceTraits(statSync(path, { bigint: true }).dev);
+  const { isRotational, chunkPages } = deviceTraits(statSync(path, { bigint: true }).dev);
+  const gap = isRotational
+    ? `${GAP_ROTATIONAL} pages`
+    : `${GAP_FAST} pages, more where a build finds it slow,`;
   return {
     name,
     what,
     state: 'fact',
     found: input.describeStorage(path),
-    means: `gaps up to ${gapPages} pages are read over, ${chunkPages} pages to a call`,
+    means: `gaps up to ${gap} are read over, ${chunkPages} pages to a call`,
   };
 }
 

@@ -52,7 +52,7 @@ export function registerBuild(program: Command): void {
     )
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
-    .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, 4 or 64)');
+    .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, which is measured)');
   // For tests: the most that can go wrong.
   command.addOption(new Option('--all', 'select: copy all code, used or not').hideHelp());
   addStoreOption(addJsonOption(addShowOption(command)));
