@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ShareScene } from './share-scene.ts';
+import { isRoot, ShareScene } from './share-scene.ts';
 import { codeOf } from './support/winnow.ts';
 
 const scene = new ShareScene();
@@ -226,4 +226,21 @@ describe('an image of linked programs', () => {
     const ran = winnow('build', '--name', 'one', ...words);
     expect([ran.status, codeOf(ran), ran.stdout]).toEqual([2, 'E_USAGE', '']);
   });
+
+  it.runIf(isRoot).each(['deny', 'store'])(
+    'says why there is none with --cold %s, and builds nothing',
+    (cold) => {
+      const before = readlinkSync(scene.image('one'));
+      for (const techniques of ['select,share', 'prefetch,select,share']) {
+        const ran = winnow('build', '--name', 'one', '--only', techniques, '--cold', cold);
+        expect([ran.status, codeOf(ran)]).toEqual([2, 'E_USAGE']);
+        expect(ran.stderr).toContain(
+          `programs with --cold ${cold} need audit.so in their process, which those that start linked do not load`,
+        );
+      }
+      expect(readlinkSync(scene.image('one'))).toBe(before);
+      // By way of the audit object nothing starts linked, so nobody misses the report.
+      expect(start('auto', 'main', ['say'], { LD_AUDIT: '/none' }).stderr).toMatch(/plain\n$/);
+    },
+  );
 });

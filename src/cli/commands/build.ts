@@ -145,7 +145,10 @@ function checkBoth(cold: Cold, show: string | undefined): void {
   if (process.geteuid?.() !== 0)
     throw usage('select and share together need mounts, which root alone can have', 'leave one of them out');
   if (cold !== 'file')
-    throw usage(`share is not done with --cold ${cold}`, 'leave out --cold, or share: --only select');
+    throw usage(
+      `programs with --cold ${cold} need audit.so in their process, which those that start linked do not load`,
+      'leave out --cold, or share: --only prefetch,select',
+    );
   if (show === 'audit' || show === 'user-mounts')
     throw usage(`select and share together need mounts, not ${show}`, 'leave out --show, or give mounts');
 }
