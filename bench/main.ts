@@ -16,13 +16,14 @@ import { parseOptions, type SuiteOptions, USAGE } from './options.ts';
 import { type ColdOptions, gapName, measureCold } from './prefetch.ts';
 import { measureRecorder } from './recorder-overhead.ts';
 import { type Cleanup, openCleanup } from './support/cleanup.ts';
+import { rebuildLimited } from './support/limited-images.ts';
 import { exitCodeOf } from './support/main.ts';
 import { installMissing, SCRATCH } from './support/programs.ts';
 import { renderMarkdown, type SuiteReport } from './support/report.ts';
 import { replaceBlock, writeJson } from './support/report-files.ts';
 import { compileTimed } from './support/root-run.ts';
 import { checkLinked, fillDisk, type MeasuredProgram, readyPrograms } from './support/stage.ts';
-import { makeThrottle } from './support/throttle.ts';
+import { isLimited, makeThrottle } from './support/throttle.ts';
 import { prepare, REPOSITORY, type Recorded, record } from './support/winnow.ts';
 import { measureWarm } from './warm.ts';
 
@@ -123,16 +124,17 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
     if (done !== undefined) recorded.push(done);
   }
   const timed = compileTimed(join(REPOSITORY, 'bench', 'support', 'timed.c'), work);
-  const disk = fillDisk(work, recorded, options.modes, cleanup);
+  const told = options.parts.includes('cold') ? options.settings : [];
+  const limited = told.filter(isLimited).length;
+  const disk = fillDisk(work, recorded, options.modes, limited, cleanup);
   const throttle = attempt(unmeasured, 'throttled settings', () => makeThrottle(disk.number, cleanup));
   const runner = { timed, folder: work, disk, ...(throttle === undefined ? {} : { tasks: throttle.tasks }) };
-  const told = options.parts.includes('cold') ? options.settings : [];
   const variants = [
     ...options.variants,
     ...told.flatMap((setting) =>
-      setting.gapPages === undefined
+      setting.otherGap === undefined
         ? []
-        : [{ name: gapName(setting), options: { gapPages: String(setting.gapPages) } }],
+        : [{ name: gapName(setting), options: { gapPages: String(setting.otherGap) } }],
     ),
   ];
   const prepared = await readyPrograms(runner, recorded, options.modes, variants, unmeasured, talk);
@@ -171,8 +173,15 @@ async function measureParts(
   const settings = has('cold') ? options.settings : [];
   const full = ready.filter((program) => program.recorded.program.tiny !== true);
   for (const setting of settings) {
-    if (setting.iops === undefined || throttle !== undefined)
-      cold.push(await measureCold(full, setting, throttle, how));
+    if (!isLimited(setting)) cold.push(await measureCold(full, setting, throttle, how));
+    else if (throttle !== undefined) {
+      const rebuilt = await rebuildLimited(how.runner, full, setting, throttle, {
+        kinds: options.modes,
+        unmeasured,
+        talk: how.onProgress,
+      });
+      cold.push(await measureCold(rebuilt, setting, throttle, how));
+    }
   }
   throttle?.set({ name: 'free', title: 'unthrottled' });
   const warm = has('warm') ? await measureWarm(ready, { ...how, rounds: options.warmRounds }) : [];

@@ -17,6 +17,8 @@ export interface Ready {
   readonly folder: string;
   /** Plain first. */
   readonly modes: readonly Mode[];
+  /** Pages that the builds of its modes chose to read over; without the variants that were told. */
+  readonly gaps: readonly number[];
 }
 
 export interface ColdOptions {
@@ -38,8 +40,8 @@ export function coldRun(runner: RootRunner, mode: Mode, folder: string): Sample 
 }
 
 const GAP = '--gap ';
-/** Name of the variant whose image knows the setting's device. */
-export const gapName = ({ gapPages }: Setting): string => `${GAP}${gapPages ?? 'none'}`;
+/** Name of the variant whose image was built with the setting's other gap. */
+export const gapName = ({ otherGap }: Setting): string => `${GAP}${otherGap ?? 'none'}`;
 
 /** Measures every program under one setting. Without a `throttle` only `free` is possible. */
 export async function measureCold(
@@ -50,7 +52,7 @@ export async function measureCold(
 ): Promise<ColdSetting> {
   throttle?.set(setting);
   const probed = probe(options.runner, setting);
-  const results: { title: string; modes: ModeResult[] }[] = [];
+  const results: { title: string; gaps: readonly number[]; modes: ModeResult[] }[] = [];
   for (const program of programs) {
     const modes = await interleave({
       modes: program.modes.filter(({ name }) => !name.includes(GAP) || name.endsWith(gapName(setting))),
@@ -59,7 +61,7 @@ export async function measureCold(
       onRound: (done, rounds) => options.onProgress(`${setting.title}: ${program.title} ${done}/${rounds}`),
       runOnce: async (mode) => coldRun(options.runner, mode, program.folder),
     });
-    results.push({ title: program.title, modes });
+    results.push({ title: program.title, gaps: program.gaps, modes });
   }
   return { setting, probe: probed, programs: results };
 }

@@ -11,7 +11,12 @@ export interface ColdSetting {
   readonly setting: Setting;
   /** What a process of the control group really got; undefined where nothing limits. */
   readonly probe: { readonly iops: number; readonly bytesPerSecond: number };
-  readonly programs: readonly { readonly title: string; readonly modes: readonly ModeResult[] }[];
+  readonly programs: readonly {
+    readonly title: string;
+    /** Pages that the builds chose to read over. */
+    readonly gaps: readonly number[];
+    readonly modes: readonly ModeResult[];
+  }[];
 }
 
 type ColdProgram = ColdSetting['programs'][number];
@@ -41,7 +46,9 @@ export function coldTables(cold: ColdSetting): string {
   const others = [...new Set(cold.programs.flatMap(({ modes }) => modes.slice(1).map(({ name }) => name)))];
   const { iops, bytesPerSecond } = cold.probe;
   const got = `${Math.round(iops)} random 4 KiB reads/s and ${Math.round(bytesPerSecond / 1e6)} MB/s measured`;
-  const head = `Cold start, ${cold.setting.title} (${got}).`;
+  const gaps = [...new Set(cold.programs.flatMap((program) => program.gaps))].sort((a, b) => a - b);
+  const chosen = gaps.length === 0 ? '' : ` Gaps that the builds chose: ${gaps.join(', ')} pages.`;
+  const head = `Cold start, ${cold.setting.title} (${got}).${chosen}`;
   return others.length <= MOST_IN_ONE ? oneTable(head, cold, others) : severalTables(head, cold, others);
 }
 

@@ -20,16 +20,27 @@ export function buildVariant(root: string, one: Recorded, variant: Variant): str
   return `/image/${name}/launch`;
 }
 
-/** The same by the techniques that are named, as `winnow build --only` does. @throws what `buildTechniques` throws */
+export interface BuiltBy {
+  /** The launcher's path as the programs of the mount see it. */
+  readonly launch: string;
+  /** What was chosen for the devices that it fetches from. */
+  readonly gaps: readonly number[];
+}
+
+/**
+ * The same by the techniques that are named, as `winnow build --only` does.
+ * @param place what its name ends in. @throws what `buildTechniques` throws
+ */
 export async function buildBy(
   root: string,
   one: Recorded,
   { name: suffix, techniques = new Set() }: ModeKind,
   cache: string,
-): Promise<string> {
-  const name = `${one.program.name}-${suffix.replaceAll('+', '-')}`;
+  place = '',
+): Promise<BuiltBy> {
+  const name = `${one.program.name}-${suffix.replaceAll('+', '-')}${place}`;
   const options = { root, name, imagesDir: join(root, 'image'), prefetch: techniques.has('prefetch') };
-  await buildTechniques(one.profile, options, {
+  const { prefetch } = await buildTechniques(one.profile, options, {
     techniques,
     cold: 'file',
     onMiss: 'abort',
@@ -37,7 +48,7 @@ export async function buildBy(
     all: false,
     cache,
   });
-  return `/image/${name}/launch`;
+  return { launch: `/image/${name}/launch`, gaps: prefetch.devices.map(({ gapPages }) => gapPages) };
 }
 
 function optionsOf(variant: Variant): PrefetchOptions {

@@ -32,14 +32,20 @@ const LINKED = 0.5;
 const SPARE_BYTES = 256 << 20;
 
 export interface MeasuredProgram extends Ready {
+  /** What its plain run prints. */
+  readonly output: string;
   readonly recorded: Recorded;
 }
 
-/** Makes the disk and copies everything that the programs use or look up. */
+/**
+ * Makes the disk and copies everything that the programs use or look up.
+ * @param limited how many settings have images of their own.
+ */
 export function fillDisk(
   work: string,
   recorded: readonly Recorded[],
   kinds: readonly ModeKind[],
+  limited: number,
   cleanup: Cleanup,
 ): Disk {
   const paths = recorded.flatMap((one) => [
@@ -55,7 +61,7 @@ export function fillDisk(
   const closure = closureOf(paths.filter((path) => path.startsWith('/')));
   const imagesBy = (technique: 'select' | 'share'): number =>
     kinds.filter(({ techniques }) => techniques?.has(technique) === true).length;
-  const copies = 1 + imagesBy('select') * REWRITTEN + imagesBy('share') * LINKED;
+  const copies = 1 + (1 + limited) * (imagesBy('select') * REWRITTEN + imagesBy('share') * LINKED);
   const bytes = Math.ceil((bytesOf(closure) * copies + SPARE_BYTES) / 4096) * 4096;
   const disk = makeDisk(work, bytes, cleanup);
   disk.mount('rw');
@@ -93,7 +99,8 @@ export async function readyPrograms(
     talk(`preparing ${one.program.title}`);
     const modes: Mode[] = [];
     const outputs: string[] = [];
-    for (const { name, steps } of modesOf(runner, one, kinds, variants)) {
+    const gaps = new Set<number>();
+    for (const { name, steps } of modesOf(runner, one, kinds, variants, gaps)) {
       try {
         const mode = { name, steps: await steps() };
         outputs.push(tryOnce(runner, mode, one));
@@ -107,19 +114,26 @@ export async function readyPrograms(
         if (name === 'plain') break;
       }
     }
-    if (modes.length > 0) ready.push({ title: one.program.title, folder: one.folder, modes, recorded: one });
+    const [output] = outputs;
+    const { title } = one.program;
+    if (output !== undefined && modes.length > 0)
+      ready.push({ title, folder: one.folder, modes, gaps: [...gaps], recorded: one, output });
   }
   runner.disk.unmount();
   return ready;
 }
+
+/** Where analyses of modules are kept. */
+export const analysesIn = (folder: string): string => join(folder, 'analyses');
 
 function modesOf(
   { disk: { root }, folder }: RootRunner,
   one: Recorded,
   kinds: readonly ModeKind[],
   variants: readonly Variant[],
+  gaps: Set<number>,
 ): { name: string; steps: () => Step[] | Promise<Step[]> }[] {
-  const cache = join(folder, 'analyses');
+  const cache = analysesIn(folder);
   const plain: Step = { file: one.file, argv: one.argv };
   const mapped = workingSet(one.profile)
     .files.filter((file) => file.extents.some((extent) => extent.how === 'mapped'))
@@ -128,10 +142,12 @@ function modesOf(
     { name: 'plain', steps: () => [plain] },
     ...kinds.map((kind) => ({
       name: kind.name,
-      steps: async () =>
-        kind.name === VMTOUCH.name
-          ? [...vmtouchSteps(VMTOUCH_FILE, mapped), plain]
-          : [{ file: await buildBy(root, one, kind, cache), argv: one.argv }],
+      steps: async () => {
+        if (kind.name === VMTOUCH.name) return [...vmtouchSteps(VMTOUCH_FILE, mapped), plain];
+        const built = await buildBy(root, one, kind, cache);
+        for (const gap of built.gaps) gaps.add(gap);
+        return [{ file: built.launch, argv: one.argv }];
+      },
     })),
     ...variants.map((variant) => ({
       name: `${PREFETCH.name} ${variant.name}`,
@@ -171,7 +187,7 @@ export function checkLinked(
   return { ready: checked, linked };
 }
 
-function tryOnce(runner: RootRunner, mode: Mode, one: Recorded): string {
+export function tryOnce(runner: RootRunner, mode: Mode, one: Recorded): string {
   const output = join(runner.folder, 'output');
   freshScratch(runner.disk.root);
   const sample = runInRoot(runner, mode.steps, one.folder, output);
@@ -186,7 +202,7 @@ function tryOnce(runner: RootRunner, mode: Mode, one: Recorded): string {
   return readFileSync(output, 'utf8');
 }
 
-function differs(one: Recorded, mode: Mode): WinnowError {
+export function differs(one: Recorded, mode: Mode): WinnowError {
   return new WinnowError({
     code: 'E_BENCH_OUTPUT',
     kind: 'internal',

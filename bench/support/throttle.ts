@@ -17,21 +17,25 @@ export interface Setting {
   readonly iops?: number;
   /** Bytes a second. */
   readonly bps?: number;
-  /** What a person would tell `winnow build --gap` of this device: bandwidth over requests, in pages. */
-  readonly gapPages?: number;
+  /** Measured beside the gap that the build chooses there. */
+  readonly otherGap?: number;
 }
 
 export const SETTINGS: readonly Setting[] = [
   { name: 'free', title: 'unthrottled' },
   { name: '3000', title: '3000 IOPS, 125 MB/s', iops: 3000, bps: 125_000_000 },
-  { name: '500', title: '500 IOPS, 100 MB/s', iops: 500, bps: 100_000_000, gapPages: 48 },
+  { name: '500', title: '500 IOPS, 100 MB/s', iops: 500, bps: 100_000_000, otherGap: 4 },
 ];
+
+export const isLimited = ({ iops }: Setting): boolean => iops !== undefined;
 
 export interface Throttle {
   /** File to which a process writes 0 to join. */
   readonly tasks: string;
   readonly version: 1 | 2;
   set(setting: Setting): void;
+  /** Has this process in the group while it does something. */
+  inside<T>(body: () => Promise<T>): Promise<T>;
 }
 
 /** Makes a control group for the device `major:minor`. @throws WinnowError `E_BENCH_CGROUP` */
@@ -45,10 +49,12 @@ export function makeThrottle(device: string, cleanup: Cleanup): Throttle {
   };
   const first = mountPoint('cgroup', 'blkio');
   if (first !== undefined) {
-    const folder = make(first);
+    const tasks = join(make(first), 'cgroup.procs');
+    const folder = dirname(tasks);
     return {
       version: 1,
-      tasks: join(folder, 'cgroup.procs'),
+      tasks,
+      inside: (body) => insideOf(tasks, join(first, ownGroup('blkio'), 'cgroup.procs'), body),
       set({ iops, bps }) {
         // 0 takes the limit away.
         writeFileSync(join(folder, 'blkio.throttle.read_iops_device'), `${device} ${iops ?? 0}`);
@@ -61,9 +67,11 @@ export function makeThrottle(device: string, cleanup: Cleanup): Throttle {
     writeFileSync(join(second, 'cgroup.subtree_control'), '+io');
     const folder = make(second);
     if (existsSync(join(folder, 'io.max'))) {
+      const tasks = join(folder, 'cgroup.procs');
       return {
         version: 2,
-        tasks: join(folder, 'cgroup.procs'),
+        tasks,
+        inside: (body) => insideOf(tasks, join(second, ownGroup(''), 'cgroup.procs'), body),
         set({ iops, bps }) {
           writeFileSync(join(folder, 'io.max'), `${device} riops=${iops ?? 'max'} rbps=${bps ?? 'max'}`);
         },
@@ -77,6 +85,24 @@ export function makeThrottle(device: string, cleanup: Cleanup): Throttle {
     where: dirname(first ?? second ?? '/sys/fs/cgroup/.'),
     next: 'run with --settings free, or on a kernel with CONFIG_BLK_DEV_THROTTLING',
   });
+}
+
+/** The group of this process, under the controller's mount point. */
+function ownGroup(controller: string): string {
+  for (const line of readFileSync('/proc/self/cgroup', 'utf8').split('\n')) {
+    const [, controllers = '', ...path] = line.split(':');
+    if (path.length > 0 && controllers.split(',').includes(controller)) return path.join(':');
+  }
+  return '/';
+}
+
+async function insideOf<T>(tasks: string, before: string, body: () => Promise<T>): Promise<T> {
+  writeFileSync(tasks, String(process.pid));
+  try {
+    return await body();
+  } finally {
+    writeFileSync(before, String(process.pid));
+  }
 }
 
 function mountPoint(type: string, option: string): string | undefined {
