@@ -72,7 +72,7 @@ static int look_through(struct restoring *r) {
   return fixup == header->fixup_count && (vdso == 0 || vdso >= after);
 }
 
-static int is_overlaid(const struct restoring *r, const struct linked_map *map) {
+int is_overlaid(const struct restoring *r, const struct linked_map *map) {
   const struct linked_header *header = r->image->header;
   u64 first = header->program_at + header->program_first;
   return r->stays && map->at >= first && map->at < first + header->program_size;
@@ -129,12 +129,21 @@ static int reserve_move(struct restoring *r, u32 i) {
 }
 
 /* To change what an area shows costs two thirds of another mapping. */
-static int lay_over(const struct linked_map *map, int is_soft) {
-  int is_writable = is_soft || (map->protection & PROT_WRITE);
-  if (map->from == LINKED_FROM_NOTHING) return !failed(map_at(map, (int)map->protection, MAP_FIXED, -1));
-  if (!is_writable) return 1;
-  int protection = is_soft ? PROT_READ | PROT_WRITE : (int)map->protection;
-  return !failed(sys_mprotect((void *)map->at, map->size, protection));
+static int lay_over(const struct linked_map *map, int protection) {
+  if (map->from == LINKED_FROM_NOTHING) return !failed(map_at(map, protection, MAP_FIXED, -1));
+  return !(protection & PROT_WRITE) || !failed(sys_mprotect((void *)map->at, map->size, protection));
+}
+
+/* The zeros behind the data of a program that is at its place: the kernel has made them. */
+static int is_bss(const struct restoring *r, const struct linked_map *map) {
+  if (map->from != LINKED_FROM_NOTHING) return 0;
+  for (u64 i = 0; i < r->segment_count; i++) {
+    const struct elf_segment *segment = &r->segments[i];
+    if (segment->type != PT_LOAD || segment->filesz == 0 || elf_protection(segment->flags) != (int)map->protection) continue;
+    u64 from = (r->bias + segment->vaddr + segment->filesz + PLAN_PAGE - 1) & ~(u64)(PLAN_PAGE - 1);
+    if (map->at >= from && map->at + map->size < r->bias + segment->vaddr + segment->memsz + PLAN_PAGE) return 1;
+  }
+  return 0;
 }
 
 /*
@@ -146,17 +155,16 @@ static struct verdict map_table(struct restoring *r, int overlays) {
   int flags = overlays ? MAP_FIXED : MAP_FIXED_NOREPLACE;
   struct verdict found = verdict(LINKED_GOOD, 0);
   const struct linked_map *area = NULL;
-  u32 file = LINKED_FROM_NOTHING, soft = 0;
+  u32 file = LINKED_FROM_NOTHING, soft = 0, end;
   struct folder folder = {.fd = -1};
   int fd = -1;
-  for (u32 i = 0; i < image->header->map_count && found.refused == LINKED_GOOD; i++) {
+  for (u32 i = 0; i < image->header->map_count && found.refused == LINKED_GOOD; i = end) {
     const struct linked_map *map = &image->maps[i];
-    int is_soft = soft < r->soft_count && r->soft[soft] == i;
-    soft += (u32)is_soft;
+    end = i + 1;
     if (!overlays) r->mapped = i;
     const struct linked_map *under = area_under(r, area, i);
     if (under != NULL) {
-      if (!overlays && !lay_over(map, is_soft)) found = verdict(LINKED_BAD_ADDRESS, i);
+      if (!overlays && !lay_over(map, first_protection(r, &soft, i))) found = verdict(LINKED_BAD_ADDRESS, i);
       continue;
     }
     area = map;
@@ -164,7 +172,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
       if (!overlays && !reserve_move(r, i)) found = verdict(LINKED_BAD_ADDRESS, i);
       continue;
     }
-    if (is_overlaid(r, map) != overlays) continue;
+    if (is_overlaid(r, map) != overlays || (overlays && is_bss(r, map))) continue;
     int source = map->from == LINKED_FROM_PAGES ? image->fd : map->from == LINKED_FROM_NOTHING ? -1 : fd;
     if (map->from < LINKED_FROM_PROGRAM && map->from != file) {
       if (fd >= 0) sys_close(fd);
@@ -175,8 +183,9 @@ static struct verdict map_table(struct restoring *r, int overlays) {
         break;
       }
     }
-    int protection = is_soft ? PROT_READ | PROT_WRITE : (int)map->protection;
-    if (failed(map_at(map, protection, flags, source))) found = verdict(LINKED_BAD_ADDRESS, i);
+    end = group_end(r, i, overlays);
+    area = &image->maps[end - 1];
+    if (!map_group(r, i, end, flags, source)) found = verdict(LINKED_BAD_ADDRESS, i);
   }
   if (fd >= 0) sys_close(fd);
   folder_close(&folder);
@@ -231,6 +240,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   r.mapped = r.move_count = r.moved = r.protected = r.soft_count = 0;
   r.reserved = r.reserved_from = 0;
   r.has_rseq = r.has_thread = r.moves_vdso = 0;
+  r.is_filtered = sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);
   r.moves_vdso = move_vdso(&r);

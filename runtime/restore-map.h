@@ -23,6 +23,7 @@ struct restoring {
   const struct elf_segment *segments;
   u64 segment_count;
   int stays;  /* the program is at its place already */
+  int is_filtered; /* system calls are */
   int moves_vdso; /* to where the image has it; else the words that point into it are written */
   u32 mapped; /* maps of the table before this one are done */
   u32 soft[LINKED_FIXUPS_MAX]; /* maps that are writable until the fix-ups are done, ascending */
@@ -39,6 +40,16 @@ struct restoring {
 
 /* Maps where nothing is, if the flags say so; an address or an error. `fd` -1: anonymous memory. */
 long map_at(const struct linked_map *map, int protection, int flags, int fd);
+
+/* Whether a map is laid over a program that is at its place. */
+int is_overlaid(const struct restoring *r, const struct linked_map *map);
+
+/* How map `i` is protected until the fix-ups are written. `soft`: how far r->soft was looked through, 0 at first. */
+int first_protection(const struct restoring *r, u32 *soft, u32 i);
+/* The end of the maps from `first` on that can be made together. */
+u32 group_end(const struct restoring *r, u32 first, int overlays);
+/* Makes them. 0 if not all could be: r->mapped says what is there. */
+int map_group(struct restoring *r, u32 first, u32 end, int flags, int fd);
 
 /* 0 if not all could be moved: then it is to be moved back. */
 int move_program(struct restoring *r);

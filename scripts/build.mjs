@@ -13,6 +13,7 @@ const out = join(root, 'dist', 'runtime');
 const RESTORE = [
   'restore.c',
   'restore-files.c',
+  'restore-group.c',
   'restore-guards.c',
   'restore-map.c',
   'restore-move.c',

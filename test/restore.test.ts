@@ -22,6 +22,7 @@ let fixed: BuiltImage;
 let joined: BuiltImage;
 let joinedFixed: BuiltImage;
 let refuse = '';
+let hold = '';
 
 beforeAll(async () => {
   image = await scene.build(scene.compile('linked'));
@@ -29,6 +30,7 @@ beforeAll(async () => {
   joined = await scene.build(image.program, 'joined');
   joinedFixed = await scene.build(fixed.program, 'joined');
   refuse = scene.helper('refuse-call');
+  hold = scene.helper('hold-code');
 });
 afterAll(() => scene.remove());
 
@@ -88,6 +90,19 @@ describe('a start from an image', () => {
     expect(image.isFrom(told.ours)).toBe(true);
     expect(told.ours.stdout.replace('auxv 0 code 0', 'auxv 1 code 1')).toBe(told.plain.stdout);
     expectLinked(image, { through: [refuse, '273'] });
+  });
+});
+
+/** Maps that follow each other are made by one call, and then the code in them executable. */
+describe('a start from an image where nothing may become executable', () => {
+  it('maps code by itself under a filter, which may kill', () => {
+    for (const built of [image, fixed]) expectLinked(built, { through: [hold, 'filter'] });
+  });
+
+  it('maps code over the rest where the kernel refuses it', (context) => {
+    const can = start(hold, ['kernel', '/bin/true']).status !== 5;
+    if (!can && process.env.CI !== '1') context.skip('the kernel has no PR_SET_MDWE');
+    for (const built of [image, fixed]) expectLinked(built, { through: [hold, 'kernel'] });
   });
 });
 
