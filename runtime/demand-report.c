@@ -2,7 +2,6 @@
 
 #include "demand.h"
 
-#define O_APPEND 02000
 #define O_CREAT 0100
 #define LINE_SIZE 4096
 #define NAME_MAX_SHOWN 512

@@ -10,7 +10,7 @@
  * (restore-guards.c), what linking made is mapped where it was made for (restore-map.c), and control goes to where the loader
  * goes on once all is relocated: constructors, then the program. If anything differs, or the kernel refuses
  * a call, what was mapped is unmapped, and the loader that the program names is mapped as the kernel would have
- * done it (restore-plain.c). Nothing is said and nothing is left open.
+ * done it (restore-plain.c). Nothing is said and nothing is left open; the image's owner finds the reason noted (restore-misses.c).
  *
  *     restore [NAME.linked]      run as a program it answers which guard speaks against the image: struct linked_answer
  *
@@ -105,23 +105,30 @@ static _Noreturn void answer(struct start *start) {
   sys_exit(sys_write(1, &text, sizeof text) == sizeof text ? 0 : 1);
 }
 
-static int start_image(struct start *start, struct jump *jump) {
-  /* The note is patched: the compiler must not know that it is empty. */
-  const char *path = linked_note;
-  __asm__("" : "+r"(path));
-  if (*path != '/') return 0;
-  if (check_surroundings(start).refused != LINKED_GOOD) return 0;
+static struct verdict try_image(const char *path, struct start *start, struct jump *jump) {
+  struct verdict found = check_surroundings(start);
+  if (found.refused != LINKED_GOOD) return found;
   struct image image;
   prepare(&image);
   read_processor(&image);
-  struct verdict found = image_open(&image, path, start);
+  found = image_open(&image, path, start);
   if (found.refused == LINKED_GOOD) found = check_library_path(&image, start);
   if (found.refused == LINKED_GOOD) found = check_machine(&image, start);
   if (found.refused == LINKED_GOOD) found = check_watches(&image);
   if (found.refused == LINKED_GOOD) found = check_files(&image, 0);
   if (found.refused == LINKED_GOOD) found = restore_image(&image, start, jump);
+  if (found.refused != LINKED_GOOD) image_close(&image);
+  return found;
+}
+
+static int start_image(struct start *start, struct jump *jump) {
+  /* The note is patched: the compiler must not know that it is empty. */
+  const char *path = linked_note;
+  __asm__("" : "+r"(path));
+  if (*path != '/') return 0;
+  struct verdict found = try_image(path, start, jump);
   if (found.refused == LINKED_GOOD) return 1;
-  image_close(&image);
+  note_miss(path, start, found);
   return 0;
 }
 

@@ -80,6 +80,9 @@ int open_file(const struct image *image, struct folder *folder, u32 index);
 /* Maps the image, and puts this process into the state that the loader would have left. It is closed if that is done. */
 struct verdict restore_image(struct image *image, struct start *start, struct jump *jump);
 
+/* `linked`: the image's path. Nobody hears whether it was noted. */
+void note_miss(const char *linked, const struct start *start, struct verdict found);
+
 /* Maps the dynamic loader that the program names. */
 struct jump map_plain_loader(struct start *start);
 

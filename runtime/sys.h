@@ -40,6 +40,7 @@ typedef long long i64;
 #define O_WRONLY 1
 #define O_RDWR 2
 #define O_NOCTTY 0400
+#define O_APPEND 02000
 #define O_NONBLOCK 04000
 #define O_DIRECTORY 0200000
 #define O_PATH 010000000
@@ -85,6 +86,7 @@ typedef long long i64;
 #define __WALL 0x40000000
 #define CLOCK_MONOTONIC 1
 
+#define RLIMIT_FSIZE 1
 #define RLIMIT_STACK 3
 #define RLIMIT_NOFILE 7
 

@@ -16,6 +16,7 @@ const RESTORE = [
   'restore-group.c',
   'restore-guards.c',
   'restore-map.c',
+  'restore-misses.c',
   'restore-move.c',
   'restore-plain.c',
   'restore-state.c',

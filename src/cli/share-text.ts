@@ -1,5 +1,8 @@
 /** Programs that start linked, in words and tables. */
 import type { CheckedProgram } from '../image/share-check.ts';
+import type { MissCause, ProgramMisses } from '../image/share-misses.ts';
+import { REFUSED } from '../image/share-words.ts';
+import { formatTime } from '../report/usage-text.ts';
 import type { JoinedFigures } from '../share/built.ts';
 import type { ShareExplanation } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural } from '../term/format.ts';
@@ -44,7 +47,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
   return checks
     .map((check) => {
       const program = explanation.programs.find(({ path }) => path === check.path);
-      const why = check.refused ?? check.notShown;
+      const reason = check.refused ?? check.notShown;
       const broken = check.guards.filter((guard) => !guard.holds);
       const count = (kind: string): string =>
         formatCount(check.guards.filter((guard) => guard.kind === kind).length);
@@ -52,7 +55,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
         (all ?? []).map(({ name, count: times }) => (times === 1 ? name : `${name} ×${times}`)).join(', ') ||
         'none';
       return [
-        `${printable(check.path)}: ${why === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(why)}`}`,
+        `${printable(check.path)}: ${reason === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(reason)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
         ...joinedLines(program?.joined),
         `  each start writes ${names(program?.figures.fixUps)}`,
@@ -68,10 +71,43 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
         `  guards     ${count('module')} modules and ${count('unchanged')} other paths unchanged, ${count('absent')} absent; ` +
           `${broken.length === 0 ? 'all hold' : `${formatCount(broken.length)} do not hold`}`,
         ...broken.map(({ kind, path }) => `             ${WORDS[kind]}: ${printable(path)}`),
+        ...renderMisses(check.misses).map((line) => `  ${line}`),
         '',
       ].join('\n');
     })
     .join('');
+}
+
+const why = ({ cause, path }: MissCause): string => {
+  const words = cause === 'unknown' ? 'a cause that this winnow does not know' : REFUSED[cause];
+  return path === undefined ? words : `${words}: ${printable(path)}`;
+};
+
+/** How often it did not start linked, and why; a line, and one for each cause. */
+function renderMisses(misses: ProgramMisses | undefined): string[] {
+  if (misses === undefined) return ['misses     are not counted'];
+  if (misses.newest === undefined) return ['misses     none noted'];
+  const count = `${misses.isFull ? 'at least ' : ''}${formatPlural(misses.starts, 'start')}`;
+  return [
+    `misses     ${count} by its own loader, the last one at ${formatTime(misses.newest)}`,
+    ...misses.causes.map((cause) => `           ${formatCount(cause.starts)}: ${why(cause)}`),
+  ];
+}
+
+/** What `winnow report` adds of the profile's image. */
+export function renderImageMisses(
+  name: string,
+  programs: readonly { readonly path: string; readonly misses: ProgramMisses }[],
+): string {
+  const missed = programs.filter(({ misses }) => misses.starts > 0);
+  if (missed.length === 0) return '';
+  const lines = missed.flatMap(({ path, misses }) => {
+    const starts = `${misses.isFull ? 'at least ' : ''}${formatCount(misses.starts)}`;
+    const [first] = misses.causes;
+    const most = first === undefined ? '' : `; ${formatCount(first.starts)}: ${why(first)}`;
+    return [`  ${starts} of ${printable(path)}${most}`];
+  });
+  return `starts of the image that were not linked (winnow image show ${name}):\n${lines.join('\n')}\n`;
 }
 
 /** What is paid for few mappings. */

@@ -8,10 +8,12 @@ import { readTrusted } from '../profile/store-files.ts';
 import { decodeLinked } from '../share/linked/linked-decode.ts';
 import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked/linked-model.ts';
 import { layersOf } from '../share/linked/linked-rules.ts';
-import { type Answer, askRestore } from '../share/linked/restore-answer.ts';
+import { askRestore } from '../share/linked/restore-answer.ts';
 import { holds, type Look, lookAtFile } from '../share/place/guards.ts';
 import type { ImageManifest } from './manifest.ts';
 import { checkModules } from './modules-check.ts';
+import { type ProgramMisses, readMisses } from './share-misses.ts';
+import { REFUSED } from './share-words.ts';
 
 type SharedProgram = NonNullable<ImageManifest['share']>['programs'][number];
 type SelectedModule = NonNullable<ImageManifest['select']>['modules'][number];
@@ -30,28 +32,13 @@ export interface CheckedProgram {
   /** Why its copy would not be shown, so that it starts by its own loader all the same. */
   readonly notShown?: string;
   readonly guards: readonly CheckedGuard[];
+  /** Starts by its own loader so far; undefined where they are not counted. */
+  readonly misses: ProgramMisses | undefined;
   /** Where it was placed, hexadecimal; the same at every start of this image. */
   readonly addresses: { readonly program: string; readonly loader: string };
   /** Bytes of each kind of mapping: what a process shares with others, and what it does not. */
   readonly mapped: { readonly files: number; readonly pages: number; readonly zeros: number };
 }
-
-const REFUSED: Readonly<Record<Answer['refused'], string>> = {
-  good: '',
-  environment: 'LD_LIBRARY_PATH is another one, or another LD_…, GLIBC_TUNABLES or MALLOC_… is set',
-  secure: 'it runs with the rights of another user',
-  kernel: 'the kernel says something else of the machine',
-  stack: 'the limit of the stack (ulimit -s) is another one, and not an ordinary one',
-  processor: 'the processor is another one',
-  vdso: 'the kernel has another vDSO',
-  image: 'the linked image is missing or damaged, or others could have written it',
-  program: 'the program has changed',
-  file: 'a module has changed',
-  watch: 'something has changed where libraries are looked for',
-  address: 'its addresses are taken',
-  call: 'the kernel refuses a call that the loader makes',
-  debugger: 'a debugger has started it',
-};
 
 /** @throws WinnowError E_STORE_… */
 export function checkShared(image: {
@@ -94,6 +81,7 @@ function checkProgram(folder: string, program: SharedProgram, sight: Sight): Che
   const none = {
     path: program.path,
     guards: [],
+    misses: readMisses(folder, program),
     addresses: { program: '', loader: '' },
     mapped: { files: 0, pages: 0, zeros: 0 },
   };
@@ -112,6 +100,7 @@ function checkProgram(folder: string, program: SharedProgram, sight: Sight): Che
   return {
     path: program.path,
     guards,
+    misses: none.misses,
     addresses: { program: linked.program.at.toString(16), loader: linked.base.toString(16) },
     mapped: mappedBytes(linked),
     ...(refused === undefined ? {} : { refused }),

@@ -26,6 +26,7 @@ import type {
   ProgramToShare,
   SharedProgram,
 } from './built.ts';
+import { missesName } from './built.ts';
 import { countNames } from './explain.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
@@ -142,6 +143,7 @@ function shareProgram(
   const patched = copyRestore(restore, join(image, names.linked), 'restore');
   const own = 0o600 | (options.sharedMode & 0o044);
   writeFile(join(folder, names.linked), [head, placed.pages], own);
+  writeFile(join(folder, missesName(names.linked)), [], own);
   writeFile(join(folder, names.restore), [patched], 0o700 | options.sharedMode);
   writeCopy(join(folder, names.copy), copy, path);
   const { size, mtimeNs, inode } = identity;

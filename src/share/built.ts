@@ -78,6 +78,9 @@ export interface SharedProgram {
   readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];
 }
 
+/** The file in which starts that are not linked note why: runtime/restore-misses.c makes the name in the same way. */
+export const missesName = (linked: string): string => linked.replace(/\.linked$/, '.misses');
+
 export interface BuiltShare {
   readonly programs: readonly SharedProgram[];
   readonly kept: readonly KeptProgram[];

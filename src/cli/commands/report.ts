@@ -53,14 +53,20 @@ export function registerReport(program: Command): void {
     const profile = selectProfile(store, chosen);
     if (options.functions === true) return await reportFunctions(profile, options.json === true);
     const usage = usageOf(profile, fileState);
+    const { missesOf } = await import('../report-misses.ts');
+    const { imagesDirs } = await import('../images-of.ts');
+    const misses = missesOf(imagesDirs(store, options), profile.name);
     if (options.json === true) {
       const { USAGE_JSON_VERSION, usageJson } = await import('../../report/usage-json.ts');
-      writeJson('usage', USAGE_JSON_VERSION, usageJson(usage, options));
+      const json = usageJson(usage, options);
+      writeJson('usage', USAGE_JSON_VERSION, misses === undefined ? json : { ...json, misses });
       return;
     }
     const { renderUsage } = await import('../../report/usage-text.ts');
     const { colorsFor } = await import('../../term/color.ts');
+    const { renderImageMisses } = await import('../share-text.ts');
     process.stdout.write(renderUsage(usage, options, colorsFor(process.stdout)));
+    process.stdout.write(renderImageMisses(profile.name, misses ?? []));
   });
 }
 
