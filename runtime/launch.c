@@ -4,6 +4,7 @@
  * It stands in the image's folder and is run from there, through a symbolic link, or by `winnow run`:
  *
  *     plan.bin   what to fetch (plan.h)         program   symbolic link to the program
+ *     plan.misses  what could not be (misses.h)
  *     launch     this                           argv      the recorded argv, each ended by a zero byte
  *     command    this too: as `command` it starts the program with the recorded argv, the caller's
  *                further arguments appended
@@ -96,7 +97,7 @@ static void prefetch(u32 user, u64 random) {
     long have = sys_read(fd, head_bytes, sizeof head_bytes);
     const struct plan_header *head = (const struct plan_header *)head_bytes;
     if (have > 0 && plan_head_is_good(head, (u64)have, (u64)stat.size) && !plan_is_warm(head, random, user))
-      prefetch_start(fd, head);
+      prefetch_start(&(struct prefetch){fd, head, in_folder("plan.misses"), user});
   }
   sys_close(fd);
 }

@@ -88,6 +88,10 @@ struct plan_task {
   u32 count;
 };
 
+/* plan.misses (misses.h): files that workers left out; `index` is the file's. */
+#define PLAN_MISS_GONE 1u    /* not there, or not to be seen by this user */
+#define PLAN_MISS_CHANGED 2u /* another size, inode or time */
+
 /* FNV-1a over 64-bit words: it finds damage; it is no protection against a forger, whom owner and mode keep out. */
 static inline u64 plan_checksum(const void *from, u64 size) {
   const u64 *word = from;

@@ -17,6 +17,8 @@
  * Limits: wait4 of the first child adds its time to RUSAGE_CHILDREN of the program (some 0.1 ms).
  */
 #include "prefetch.h"
+
+#include "misses.h"
 #include "text.h"
 
 #define GUARD_SECONDS 60
@@ -25,6 +27,7 @@
 #define FIRST_PID_NAMESPACE "pid:[4026531836]"
 
 struct plan_body {
+  const struct prefetch *prefetch;
   const struct plan_header *head;
   const struct plan_file *files;
   const struct plan_extent *extents;
@@ -99,7 +102,8 @@ int plan_is_warm(const struct plan_header *head, u64 random, u32 user) {
 }
 
 /* Finds the tables, and that they fill the file exactly. What they say is checked where it is used. */
-static int open_body(struct plan_body *body, const u8 *map) {
+static int open_body(struct plan_body *body, const struct prefetch *prefetch, const u8 *map) {
+  body->prefetch = prefetch;
   const struct plan_header *head = (const struct plan_header *)map;
   u64 head_size = head->envelope.head_size, total = head->envelope.total_size;
   u64 at = head_size;
@@ -124,6 +128,12 @@ static u64 rows_end(u32 first, u32 count, u32 rows) {
   return end < rows ? end : rows;
 }
 
+/* Each file once, though it may be several tasks. */
+static void note_miss(const struct plan_body *body, const struct plan_task *task, u32 what) {
+  if (task->first == body->files[task->file].extent_first)
+    misses_add(body->prefetch->misses, body->prefetch->user, what, task->file);
+}
+
 static void fetch_file(const struct plan_body *body, const struct plan_task *task) {
   if (task->file >= body->head->file_count) return;
   const struct plan_file *file = &body->files[task->file];
@@ -134,11 +144,12 @@ static void fetch_file(const struct plan_body *body, const struct plan_task *tas
   /* Before open: what stands there now may be a pipe or a device, and opening those has effects. */
   if (sys_statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
                 STATX_TYPE | STATX_SIZE | STATX_MTIME | STATX_INO, &now) < 0)
-    return;
-  if ((now.mode & S_IFMT) != S_IFREG || now.size != file->size || now.ino != file->inode) return;
-  if (now.mtime.sec != file->mtime_sec || now.mtime.nsec != file->mtime_nsec) return;
+    return note_miss(body, task, PLAN_MISS_GONE);
+  if ((now.mode & S_IFMT) != S_IFREG || now.size != file->size || now.ino != file->inode ||
+      now.mtime.sec != file->mtime_sec || now.mtime.nsec != file->mtime_nsec)
+    return note_miss(body, task, PLAN_MISS_CHANGED);
   int fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) return;
+  if (fd < 0) return note_miss(body, task, PLAN_MISS_GONE);
   u64 end = rows_end(task->first, task->count, body->head->extent_count);
   for (u64 i = task->first; i < end; i++) {
     const struct plan_extent *extent = &body->extents[i];
@@ -173,9 +184,9 @@ static _Noreturn void work(const struct plan_body *body, u32 *next_task) {
   }
 }
 
-static _Noreturn void lead(const u8 *map) {
+static _Noreturn void lead(const struct prefetch *prefetch, const u8 *map) {
   struct plan_body body;
-  if (!open_body(&body, map)) sys_exit(1);
+  if (!open_body(&body, prefetch, map)) sys_exit(1);
   sys_prctl(PR_SET_NAME, (unsigned long)"winnow-prefetch", 0, 0, 0);
   long counter = (long)sys_mmap(NULL, PLAN_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (counter < 0 && counter > -4096) sys_exit(1);
@@ -196,7 +207,7 @@ static void close_all(void) {
 }
 
 /* Leaves the session, the folder and the descriptors of the program, then forks the leader. */
-static _Noreturn void detach(const u8 *map) {
+static _Noreturn void detach(const struct prefetch *prefetch, const u8 *map) {
   sys_setsid();
   close_all();
   sys_chdir("/");
@@ -207,7 +218,7 @@ static _Noreturn void detach(const u8 *map) {
   u64 none = 0;
   sys_sigprocmask(SIG_SETMASK, &none, NULL);
   long leader = sys_clone(0);
-  if (leader == 0) lead(map);
+  if (leader == 0) lead(prefetch, map);
   sys_exit(leader < 0);
 }
 
@@ -250,19 +261,20 @@ static i64 now_ms(void) {
   return now.sec * 1000 + now.nsec / 1000000;
 }
 
-static void fetch_inline(const u8 *map) {
+static void fetch_inline(const struct prefetch *prefetch, const u8 *map) {
   struct plan_body body;
-  if (!open_body(&body, map)) return;
+  if (!open_body(&body, prefetch, map)) return;
   i64 until = now_ms() + INLINE_MS;
   for (u32 i = 0; i < body.head->task_count && now_ms() < until; i++) {
     if (body.tasks[i].kind == PLAN_TASK_FILE) fetch_file(&body, &body.tasks[i]);
   }
 }
 
-void prefetch_start(int fd, const struct plan_header *head) {
+void prefetch_start(const struct prefetch *prefetch) {
+  const struct plan_header *head = prefetch->head;
   u64 size = head->envelope.total_size;
   if (head->task_count == 0) return;
-  long at = (long)sys_mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+  long at = (long)sys_mmap(NULL, size, PROT_READ, MAP_PRIVATE, prefetch->fd, 0);
   if (at < 0 && at > -4096) return;
   const u8 *map = (const u8 *)at;
   /* The file was checked through another read: take no figure from the map that was not compared. */
@@ -271,7 +283,7 @@ void prefetch_start(int fd, const struct plan_header *head) {
     if (a[i] != b[i]) return;
   if (orphans_are_reaped()) {
     long child = sys_clone(0);
-    if (child == 0) detach(map);
+    if (child == 0) detach(prefetch, map);
     if (child > 0) {
       int status = 0;
       while (sys_wait4((int)child, &status, __WALL) == -EINTR) {
@@ -279,5 +291,5 @@ void prefetch_start(int fd, const struct plan_header *head) {
       if (status == 0) return;
     }
   }
-  fetch_inline(map);
+  fetch_inline(prefetch, map);
 }

@@ -9,6 +9,7 @@ import {
   readFileSync,
   readlinkSync,
   renameSync,
+  rmSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -16,6 +17,7 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { decodePlan } from '../src/image/plan-decode.ts';
 import { encodePlan } from '../src/image/plan-encode.ts';
+import { readPlanMisses } from '../src/image/plan-misses.ts';
 import { evict, extent, isRoot, PLANNED, Scene, writePages } from './launch-scene.ts';
 
 const scene = new Scene();
@@ -237,5 +239,75 @@ describe('the workers', () => {
     } finally {
       for (const { pid } of found) process.kill(pid, 'SIGKILL');
     }
+  });
+});
+
+describe('files that cold starts left out', () => {
+  const misses = () => {
+    const image = { path: scene.image };
+    return readPlanMisses(image, decodePlan(readFileSync(scene.plan), scene.plan));
+  };
+  const notedAfter = async (starts: number) => {
+    const until = Date.now() + 5000;
+    while ((misses()?.files[0]?.starts ?? 0) < starts && Date.now() < until) await settled();
+    await settled();
+    return misses();
+  };
+  const later = () => {
+    const time = new Date(Date.now() - 1000);
+    utimesSync(scene.data, time, time);
+  };
+
+  it('are none where all is as it was', async () => {
+    expect(start().status).toBe(5);
+    expect(await scene.residentAfter(isPlanned)).toBe(PLANNED);
+    expect(misses()).toEqual({ isFull: false, files: [] });
+  });
+
+  it('are noted once for each start, by their cause', async () => {
+    later();
+    for (let i = 1; i <= 2; i += 1) {
+      evict(scene.data);
+      expect(start().status).toBe(5);
+      expect(await notedAfter(i)).toMatchObject({
+        isFull: false,
+        files: [{ cause: 'changed', path: scene.data, starts: i }],
+      });
+    }
+  });
+
+  it('are told from those that are gone', async () => {
+    const path = join(scene.folder, 'going');
+    writePages(path, 64);
+    scene.build({
+      files: [
+        { path: scene.data, extents: scene.extents },
+        { path, extents: [extent(0, 64)] },
+      ],
+    });
+    rmSync(path);
+    evict(scene.data);
+    expect(start().status).toBe(5);
+    expect((await notedAfter(1))?.files).toEqual([{ cause: 'gone', path, starts: 1 }]);
+    expect(scene.resident()).toBe(PLANNED);
+  });
+
+  it('are noted by the launcher itself where orphans are not reaped', async () => {
+    later();
+    spawnSync(scene.program, ['reaper', scene.launch, 'x', 'exit', '0']);
+    expect((await notedAfter(1))?.files).toEqual([{ cause: 'changed', path: scene.data, starts: 1 }]);
+  });
+
+  it('are not noted where the file is gone, or nobody may let files grow', async () => {
+    later();
+    const limited = ['--fsize=0', scene.launch, 'exit', '5'];
+    expect(spawnSync('prlimit', limited).status).toBe(5);
+    await settled();
+    expect(misses()?.files).toEqual([]);
+    evict(scene.data);
+    rmSync(join(scene.image, 'plan.misses'));
+    expect(start().status).toBe(5);
+    await settled();
+    expect(misses()).toBeUndefined();
   });
 });

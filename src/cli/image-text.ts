@@ -3,11 +3,13 @@ import { WinnowError } from '../base/errors.ts';
 import type { BuiltImage } from '../image/build.ts';
 import type { Image, ListedImage } from '../image/images.ts';
 import type { CheckedModules } from '../image/modules-check.ts';
+import type { PlanMisses } from '../image/plan-misses.ts';
 import type { CheckedProgram } from '../image/share-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { explainGap, REASONS } from '../prefetch/explain.ts';
 import type { PlannedDevice, PrefetchPlan } from '../prefetch/model.ts';
 import { renderKept, renderModules, renderTotals } from '../report/functions-text.ts';
+import { formatTime } from '../report/usage-text.ts';
 import { explainSelect } from '../select/explain.ts';
 import { explainShare } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
@@ -131,6 +133,23 @@ function renderCold({ cold, onMiss, modules }: NonNullable<Image['manifest']['se
   ];
 }
 
+/** Files that cold starts left out, most often first. */
+function renderUnfetched(misses: PlanMisses | undefined): string[] {
+  if (misses?.newest === undefined) return [];
+  const most = `${misses.isFull ? 'at least ' : ''}${formatPlural(misses.files.length, 'file')}`;
+  return [
+    `misses     ${most} that cold starts could not fetch, the last one at ${formatTime(misses.newest)}`,
+    ...misses.files
+      .slice(0, UNFETCHED_SHOWN)
+      .map(
+        ({ cause, path, starts }) =>
+          `           ${formatCount(starts)}: ${cause}: ${printable(path ?? 'unknown')}`,
+      ),
+    ...(misses.files.length > UNFETCHED_SHOWN ? ['           …'] : []),
+  ];
+}
+const UNFETCHED_SHOWN = 5;
+
 /** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine; `programs`: those that are linked. */
 export function renderImage(
   image: Image,
@@ -138,10 +157,12 @@ export function renderImage(
     plan,
     modules,
     programs,
+    unfetched,
   }: {
     readonly plan: PrefetchPlan;
     readonly modules: CheckedModules | undefined;
     readonly programs: readonly CheckedProgram[];
+    readonly unfetched: PlanMisses | undefined;
   },
   withFiles: boolean,
 ): string {
@@ -160,6 +181,7 @@ export function renderImage(
       ? [
           `prefetch   ${formatPlural(plan.workers, 'worker')}, ${formatPlural(plan.tasks.length, 'task')}, ${formatPlural(plan.lookups.length, 'look-up')}, ${formatPlural(plan.probes.length, 'probe')}`,
           ...(manifest.prefetch.devices ?? []).map((device) => `device     ${gapOf(device)}`),
+          ...renderUnfetched(unfetched),
         ]
       : []),
     ...(select === undefined ? [] : renderCold(select)),

@@ -39,6 +39,7 @@ describe('buildImage', () => {
       'launch',
       'manifest.json',
       'plan.bin',
+      'plan.misses',
       'program',
     ]);
     expect(readlinkSync(join(image.path, 'program'))).toBe(program);

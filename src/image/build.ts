@@ -32,6 +32,7 @@ import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
 import type { ColdMode, ShowMode, ShownModule } from './modules-model.ts';
 import { encodePlan } from './plan-encode.ts';
+import { PLAN_MISSES } from './plan-misses.ts';
 import { requireLinkable, seenInRoot } from './root-place.ts';
 import { linkByOwnNames, linkedReplacements, linkOrCopy, shownPrograms } from './shared-parts.ts';
 import { newVersion, openStage, type Stage } from './stage.ts';
@@ -254,6 +255,7 @@ function install(imagesDir: string, contents: Contents): void {
     chmodSync(temporary, 0o700 | shared);
     writeSynced(join(temporary, 'manifest.json'), writeManifest(manifest), file);
     writeSynced(join(temporary, 'plan.bin'), plan, file);
+    writeSynced(join(temporary, PLAN_MISSES), Buffer.alloc(0), file);
     writeSynced(join(temporary, 'argv'), Buffer.from(command.argv.map((word) => `${word}\0`).join('')), file);
     writeSynced(join(temporary, 'launch'), launcher.bytes, 0o700 | shared);
     linkOrCopy(join(temporary, 'launch'), join(temporary, 'command'));

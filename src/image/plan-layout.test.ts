@@ -28,6 +28,8 @@ const CONSTANTS = {
   PLAN_SIZE_MAX: layout.PLAN_SIZE_MAX,
   PLAN_TASK_FILE: layout.PLAN_TASK_FILE,
   PLAN_TASK_LOOKUPS: layout.PLAN_TASK_LOOKUPS,
+  PLAN_MISS_GONE: layout.PLAN_MISS_GONE,
+  PLAN_MISS_CHANGED: layout.PLAN_MISS_CHANGED,
 };
 
 const SAMPLE = Buffer.from(Array.from({ length: 4096 }, (_, index) => (index * 89 + (index >> 5)) & 0xff));

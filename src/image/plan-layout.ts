@@ -12,6 +12,8 @@ export const PLAN_CHUNK_MAX = 4096;
 export const PLAN_SIZE_MAX = 2 ** 30;
 export const PLAN_TASK_FILE = 0;
 export const PLAN_TASK_LOOKUPS = 1;
+export const PLAN_MISS_GONE = 1;
+export const PLAN_MISS_CHANGED = 2;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const HEADER = {

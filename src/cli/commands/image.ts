@@ -58,22 +58,31 @@ function addShow(group: Command): void {
   addExample(addStoreOption(addJsonOption(command)), 'winnow image show git-status --files');
   command.action(async (name: string, options: ReadOptions & { readonly files?: boolean }) => {
     const { readImage, readPlan } = await import('../../image/images.ts');
+    const { readPlanMisses } = await import('../../image/plan-misses.ts');
     const { checkModules } = await import('../../image/modules-check.ts');
     const { checkShared } = await import('../../image/share-check.ts');
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
+    const unfetched = readPlanMisses(image, plan);
     // Another machine's files cannot be looked at from here.
     const isHere = image.manifest.root === undefined;
     const modules = isHere ? checkModules(image) : undefined;
     const programs = isHere ? checkShared(image) : [];
     if (options.json === true) {
       const { manifest, path } = image;
-      const shown = { name, path, manifest: { ...manifest, inputs: manifest.inputs.length }, plan, modules };
+      const shown = {
+        name,
+        path,
+        manifest: { ...manifest, inputs: manifest.inputs.length },
+        plan,
+        modules,
+        unfetched,
+      };
       writeJson('image', JSON_VERSION, manifest.share === undefined ? shown : { ...shown, programs });
       return;
     }
     const { renderImage } = await import('../image-text.ts');
-    process.stdout.write(renderImage(image, { plan, modules, programs }, options.files === true));
+    process.stdout.write(renderImage(image, { plan, modules, programs, unfetched }, options.files === true));
   });
 }
 
