@@ -16,10 +16,8 @@
  */
 #include "restore-map.h"
 
-int first_protection(const struct restoring *r, u32 *soft, u32 i) {
-  while (*soft < r->soft_count && r->soft[*soft] < i) ++*soft;
-  int is_soft = *soft < r->soft_count && r->soft[*soft] == i;
-  return is_soft ? PROT_READ | PROT_WRITE : (int)r->image->maps[i].protection;
+int first_protection(const struct restoring *r, u32 i) {
+  return is_soft(r, i) ? PROT_READ | PROT_WRITE : (int)r->image->maps[i].protection;
 }
 
 static int follows(const struct linked_map *map, const struct linked_map *next) {
@@ -43,11 +41,11 @@ u32 group_end(const struct restoring *r, u32 first, int overlays) {
   return end;
 }
 
-static int common_protection(const struct restoring *r, u32 first, u32 end, u32 soft) {
+static int common_protection(const struct restoring *r, u32 first, u32 end) {
   u32 readable = 0, writable = 0;
   int last = -1;
   for (u32 i = first; i < end; i++) {
-    int protection = first_protection(r, &soft, i);
+    int protection = first_protection(r, i);
     readable += protection == PROT_READ && protection != last;
     writable += protection == (PROT_READ | PROT_WRITE) && protection != last;
     last = protection;
@@ -58,17 +56,16 @@ static int common_protection(const struct restoring *r, u32 first, u32 end, u32 
 
 int map_group(struct restoring *r, u32 first, u32 end, int flags, int fd) {
   const struct linked_map *maps = r->image->maps;
-  u32 soft = 0;
   struct linked_map all = maps[first];
   all.size = maps[end - 1].at + maps[end - 1].size - all.at;
-  int common = common_protection(r, first, end, soft);
+  int common = common_protection(r, first, end);
   if (failed(map_at(&all, common, flags, fd))) return 0;
   /* What is there from now on is unmapped when it is undone. */
   if (flags & MAP_FIXED_NOREPLACE) r->mapped = end;
   for (u32 i = first; i < end;) {
     struct linked_map run = maps[i];
-    int protection = first_protection(r, &soft, i);
-    for (i++; i < end && first_protection(r, &soft, i) == protection; i++) run.size += maps[i].size;
+    int protection = first_protection(r, i);
+    for (i++; i < end && first_protection(r, i) == protection; i++) run.size += maps[i].size;
     if (protection == common || !failed(sys_mprotect((void *)run.at, run.size, protection))) continue;
     if (failed(map_at(&run, protection, MAP_FIXED, fd))) return 0;
   }

@@ -33,10 +33,12 @@ static int is_traced(void) {
  * at every start would cost 20 us, and filters may kill who asks for the personality.
  */
 #define STACK_END ((1ull << 47) - PLAN_PAGE)
-static int is_debugged(const struct start *start) {
+int has_random_addresses(const struct start *start) {
   u64 name = aux(start, AT_EXECFN);
-  return name < STACK_END && name >= STACK_END - 2 * PLAN_PAGE && is_traced();
+  return !(name < STACK_END && name >= STACK_END - 2 * PLAN_PAGE);
 }
+
+static int is_debugged(const struct start *start) { return !has_random_addresses(start) && is_traced(); }
 
 #define LIBRARY_PATH "LD_LIBRARY_PATH="
 
@@ -98,11 +100,12 @@ static int same_processor(const struct linked_processor *a, const struct linked_
 static int head_is_whole(struct image *image, u64 file_size) {
   const struct linked_header *header = image->header;
   const struct plan_envelope *envelope = &header->envelope;
-  if (file_size < sizeof *header || envelope->magic != LINKED_MAGIC || envelope->version != LINKED_VERSION) return 0;
+  if (file_size < sizeof *header || envelope->magic != LINKED_MAGIC) return 0;
+  if (envelope->version != (header->flags & LINKED_SLID ? LINKED_VERSION : LINKED_VERSION_FIXED)) return 0;
   u64 size = envelope->head_size;
   if (size < sizeof *header || size > LINKED_HEAD_MAX || size % 8 || envelope->total_size != file_size) return 0;
   if (header->pages_offset < size || header->pages_offset > file_size ||
-      header->pages_size != file_size - header->pages_offset || (header->flags & ~LINKED_JOINED) || header->reserved != 0)
+      header->pages_size != file_size - header->pages_offset || (header->flags & ~(LINKED_JOINED | LINKED_SLID)) || header->reserved != 0)
     return 0;
   if (header->file_count > LINKED_FILES_MAX || header->map_count > LINKED_MAPS_MAX ||
       header->fixup_count > LINKED_FIXUPS_MAX || header->watch_count > LINKED_WATCHES_MAX)
@@ -112,6 +115,13 @@ static int head_is_whole(struct image *image, u64 file_size) {
   image->fixups = (const struct linked_fixup *)(image->maps + header->map_count);
   image->watches = (const struct linked_watch *)(image->fixups + header->fixup_count);
   image->strings = (const char *)(image->watches + header->watch_count);
+  if (header->flags & LINKED_SLID) {
+    image->slide = (const struct linked_slide *)image->strings;
+    image->slid_pages = (const struct linked_slid_page *)(image->slide + 1);
+    if ((u64)((const char *)image->slid_pages - (const char *)header) > size) return 0;
+    if (image->slide->page_count > LINKED_HEAD_MAX / sizeof *image->slid_pages) return 0;
+    image->strings = (const char *)(image->slid_pages + image->slide->page_count);
+  }
   if ((u64)(image->strings - (const char *)header) + header->strings_size != size) return 0;
   if (header->strings_size > 0 && image->strings[header->strings_size - 1] != 0) return 0;
   return plan_checksum((const u8 *)header + sizeof *envelope, size - sizeof *envelope) == envelope->head_checksum;

@@ -41,8 +41,8 @@ static int look_through(struct restoring *r) {
   const struct linked_fixup *fixups = r->image->fixups;
   const struct linked_map *last = NULL;
   u64 after = PLAN_PAGE, end = PLAN_PAGE;
-  u32 fixup = 0;
-  r->soft_count = 0;
+  u32 fixup = 0, slid = 0;
+  for (u32 i = 0; i < (header->map_count + 63) / 64; i++) r->soft[i] = 0;
   for (u32 i = 0; i < header->map_count; i++) {
     const struct linked_map *map = &r->image->maps[i];
     const struct linked_map *area = area_under(r, last, i);
@@ -58,18 +58,21 @@ static int look_through(struct restoring *r) {
       after = map->at;
       continue;
     }
-    u32 words = 0;
+    int pages = slid_pages_in(r, map, &slid);
+    if (pages < 0) return 0;
+    u32 words = (u32)pages;
     for (; fixup < header->fixup_count && fixups[fixup].at < after; fixup++) {
       const struct linked_fixup *word = &fixups[fixup];
-      if (word->at < map->at || (word->size != 4 && word->size != 8) || word->at + word->size > after) return 0;
+      int is_long = word->kind == LINKED_IN_VDSO || word->kind == LINKED_SLID_PROGRAM || word->kind == LINKED_SLID_REST;
+      if (word->at < map->at || (word->size != 8 && (word->size != 4 || is_long)) || word->at + word->size > after) return 0;
       words += !(r->moves_vdso && word->kind == LINKED_IN_VDSO);
     }
-    if (words > 0 && !(map->protection & PROT_WRITE)) r->soft[r->soft_count++] = i;
+    if (words > 0 && !(map->protection & PROT_WRITE)) r->soft[i / 64] |= 1ull << i % 64;
   }
   after = end;
   /* The loader's table of modules is one by address, and has the vDSO as the last. */
   u64 vdso = aux(r->start, AT_SYSINFO_EHDR);
-  return fixup == header->fixup_count && (vdso == 0 || vdso >= after);
+  return fixup == header->fixup_count && slid_pages_are_all(r, slid) && (vdso == 0 || vdso >= after);
 }
 
 int is_overlaid(const struct restoring *r, const struct linked_map *map) {
@@ -155,7 +158,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
   int flags = overlays ? MAP_FIXED : MAP_FIXED_NOREPLACE;
   struct verdict found = verdict(LINKED_GOOD, 0);
   const struct linked_map *area = NULL;
-  u32 file = LINKED_FROM_NOTHING, soft = 0, end;
+  u32 file = LINKED_FROM_NOTHING, end;
   struct folder folder = {.fd = -1};
   int fd = -1;
   for (u32 i = 0; i < image->header->map_count && found.refused == LINKED_GOOD; i = end) {
@@ -164,7 +167,7 @@ static struct verdict map_table(struct restoring *r, int overlays) {
     if (!overlays) r->mapped = i;
     const struct linked_map *under = area_under(r, area, i);
     if (under != NULL) {
-      if (!overlays && !lay_over(map, first_protection(r, &soft, i))) found = verdict(LINKED_BAD_ADDRESS, i);
+      if (!overlays && !lay_over(map, first_protection(r, i))) found = verdict(LINKED_BAD_ADDRESS, i);
       continue;
     }
     area = map;
@@ -237,7 +240,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   struct restoring r;
   r.image = image;
   r.start = start;
-  r.mapped = r.move_count = r.moved = r.protected = r.soft_count = 0;
+  r.mapped = r.move_count = r.moved = r.protected = 0;
   r.reserved = r.reserved_from = 0;
   r.has_rseq = r.has_thread = r.moves_vdso = 0;
   r.is_filtered = sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;

@@ -26,8 +26,7 @@ struct restoring {
   int is_filtered; /* system calls are */
   int moves_vdso; /* to where the image has it; else the words that point into it are written */
   u32 mapped; /* maps of the table before this one are done */
-  u32 soft[LINKED_FIXUPS_MAX]; /* maps that are writable until the fix-ups are done, ascending */
-  u32 soft_count;
+  u64 soft[LINKED_MAPS_MAX / 64]; /* a bit for each map: it is writable until all is written */
   struct move moves[MOVES_MAX]; /* of the program's pages */
   u32 move_count;
   u32 moved;
@@ -38,14 +37,25 @@ struct restoring {
   int has_rseq;
 };
 
+static inline int is_soft(const struct restoring *r, u32 map) { return r->soft[map / 64] >> map % 64 & 1; }
+
+/*
+ * How many pages with words that slide are in the map; `next` is the first one that is behind the maps before. -1: not all of
+ * them lie where they may.
+ */
+int slid_pages_in(const struct restoring *r, const struct linked_map *map, u32 *next);
+int slid_pages_are_all(const struct restoring *r, u32 next);
+/* All is mapped, and they can be written. */
+void slide_words(const struct restoring *r);
+
 /* Maps where nothing is, if the flags say so; an address or an error. `fd` -1: anonymous memory. */
 long map_at(const struct linked_map *map, int protection, int flags, int fd);
 
 /* Whether a map is laid over a program that is at its place. */
 int is_overlaid(const struct restoring *r, const struct linked_map *map);
 
-/* How map `i` is protected until the fix-ups are written. `soft`: how far r->soft was looked through, 0 at first. */
-int first_protection(const struct restoring *r, u32 *soft, u32 i);
+/* How map `i` is protected until all is written. */
+int first_protection(const struct restoring *r, u32 i);
 /* The end of the maps from `first` on that can be made together. */
 u32 group_end(const struct restoring *r, u32 first, int overlays);
 /* Makes them. 0 if not all could be: r->mapped says what is there. */

@@ -78,6 +78,8 @@ static u32 vdso_pages(const struct image *image) {
 int move_vdso(const struct restoring *r) {
   const struct linked_header *header = r->image->header;
   u64 now = aux(r->start, AT_SYSINFO_EHDR);
+  /* Its place is random, and a page of a slid image that points into it has addresses to be written as a rule. */
+  if (r->image->slide != NULL) return 0;
   if (header->vdso_at == 0 || now == header->vdso_at || vdso_pages(r->image) < VDSO_PAGES_MOST) return 0;
   struct linked_map room = {.at = header->vdso_at - header->vdso_lead, .size = header->vdso_lead + header->vdso_size};
   u64 end = room.at + room.size;

@@ -72,6 +72,10 @@ static void write_fixups(const struct restoring *r, u64 tid) {
   for (u32 i = 0; i < r->image->header->fixup_count; i++) {
     const struct linked_fixup *fixup = &r->image->fixups[i];
     void *at = (void *)fixup->at;
+    if (fixup->kind == LINKED_SLID_PROGRAM || fixup->kind == LINKED_SLID_REST) {
+      *(u64 *)at += r->image->slides[fixup->kind == LINKED_SLID_PROGRAM ? LINKED_INTO_PROGRAM : LINKED_INTO_REST];
+      continue;
+    }
     if (fixup->kind == LINKED_IN_VDSO) {
       if (vdso_moved == 0) continue;
       /* As one instruction: to read first would cost a fault of its own. */
@@ -96,10 +100,11 @@ void state_finish(struct restoring *r) {
   *(u32 *)header->tid_at = (u32)tid;
   /* The loader goes on where this is refused. */
   if (header->robust_at != 0) sys_set_robust_list((void *)header->robust_at, header->robust_size);
+  slide_words(r);
   write_fixups(r, tid);
-  for (u32 i = 0; i < r->soft_count; i++) {
-    const struct linked_map *map = &r->image->maps[r->soft[i]];
-    sys_mprotect((void *)map->at, map->size, (int)map->protection);
+  for (u32 i = 0; i < header->map_count; i++) {
+    const struct linked_map *map = &r->image->maps[i];
+    if (is_soft(r, i)) sys_mprotect((void *)map->at, map->size, (int)map->protection);
   }
   set_aux(r->start, AT_PHDR, header->phdr);
   set_aux(r->start, AT_ENTRY, header->entry);

@@ -85,6 +85,8 @@ static void read_stack(struct start *start, u64 *stack) {
 static void prepare(struct image *image) {
   image->fd = -1;
   image->mapped = 0;
+  image->slide = NULL;
+  image->slides[LINKED_INTO_PROGRAM] = image->slides[LINKED_INTO_REST] = 0;
 }
 
 /* Run as a program: what do the guards say here and now? */
@@ -116,6 +118,7 @@ static struct verdict try_image(const char *path, struct start *start, struct ju
   if (found.refused == LINKED_GOOD) found = check_machine(&image, start);
   if (found.refused == LINKED_GOOD) found = check_watches(&image);
   if (found.refused == LINKED_GOOD) found = check_files(&image, 0);
+  if (found.refused == LINKED_GOOD) found = slide_head(&image, start);
   if (found.refused == LINKED_GOOD) found = restore_image(&image, start, jump);
   if (found.refused != LINKED_GOOD) image_close(&image);
   return found;

@@ -34,6 +34,9 @@ struct image {
   const struct linked_map *maps;
   const struct linked_fixup *fixups;
   const struct linked_watch *watches;
+  const struct linked_slide *slide;           /* NULL: addresses are as they are written */
+  const struct linked_slid_page *slid_pages;
+  u64 slides[2];                              /* of this start, by LINKED_INTO_…: the head has them already */
   const char *strings;
   struct linked_processor processor; /* of this machine */
   u32 processor_number;              /* the highest byte of cpuid 1 ebx, in place */
@@ -76,6 +79,11 @@ struct folder {
 void folder_close(struct folder *folder);
 /* Opens a file of the image that is as it was; -1 where it is not. */
 int open_file(const struct image *image, struct folder *folder, u32 index);
+
+/* Whether this start has addresses at random. */
+int has_random_addresses(const struct start *start);
+/* Chooses the slides of this start, where the image has any, and adds them to the addresses of the head. */
+struct verdict slide_head(struct image *image, const struct start *start);
 
 /* Maps the image, and puts this process into the state that the loader would have left. It is closed if that is done. */
 struct verdict restore_image(struct image *image, struct start *start, struct jump *jump);

@@ -5,12 +5,15 @@
  * Little-endian, x86-64. The TypeScript side is src/share/linked/linked-layout.ts; a test compares both, field by
  * field. Rules for a change: as for plan.bin (plan.h), with which it shares the envelope and its checksum.
  *
- *     head    linked_header, files, maps, fix-ups, watches, strings        read at every start
+ *     head    linked_header, files, maps, fix-ups, watches, slide, strings read at every start
  *     pages   from `pages_offset` on, page-aligned: what linking made      mapped
  *
  * The tables lie one after another in this order without gaps, each 8-byte aligned; offsets of strings are
  * counted from the start of the strings, which end with a zero byte. Addresses are final: the builder placed
  * everything. What restore.c finds other than it is written here sends it to the plain dynamic loader.
+ *
+ * Version 3 has what follows from the flag LINKED_SLID, without which version 2 is written: each start adds two slides of its
+ * choice to all addresses of the head, one to those of the program and one to all others, and to the words of the pages that are listed.
  */
 #ifndef WINNOW_SHARE_H
 #define WINNOW_SHARE_H
@@ -18,7 +21,8 @@
 #include "plan.h"
 
 #define LINKED_MAGIC 0x4e4c776f6e6e6977ull /* the bytes "winnowLN" */
-#define LINKED_VERSION 2u
+#define LINKED_VERSION 3u
+#define LINKED_VERSION_FIXED 2u /* without a slide */
 #define LINKED_HEAD_MAX (1u << 20)
 #define LINKED_FILES_MAX 4096u
 #define LINKED_MAPS_MAX 32768u
@@ -89,7 +93,7 @@ struct linked_header {
   u32 fixup_count;
   u32 watch_count;
   u32 strings_size;  /* bytes, a multiple of 8, the last byte 0 */
-  u32 flags;         /* LINKED_JOINED or 0 */
+  u32 flags;         /* LINKED_JOINED, LINKED_SLID */
   u32 library_path;  /* string: LD_LIBRARY_PATH as it was when the program was linked; LINKED_UNSET: not set */
   u32 reserved;      /* 0 */
 };
@@ -100,6 +104,32 @@ struct linked_header {
  * are not writable are there for the fix-ups in them, and are left out where none is written.
  */
 #define LINKED_JOINED 1u
+
+/* Addresses are the lowest ones: struct linked_slide and its pages stand between watches and strings. */
+#define LINKED_SLID 2u
+
+/* How far a start may slide: a multiple of the unit, less than `places` units. */
+struct linked_slide {
+  u64 program_unit; /* bytes, whole pages */
+  u64 program_places; /* 1: it has one place */
+  u64 unit; /* of all that is not the program's */
+  u64 places;
+  u32 page_count; /* they follow */
+  u32 reserved; /* 0 */
+};
+
+/*
+ * Words of 8 bytes of one page that hold addresses. Ascending by address and `into`, each page within a map of this file's pages
+ * that is no area. Words that are not aligned, or go over the end of their page, are fix-ups.
+ */
+struct linked_slid_page {
+  u64 at;
+  u32 into; /* what the addresses are of: LINKED_INTO_… */
+  u32 reserved; /* 0 */
+  u64 words[8]; /* a bit for each, the lowest of the first is the page's first word */
+};
+#define LINKED_INTO_PROGRAM 0u
+#define LINKED_INTO_REST 1u
 
 /* A module whose clean pages are mapped, or which must only be unchanged. */
 struct linked_file {
@@ -138,6 +168,8 @@ struct linked_map {
 #define LINKED_SECURE_IDS 13u      /* reserved: AT_UID and the like are checked, not stored */
 #define LINKED_CPU_NUMBER 14u      /* cpuid 1 ebx: the byte of the processor's number, in the highest byte of a u32 */
 #define LINKED_IN_VDSO 15u         /* how far the vDSO is from vdso_at is added to the word of 8 bytes */
+#define LINKED_SLID_PROGRAM 17u    /* the program's slide is added to the word of 8 bytes */
+#define LINKED_SLID_REST 18u       /* the slide of all else is */
 #define LINKED_THREAD_STACK 16u    /* soft RLIMIT_STACK rounded up to pages; images with it start under other limits, too */
 
 struct linked_fixup {

@@ -19,6 +19,7 @@ const RESTORE = [
   'restore-misses.c',
   'restore-move.c',
   'restore-plain.c',
+  'restore-slide.c',
   'restore-state.c',
 ];
 

@@ -10,14 +10,15 @@ import { RestoreScene, start } from './support/restore-scene.ts';
 
 const PYTHON = '/usr/bin/python3';
 const scene = new RestoreScene();
-const programs = { plain: '', image: '', fixed: '', joined: '' };
-const ways = ['plain', 'image', 'fixed', 'joined'] as const;
+const programs = { plain: '', image: '', fixed: '', joined: '', slid: '' };
+const ways = ['plain', 'image', 'fixed', 'joined', 'slid'] as const;
 
 beforeAll(async () => {
   const program = scene.compile('linked');
   programs.plain = scene.plainCopy(program, 'plain-copy');
   programs.image = (await scene.build(program)).copy;
   programs.joined = (await scene.build(program, 'joined')).copy;
+  programs.slid = (await scene.build(program, 'files', { slides: true })).copy;
   programs.fixed = (await scene.build(scene.compile('fixed', '-no-pie'))).copy;
 });
 afterAll(() => scene.remove());

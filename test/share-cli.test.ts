@@ -205,6 +205,26 @@ describe('an image of linked programs', () => {
     expect(scene.good('verify', '--name', 'joined', '--', program, 'die').stdout).toMatch(/^same: /);
   });
 
+  it('chooses addresses at each start where that is asked for, says how many there are, and stays so', () => {
+    scene.good('record', '-q', '--name', 'slid', '--', program, 'nothing');
+    expect(scene.good('image show', 'one').stdout).toMatch(/^ {2}addresses {2}.* the same at each start/m);
+    for (const refreshed of [false, true]) {
+      if (refreshed) expect(scene.good('image refresh', 'slid').stderr).toContain('refreshed slid\n');
+      else scene.good('build', '--name', 'slid', '--only', 'share', '--slide');
+      expect(scene.good('image show', 'slid').stdout).toMatch(
+        /^ {2}addresses {2}other ones at each start: 3\d random bits for the program, 3\d .*; \d+ pages/m,
+      );
+      const { manifest } = JSON.parse(scene.good('image show', 'slid', '--json').stdout);
+      const [{ slide, figures }] = manifest.share.programs;
+      expect(slide.pages).toBeGreaterThan(5);
+      expect(slide.pages).toBeLessThanOrEqual(figures.linkedPages);
+      const options = { argv0: 'main', encoding: 'utf8', env: { ...scene.env, OWN: 'x' } } as const;
+      const ran = spawnSync(scene.launcher('slid'), ['say'], options);
+      expect(ran).toMatchObject({ status: 5, stdout: 'main main x 42 3\n', stderr: 'linked\n' });
+    }
+    expect(scene.good('verify', '--name', 'slid', '--', program, 'die').stdout).toMatch(/^same: /);
+  });
+
   it('is as private as the store, but for what its programs are to everybody', () => {
     const mode = (name: string): number => statSync(join(scene.image('one'), name)).mode & 0o777;
     expect(['.', 'share-00-main.linked', 'share-00-main.restore', 'direct'].map(mode)).toEqual([
@@ -222,6 +242,7 @@ describe('an image of linked programs', () => {
     [['--only', 'share', '--variant', 'both']],
     [['--only', 'prefetch,share', '--variant', 'joined']],
     [['--variant', 'joined']],
+    [['--slide']],
   ])('is refused with %j', (words) => {
     const ran = winnow('build', '--name', 'one', ...words);
     expect([ran.status, codeOf(ran), ran.stdout]).toEqual([2, 'E_USAGE', '']);

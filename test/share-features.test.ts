@@ -5,12 +5,16 @@ import { expectSameFromImage, FeaturesScene } from './support/share-features-sce
 
 const isRoot = process.geteuid?.() === 0;
 const scene = new FeaturesScene();
-const VARIANTS = ['files', 'joined'] as const;
+const VARIANTS = ['files', 'joined', 'slid'] as const;
 const KINDS = ['-fPIE', '-no-pie'].flatMap((flag) => VARIANTS.map((variant) => [flag, variant] as const));
 afterAll(() => scene.remove());
 
+/** `slid`: of files, at other addresses at each start. */
+const buildAs = (path: string, variant: (typeof VARIANTS)[number]): Promise<BuiltImage> =>
+  scene.build(path, variant === 'slid' ? 'files' : variant, { slides: variant === 'slid' });
+
 describe.each(VARIANTS)('from an image of the variant %s', (variant) => {
-  const build = (path: string) => scene.build(path, variant);
+  const build = (path: string) => buildAs(path, variant);
 
   it.each(['-fPIE', '-no-pie', '-mtls-dialect=gnu2'])(
     'thread-local storage is every thread’s own, of libraries that come later too (%s)',
@@ -93,10 +97,8 @@ describe.each(VARIANTS)('from an image of the variant %s', (variant) => {
 describe.each(KINDS)('a process from an image (%s, %s)', (flag, variant) => {
   let image: BuiltImage;
   beforeAll(async () => {
-    image = await scene.build(
-      scene.makeProgram(`process${flag}`, 'process.c', flag, '-fstack-protector-all'),
-      variant,
-    );
+    const program = scene.makeProgram(`process${flag}`, 'process.c', flag, '-fstack-protector-all');
+    image = await buildAs(program, variant);
   });
 
   it('has all that the kernel and glibc give it', () => {

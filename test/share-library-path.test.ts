@@ -26,7 +26,7 @@ beforeAll(async () => {
   for (const folder of [one, empty]) mkdirSync(folder);
   copyFileSync(scene.library, join(one, 'liblinked.so'));
   program = scene.compile('under-path', '-Wl,--enable-new-dtags');
-  image = await scene.build(program, 'files', VALUE);
+  image = await scene.build(program, 'files', { libraryPath: VALUE });
 });
 
 describe('a program that was linked under LD_LIBRARY_PATH', () => {
@@ -90,7 +90,7 @@ ctypes.CDLL(None).execve(program.encode(), words(*sys.argv[1:]), words("SAMPLE=a
   });
 
   it('starts a joined image under the same value alone', async () => {
-    const joined = await scene.build(program, 'joined', VALUE);
+    const joined = await scene.build(program, 'joined', { libraryPath: VALUE });
     expectLinked(joined, under(VALUE));
     expectPlain(joined, under(one));
   });
@@ -98,7 +98,7 @@ ctypes.CDLL(None).execve(program.encode(), words(*sys.argv[1:]), words("SAMPLE=a
 
 describe('a program that was linked under an empty LD_LIBRARY_PATH', () => {
   it('starts linked under an empty one alone', async () => {
-    const built = await scene.build(program, 'files', '');
+    const built = await scene.build(program, 'files', { libraryPath: '' });
     expect(built.image.files.map(({ path }) => path)).toContain(scene.library);
     expectLinked(built, under(''));
     expectPlain(built);
@@ -118,7 +118,7 @@ describe('a program whose LD_LIBRARY_PATH', () => {
       mkdirSync(value);
       copyFileSync('/dev/null', join(value, 'liblinked.so'));
     }
-    await expect(scene.build(program, 'files', value)).rejects.toThrow(reason);
+    await expect(scene.build(program, 'files', { libraryPath: value })).rejects.toThrow(reason);
     // The program itself starts, or fails, as ever.
     const plain = start(program, [], under(value));
     const copied = start(scene.plainCopy(program, `copy-${value.length}`), [], under(value));

@@ -45,6 +45,7 @@ export async function buildBy(
     cold: 'file',
     onMiss: 'abort',
     variant: 'files',
+    slides: false,
     all: false,
     cache,
   });

@@ -17,6 +17,8 @@ export interface TechniqueOptions {
   readonly cold: Cold;
   readonly onMiss: OnMiss;
   readonly variant: ShareVariant;
+  /** share: each start chooses other addresses. */
+  readonly slides: boolean;
   /** select: copy all code, used or not. */
   readonly all: boolean;
   /** Folder of the analyses of modules. */
@@ -54,7 +56,7 @@ async function selector(profile: Profile, { cold, onMiss, all, cache }: Techniqu
   };
 }
 
-async function sharer(profile: Profile, { variant }: TechniqueOptions) {
+async function sharer(profile: Profile, { variant, slides }: TechniqueOptions) {
   const { buildShare } = await import('../share/build.ts');
   const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
@@ -73,6 +75,7 @@ async function sharer(profile: Profile, { variant }: TechniqueOptions) {
         mapped,
         sharedMode,
         variant,
+        slides,
         onProgress,
       };
       const planned = planShare(profile, root);

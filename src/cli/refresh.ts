@@ -1,4 +1,4 @@
-/** `winnow image refresh`: the same image anew, at other random addresses, from the profile as it is now. */
+/** `winnow image refresh`: the same image anew, at other random addresses (where each start chooses them: at other distances), from the profile as it is now. */
 import type { BuiltImage } from '../image/build.ts';
 import type { Image } from '../image/images.ts';
 import type { Store } from '../profile/store.ts';
@@ -31,6 +31,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       cold,
       onMiss: select?.onMiss ?? 'abort',
       variant: variantOf(share?.programs.find(({ joined }) => joined !== undefined)?.joined),
+      slides: share?.programs.some(({ slide }) => slide !== undefined) ?? false,
       all: false,
       cache: analysesDir(),
     },

@@ -3,7 +3,7 @@ import type { CheckedProgram } from '../image/share-check.ts';
 import type { MissCause, ProgramMisses } from '../image/share-misses.ts';
 import { REFUSED } from '../image/share-words.ts';
 import { formatTime } from '../report/usage-text.ts';
-import type { JoinedFigures } from '../share/built.ts';
+import type { JoinedFigures, SlideFigures } from '../share/built.ts';
 import type { ShareExplanation } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
@@ -58,6 +58,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
         `${printable(check.path)}: ${reason === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(reason)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
         ...joinedLines(program?.joined),
+        slideLine(program?.slide),
         `  each start writes ${names(program?.figures.fixUps)}`,
         `  may differ ${names(program?.figures.leftovers)}`,
         ...(program?.asksForItself === undefined
@@ -108,6 +109,17 @@ export function renderImageMisses(
     return [`  ${starts} of ${printable(path)}${most}`];
   });
   return `starts of the image that were not linked (winnow image show ${name}):\n${lines.join('\n')}\n`;
+}
+
+/** What stays random, and what that costs. */
+function slideLine(slide: SlideFigures | undefined): string {
+  if (slide === undefined)
+    return '  addresses  of the program and its modules are the same at each start of this image; stack, heap and later mappings are not';
+  const { programBits, modulesBits, pages } = slide;
+  const bits = (value: number): string => `${formatCount(Math.floor(value))} random bits`;
+  const own =
+    programBits === 0 ? 'fixed for the program, as it is linked' : `${bits(programBits)} for the program`;
+  return `  addresses  other ones at each start: ${own}, ${bits(modulesBits)} for its modules; ${formatPlural(pages, 'page')} with addresses are each process’s own`;
 }
 
 /** What is paid for few mappings. */

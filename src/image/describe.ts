@@ -78,6 +78,7 @@ function describeShare({ programs, kept }: BuiltShare): ShareManifest {
       ...(program.asksForItself === undefined ? {} : { asksForItself: program.asksForItself }),
       ...(program.libraryPath === undefined ? {} : { libraryPath: program.libraryPath }),
       ...(program.joined === undefined ? {} : { joined: program.joined }),
+      ...(program.slide === undefined ? {} : { slide: program.slide }),
       figures: {
         ...program.figures,
         fixUps: [...program.figures.fixUps],

@@ -127,6 +127,15 @@ const SharedProgram = v.object({
       calls: v.exactOptional(v.object({ direct: Count, far: Count })),
     }),
   ),
+  /** Absent: addresses are the same at each start. */
+  slide: v.exactOptional(
+    v.object({
+      programBits: v.pipe(v.number(), v.minValue(0)),
+      modulesBits: v.pipe(v.number(), v.minValue(0)),
+      pages: Count,
+      oddWords: Count,
+    }),
+  ),
   figures: v.object({
     modules: Count,
     maps: Count,

@@ -18,16 +18,9 @@ import { WinnowError } from '../base/errors.ts';
 import { readElf } from '../elf/read.ts';
 import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
-import type {
-  BuiltShare,
-  JoinedFigures,
-  KeptProgram,
-  PlannedShare,
-  ProgramToShare,
-  SharedProgram,
-} from './built.ts';
+import type { BuiltShare, KeptProgram, PlannedShare, ProgramToShare, SharedProgram } from './built.ts';
 import { missesName } from './built.ts';
-import { countNames } from './explain.ts';
+import { figuresOf, joinedFigures, replacedPages, slideFigures } from './figures.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
 import type { FileRange, LinkedState, NotLinked, ShareVariant } from './model.ts';
@@ -54,6 +47,8 @@ export interface ShareBuildOptions {
   readonly sharedMode: number;
   /** `files` where none is given. */
   readonly variant?: ShareVariant;
+  /** Each start chooses other addresses. */
+  readonly slides?: boolean;
   readonly onProgress?: (done: number, all: number) => void;
 }
 
@@ -91,7 +86,7 @@ function shareProgram(
   index: number,
   options: ShareBuildOptions,
 ): Shared | NotLinked {
-  const { folder, image, restore, variant = 'files' } = options;
+  const { folder, image, restore, variant = 'files', slides = false } = options;
   const names = fileNames(index, path);
   // $ORIGIN would be another folder where the copy is executed by its own name.
   if (libraryPath?.includes('$'))
@@ -123,7 +118,7 @@ function shareProgram(
   let calls: DirectCalls | undefined;
   try {
     const { processor } = options;
-    const bases = chooseBases(state);
+    const bases = chooseBases(state, undefined, { slides });
     calls = variant === 'direct' ? directCalls(state, bases, reader.read) : undefined;
     placed = placeLinked(state, bases, {
       ...guards,
@@ -132,6 +127,7 @@ function shareProgram(
       programCuts: segmentStarts(elf),
       programSum: sumOfBeginning(copy, elf),
       variant,
+      slides,
     });
     head = encodeHead(placed);
   } catch (error) {
@@ -159,6 +155,7 @@ function shareProgram(
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
       libraryPath,
       joined: variant === 'files' ? undefined : joinedFigures(state, calls),
+      slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
       replaced: replacedPages(state),
     },
@@ -179,47 +176,6 @@ function fileNames(index: number, path: string): Pick<SharedProgram, 'copy' | 'l
   const name = `${number}-${basename(path)}`;
   const copy = Buffer.byteLength(name) > MOST_NAME ? number : name;
   return { copy, linked: `${copy}.linked`, restore: `${copy}.restore` };
-}
-
-function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): SharedProgram['figures'] {
-  return {
-    modules: state.files.length,
-    maps: placed.maps.length,
-    loaderMaps: state.mappings.length,
-    pages: placed.pages.length / PAGE_SIZE,
-    linkedPages: state.mappings.reduce((sum, { dirty }) => sum + dirty.length, 0),
-    pointers: state.pointers.reduce((sum, { at }) => sum + at.length, 0),
-    watches: placed.watches.length,
-    bytes,
-    fixUps: countNames(state.fixUps.map(({ kind }) => kind)),
-    leftovers: countNames(state.leftovers.map(({ cause }) => cause)),
-  };
-}
-
-function joinedFigures({ mappings }: LinkedState, calls: DirectCalls | undefined): JoinedFigures {
-  let copied = 0;
-  let executable = 0;
-  for (const { place, size, protection, source, dirty } of mappings) {
-    if (place.anchor === 'program') continue;
-    if (source !== undefined && !protection.write) copied += size - dirty.length * PAGE_SIZE;
-    if (protection.read && !protection.write && !protection.execute) executable += size;
-  }
-  if (calls === undefined) return { copied, executable };
-  const { direct, far } = calls;
-  return { copied, executable, calls: { direct, far } };
-}
-
-/** Pages of files that nobody maps any more. */
-function replacedPages({ files, mappings }: LinkedState): SharedProgram['replaced'] {
-  const pages = files.map(() => new Set<number>());
-  for (const { source, dirty } of mappings) {
-    if (source === undefined) continue;
-    for (const { offset } of dirty) pages[source.file]?.add((source.offset + offset) / PAGE_SIZE);
-  }
-  return files.flatMap(({ path }, index) => {
-    const found = [...(pages[index] ?? [])].sort((a, b) => a - b);
-    return found.length === 0 ? [] : [{ path, pages: found }];
-  });
 }
 
 /** Pages of the linked files, as mappings show them. */

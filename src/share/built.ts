@@ -55,6 +55,17 @@ export interface JoinedFigures {
   readonly calls?: { readonly direct: number; readonly far: number };
 }
 
+/** What it costs and gives that each start chooses other addresses. */
+export interface SlideFigures {
+  /** How random they are: bits, not whole ones. 0: the program has fixed addresses. */
+  readonly programBits: number;
+  readonly modulesBits: number;
+  /** 4 KiB pages that are each process's own, as they hold addresses. */
+  readonly pages: number;
+  /** Words that are not aligned. */
+  readonly oddWords: number;
+}
+
 /** A program with an image after linking. */
 export interface SharedProgram {
   readonly path: string;
@@ -73,6 +84,8 @@ export interface SharedProgram {
   readonly libraryPath: string | undefined;
   /** Where its modules are joined in the image. */
   readonly joined: JoinedFigures | undefined;
+  /** Where each start chooses other addresses. */
+  readonly slide: SlideFigures | undefined;
   readonly figures: ShareFigures;
   /** Pages of modules that the image has in their place, for whoever fetches them: numbers in the file, ascending. */
   readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];

@@ -1,5 +1,5 @@
 /** What share does to the programs of an image, summed up. */
-import type { Counted, JoinedFigures, KeptProgram, ShareFigures } from './built.ts';
+import type { Counted, JoinedFigures, KeptProgram, ShareFigures, SlideFigures } from './built.ts';
 
 export interface KeptCount {
   readonly reason: string;
@@ -16,6 +16,7 @@ export interface ShareExplanation {
     readonly asksForItself?: string | undefined;
     readonly libraryPath?: string | undefined;
     readonly joined?: JoinedFigures | undefined;
+    readonly slide?: SlideFigures | undefined;
   }[];
   readonly kept: readonly KeptCount[];
   readonly totals: { readonly programs: number; readonly pages: number; readonly bytes: number };
@@ -31,12 +32,13 @@ export function explainShare({ programs, kept }: Shared): ShareExplanation {
   const sum = (count: (figures: ShareFigures) => number): number =>
     programs.reduce((total, { figures }) => total + count(figures), 0);
   return {
-    programs: programs.map(({ path, figures, asksForItself, libraryPath, joined }) => ({
+    programs: programs.map(({ path, figures, asksForItself, libraryPath, joined, slide }) => ({
       path,
       figures,
       asksForItself,
       libraryPath,
       joined,
+      slide,
     })),
     kept: countKept(kept),
     totals: {

@@ -16,7 +16,7 @@
  * (place/guards.ts); if anything is different, restore.c runs the plain loader.
  *
  * Limits. glibc on x86-64; programs whose loader's words can all be explained; addresses stay the same until the image
- * is built anew.
+ * is built anew, or each process has relocated pages of its own (place/slide.ts).
  */
 import type { FileIdentity } from '../profile/model.ts';
 

@@ -152,6 +152,7 @@ export const around: Surroundings = {
   programCuts: [],
   programSum: 0n,
   variant: 'files',
+  slides: false,
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
   files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],

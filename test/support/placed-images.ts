@@ -1,7 +1,14 @@
 /** Placed images for tests of their format: a small one, and any. */
 import * as fc from 'fast-check';
 import { PAGE_SIZE, rva, userAddress } from '../../src/base/brands.ts';
-import type { MapSource, PlacedImage, PlacedMap, PlacedWatch } from '../../src/share/linked/linked-model.ts';
+import type {
+  MapSource,
+  PlacedImage,
+  PlacedMap,
+  PlacedSlide,
+  PlacedWatch,
+  SlidPage,
+} from '../../src/share/linked/linked-model.ts';
 
 const READ = { read: true, write: false, execute: false } as const;
 export const WRITE = { read: true, write: true, execute: false } as const;
@@ -23,6 +30,7 @@ export const small: PlacedImage = {
   vdsoAt: page(200),
   isJoined: false,
   libraryPath: undefined,
+  slide: undefined,
   machine: {
     hwcap: 0xbfebfbffn,
     hwcap2: 2n,
@@ -70,6 +78,26 @@ export const small: PlacedImage = {
     { kind: 'unchanged', path: '/usr/lib', size: 0, mtimeNs: 12n, inode: 4n },
   ],
   pages: Buffer.alloc(PAGE_SIZE, 0xa5),
+};
+
+/** Words by their numbers in the page. */
+export const slidPage = (index: number, into: SlidPage['into'], ...numbers: readonly number[]): SlidPage => {
+  const words = Buffer.alloc(64);
+  for (const word of numbers) words[word >> 3] = (words[word >> 3] ?? 0) | (1 << (word & 7));
+  return { at: page(index), into, words };
+};
+
+export const slide: PlacedSlide = {
+  program: { unit: PAGE_SIZE, places: 10 },
+  rest: { unit: 4 * PAGE_SIZE, places: 2 ** 20 },
+  pages: [slidPage(1, 'program', 7, 511), slidPage(1, 'rest', 0, 8)],
+};
+
+/** `small` with a slide: its program below all else. */
+export const slid: PlacedImage = {
+  ...small,
+  program: { ...small.program, at: userAddress(BASE - 100 * PAGE_SIZE) },
+  slide,
 };
 
 const path = fc
@@ -141,6 +169,21 @@ const area = fc
     return [{ at: page(180), size: 12 * PAGE_SIZE, source, protection: CODE }, ...maps];
   });
 
+/** In the second half of page 1, where no fix-up is. */
+function slideOf(some: {
+  readonly slidWords: Uint8Array;
+  readonly slidInto: SlidPage['into'];
+  readonly units: readonly [number, number];
+}): PlacedSlide {
+  const words = Buffer.alloc(64);
+  words.set(some.slidWords, 32);
+  return {
+    program: { unit: some.units[0] * PAGE_SIZE, places: 1 + ((some.slidWords[0] ?? 0) % 10) },
+    rest: { unit: some.units[1] * PAGE_SIZE, places: 1 + (some.slidWords[1] ?? 0) * 1000 },
+    pages: words.every((byte) => byte === 0) ? [] : [{ at: page(1), into: some.slidInto, words }],
+  };
+}
+
 export const image: fc.Arbitrary<PlacedImage> = fc
   .record({
     maps: furtherMaps,
@@ -150,6 +193,10 @@ export const image: fc.Arbitrary<PlacedImage> = fc
     kinds: fc.array(fc.constantFrom('argc', 'tid', 'auxv', 'break', 'cpu-number', 'platform'), {
       maxLength: 9,
     }),
+    isSlid: fc.boolean(),
+    slidWords: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+    slidInto: fc.constantFrom('program' as const, 'rest' as const),
+    units: fc.tuple(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 })),
     hasVdso: fc.boolean(),
     hasRobust: fc.boolean(),
     hasRseq: fc.boolean(),
@@ -174,6 +221,8 @@ export const image: fc.Arbitrary<PlacedImage> = fc
     isJoined: some.area !== undefined,
     libraryPath: some.libraryPath,
     maps: [...small.maps, ...some.maps, ...(some.area ?? [])],
+    program: some.isSlid ? slid.program : small.program,
+    slide: some.isSlid ? slideOf(some) : undefined,
     watches: some.watches,
     fixUps: some.kinds.map((kind, index) => ({
       at: userAddress(page(1) + index * 8),

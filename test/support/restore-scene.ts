@@ -129,7 +129,11 @@ export class RestoreScene {
     return path;
   }
 
-  async build(program: string, variant: ShareVariant = 'files', libraryPath?: string): Promise<BuiltImage> {
+  async build(
+    program: string,
+    variant: ShareVariant = 'files',
+    { slides = false, libraryPath }: { readonly slides?: boolean; readonly libraryPath?: string } = {},
+  ): Promise<BuiltImage> {
     const folder = mkdtempSync(join(this.folder, 'image-'));
     chmodSync(folder, 0o755);
     const built = await buildShare(
@@ -142,6 +146,7 @@ export class RestoreScene {
         mapped: [],
         sharedMode: 0o055,
         variant,
+        slides,
       },
     );
     const [one] = built.programs;
@@ -178,7 +183,10 @@ export class BuiltImage {
 
   /** Whether the start was one from the image. */
   isFrom({ base }: Started): boolean {
-    return base === this.image.base;
+    const { slide, base: lowest } = this.image;
+    if (slide === undefined) return base === lowest;
+    const units = base === undefined ? -1 : (base - lowest) / slide.rest.unit;
+    return Number.isSafeInteger(units) && units >= 0 && units < slide.rest.places;
   }
 
   /** What restore answers, run by itself. */

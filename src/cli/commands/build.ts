@@ -23,6 +23,7 @@ interface Options extends JsonOption, ShowOption, StoreOption {
   readonly cold?: string;
   readonly onMiss?: string;
   readonly variant?: string;
+  readonly slide?: boolean;
   readonly all?: boolean;
   readonly rootfs?: string;
   readonly out?: string;
@@ -50,6 +51,7 @@ export function registerBuild(program: Command): void {
       '--variant <how>',
       'share: modules stay files (default), or all is joined in the image: joined, direct',
     )
+    .option('--slide', 'share: random addresses at each start, for relocated pages of its own')
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
     .option('--out <dir>', 'with rewritten modules in place of the originals')
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, which is measured)');
@@ -86,6 +88,8 @@ async function build(operands: string[], options: Options): Promise<void> {
   const cold = coldOf(options, techniques);
   const onMiss = onMissOf(options, cold);
   const variant = variantOf(options, techniques);
+  if (options.slide === true && !techniques.has('share'))
+    throw usage('--slide is about the technique share, which is not used', 'add it: --only share');
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
@@ -102,6 +106,7 @@ async function build(operands: string[], options: Options): Promise<void> {
     cold,
     onMiss,
     variant,
+    slides: options.slide === true,
     all: options.all === true,
     cache: analysesDir(),
   });

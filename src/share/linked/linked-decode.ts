@@ -20,6 +20,7 @@ import {
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
+  LINKED_SLID,
   LINKED_UNCHANGED,
   LINKED_UNSET,
   LINKED_VERSION,
@@ -39,6 +40,7 @@ import type {
 } from './linked-model.ts';
 import { decodeProcessor } from './linked-processor.ts';
 import { whatIsWrong } from './linked-rules.ts';
+import { decodeSlide, slideEnd } from './linked-slide.ts';
 
 interface Tables {
   readonly bytes: Buffer;
@@ -49,6 +51,8 @@ interface Tables {
   readonly maps: number;
   readonly fixUps: number;
   readonly watches: number;
+  /** Of no bytes where nothing slides. */
+  readonly slide: number;
   readonly strings: number;
   readonly headEnd: number;
   readonly pagesOffset: number;
@@ -97,14 +101,18 @@ function openTables(bytes: Buffer, path: string): Tables {
   const maps = files + bytes.readUInt32LE(LINKED_HEADER.file_count) * LINKED_FILE.size;
   const fixUps = maps + bytes.readUInt32LE(LINKED_HEADER.map_count) * LINKED_MAP.size;
   const watches = fixUps + bytes.readUInt32LE(LINKED_HEADER.fixup_count) * LINKED_FIXUP.size;
-  const strings = watches + bytes.readUInt32LE(LINKED_HEADER.watch_count) * LINKED_WATCH.size;
+  const slide = watches + bytes.readUInt32LE(LINKED_HEADER.watch_count) * LINKED_WATCH.size;
+  const flags = bytes.readUInt32LE(LINKED_HEADER.flags);
+  const isSlid = (flags & LINKED_SLID) !== 0;
+  const strings = isSlid ? slideEnd(bytes, slide, headEnd) : slide;
   if (strings + bytes.readUInt32LE(LINKED_HEADER.strings_size) !== headEnd)
     throw linkedDamaged(path, 'its tables do not fill it');
-  if ((bytes.readUInt32LE(LINKED_HEADER.flags) & ~LINKED_JOINED) !== 0)
-    throw linkedDamaged(path, 'it has unknown flags');
+  if ((flags & ~(LINKED_JOINED | LINKED_SLID)) !== 0) throw linkedDamaged(path, 'it has unknown flags');
+  if (isSlid !== (bytes.readUInt32LE(ENVELOPE.version) === LINKED_VERSION))
+    throw linkedDamaged(path, 'its version knows no slide, or has none');
   if (files === LINKED_HEADER.size && bytes.readUInt32LE(LINKED_HEADER.reserved) !== 0)
     throw linkedDamaged(path, 'its header is wrong');
-  return { bytes, path, files, maps, fixUps, watches, strings, headEnd, pagesOffset };
+  return { bytes, path, files, maps, fixUps, watches, slide, strings, headEnd, pagesOffset };
 }
 
 function readLibraryPath(tables: Tables): string | undefined {
@@ -192,13 +200,15 @@ function readMap(tables: Tables, record: Buffer): PlacedMap {
 }
 
 const KINDS = new Map<number, string>(Object.entries(FIX_UP_KINDS).map(([kind, number]) => [number, kind]));
+/** Words that hold an address. */
+const IS_LONG: ReadonlySet<PlacedFixUpKind> = new Set(['in-vdso', 'slid-program', 'slid-rest']);
 const isKind = (kind: string | undefined): kind is PlacedFixUpKind =>
   kind !== undefined && kind in FIX_UP_KINDS;
 
 function readFixUp({ path }: Tables, record: Buffer): PlacedFixUp {
   const kind = KINDS.get(record.readUInt32LE(LINKED_FIXUP.kind));
   const size = record.readUInt32LE(LINKED_FIXUP.word_size);
-  if (!isKind(kind) || (size !== 4 && size !== 8) || (kind === 'in-vdso' && size !== 8))
+  if (!isKind(kind) || (size !== 4 && size !== 8) || (IS_LONG.has(kind) && size !== 8))
     throw linkedDamaged(path, 'a fix-up is of an unknown kind');
   return { at: addressAt(record, LINKED_FIXUP.at, path), size, kind };
 }
@@ -251,7 +261,7 @@ function readAreas({ bytes, path }: Tables): Pick<PlacedImage, 'robust' | 'rseq'
  */
 export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
   const tables = openTables(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), path);
-  const { bytes: all, files, maps, fixUps, watches, strings } = tables;
+  const { bytes: all, files, maps, fixUps, watches, slide, strings } = tables;
   const at = (field: number): UserAddress => addressAt(all, field, path);
   const machine = readMachine(tables);
   const processor = decodeProcessor(all.subarray(LINKED_HEADER.processor));
@@ -276,10 +286,11 @@ export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
     processor,
     libraryPath: readLibraryPath(tables),
     files: records(tables, files, maps, LINKED_FILE.size, (record) => readFile(tables, record)),
-    isJoined: all.readUInt32LE(LINKED_HEADER.flags) === LINKED_JOINED,
+    isJoined: (all.readUInt32LE(LINKED_HEADER.flags) & LINKED_JOINED) !== 0,
     maps: records(tables, maps, fixUps, LINKED_MAP.size, (record) => readMap(tables, record)),
     fixUps: records(tables, fixUps, watches, LINKED_FIXUP.size, (record) => readFixUp(tables, record)),
-    watches: records(tables, watches, strings, LINKED_WATCH.size, (record) => readWatch(tables, record)),
+    watches: records(tables, watches, slide, LINKED_WATCH.size, (record) => readWatch(tables, record)),
+    slide: slide === strings ? undefined : decodeSlide(all.subarray(slide, strings), path),
     pages: all.subarray(tables.pagesOffset),
   };
   const wrong = whatIsWrong(image);

@@ -18,9 +18,11 @@ import {
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
+  LINKED_SLID,
   LINKED_UNCHANGED,
   LINKED_UNSET,
   LINKED_VERSION,
+  LINKED_VERSION_FIXED,
   LINKED_WATCH,
   PROT_EXEC,
   PROT_READ,
@@ -36,6 +38,7 @@ import type {
 } from './linked-model.ts';
 import { encodeProcessor } from './linked-processor.ts';
 import { whatIsWrong } from './linked-rules.ts';
+import { encodeSlide } from './linked-slide.ts';
 
 /** A table of records of `size` bytes each. */
 function table<Item>(
@@ -154,17 +157,19 @@ export function encodeHead(image: PlacedImage): Buffer {
     writeWatch(record, watch, strings),
   );
   const libraryPath = image.libraryPath === undefined ? LINKED_UNSET : strings.add(image.libraryPath);
+  const slide = encodeSlide(image.slide);
   const texts = strings.bytes();
   const mapsSize = image.maps.length * LINKED_MAP.size;
-  const headSize =
-    LINKED_HEADER.size + files.length + mapsSize + fixUps.length + watches.length + texts.length;
+  const tables = [files, fixUps, watches, slide, texts].reduce((sum, { length }) => sum + length, 0);
+  const headSize = LINKED_HEADER.size + mapsSize + tables;
   if (headSize > LINKED_HEAD_MAX) throw new RangeError('the tables are too large');
   const pagesOffset = Math.ceil(headSize / PAGE_SIZE) * PAGE_SIZE;
   const maps = table(image.maps, LINKED_MAP.size, (record, map) => writeMap(record, map, pagesOffset));
 
   const header = Buffer.alloc(LINKED_HEADER.size);
   header.writeBigUInt64LE(LINKED_MAGIC, ENVELOPE.magic);
-  header.writeUInt32LE(LINKED_VERSION, ENVELOPE.version);
+  const isSlid = image.slide !== undefined;
+  header.writeUInt32LE(isSlid ? LINKED_VERSION : LINKED_VERSION_FIXED, ENVELOPE.version);
   header.writeUInt32LE(headSize, ENVELOPE.head_size);
   writeLong(header, ENVELOPE.total_size, pagesOffset + image.pages.length);
   writeLong(header, LINKED_HEADER.pages_offset, pagesOffset);
@@ -177,11 +182,12 @@ export function encodeHead(image: PlacedImage): Buffer {
   header.writeUInt32LE(image.fixUps.length, LINKED_HEADER.fixup_count);
   header.writeUInt32LE(image.watches.length, LINKED_HEADER.watch_count);
   header.writeUInt32LE(texts.length, LINKED_HEADER.strings_size);
-  header.writeUInt32LE(image.isJoined ? LINKED_JOINED : 0, LINKED_HEADER.flags);
+  const flags = (image.isJoined ? LINKED_JOINED : 0) | (isSlid ? LINKED_SLID : 0);
+  header.writeUInt32LE(flags, LINKED_HEADER.flags);
   header.writeUInt32LE(libraryPath, LINKED_HEADER.library_path);
 
   const padding = Buffer.alloc(pagesOffset - headSize);
-  const bytes = Buffer.concat([header, files, maps, fixUps, watches, texts, padding]);
+  const bytes = Buffer.concat([header, files, maps, fixUps, watches, slide, texts, padding]);
   const sum = planChecksum(bytes.subarray(ENVELOPE.size, headSize));
   bytes.writeBigUInt64LE(sum, ENVELOPE.head_checksum);
   return bytes;

@@ -16,17 +16,20 @@ const STRUCTS = {
   linked_map: layout.LINKED_MAP,
   linked_fixup: layout.LINKED_FIXUP,
   linked_watch: layout.LINKED_WATCH,
+  linked_slide: layout.LINKED_SLIDE,
+  linked_slid_page: layout.LINKED_SLID_PAGE,
   linked_answer: layout.LINKED_ANSWER,
 };
 
-/** Structs in structs. */
-const NESTED = new Set(['linked_header', 'linked_answer']);
+/** Structs and tables in structs. */
+const NESTED = new Set(['linked_header', 'linked_answer', 'linked_slid_page']);
 
 const upper = (name: string): string => name.toUpperCase().replaceAll('-', '_');
 
 const CONSTANTS = {
   LINKED_MAGIC: layout.LINKED_MAGIC,
   LINKED_VERSION: layout.LINKED_VERSION,
+  LINKED_VERSION_FIXED: layout.LINKED_VERSION_FIXED,
   LINKED_HEAD_MAX: layout.LINKED_HEAD_MAX,
   LINKED_FILES_MAX: layout.LINKED_FILES_MAX,
   LINKED_MAPS_MAX: layout.LINKED_MAPS_MAX,
@@ -38,6 +41,7 @@ const CONSTANTS = {
   LINKED_NOT_MAPPED: layout.LINKED_NOT_MAPPED,
   LINKED_JOINED: layout.LINKED_JOINED,
   LINKED_UNSET: layout.LINKED_UNSET,
+  LINKED_SLID: layout.LINKED_SLID,
   LINKED_ABSENT: layout.LINKED_ABSENT,
   LINKED_UNCHANGED: layout.LINKED_UNCHANGED,
   LINKED_NOTE_TYPE: layout.LINKED_NOTE_TYPE,
@@ -47,6 +51,9 @@ const CONSTANTS = {
   PROT_EXEC: layout.PROT_EXEC,
   ...Object.fromEntries(
     Object.entries(layout.FIX_UP_KINDS).map(([kind, number]) => [`LINKED_${upper(kind)}`, number]),
+  ),
+  ...Object.fromEntries(
+    Object.entries(layout.SLID_INTO).map(([into, number]) => [`LINKED_INTO_${upper(into)}`, number]),
   ),
   ...Object.fromEntries(
     layout.REFUSALS.map((name, number) => [
@@ -74,6 +81,9 @@ describe('the layout of NAME.linked', () => {
     for (const [struct, fields] of Object.entries(STRUCTS)) {
       if (!NESTED.has(struct)) expectNoGap(struct, fields);
     }
+    const { size, words, ...page } = layout.LINKED_SLID_PAGE;
+    expectNoGap('linked_slid_page', { ...page, size: words });
+    expect(size).toBe(words + 64);
     const { size: _, processor, ...rest } = layout.LINKED_HEADER;
     const before = Object.fromEntries(Object.entries(rest).filter(([, at]) => at < processor));
     expectNoGap('linked_header', { ...before, size: processor }, ENVELOPE.size);

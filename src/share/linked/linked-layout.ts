@@ -2,10 +2,12 @@
  * The layout of NAME.linked: TypeScript's side of runtime/share.h. `linked-layout.test.ts` compiles that header and
  * compares every size, offset and constant.
  */
-import type { PlacedFixUpKind } from './linked-model.ts';
+import type { PlacedFixUpKind, SlidInto } from './linked-model.ts';
 
 export const LINKED_MAGIC = 0x4e4c776f6e6e6977n;
-export const LINKED_VERSION = 2;
+export const LINKED_VERSION = 3;
+/** Without a slide. */
+export const LINKED_VERSION_FIXED = 2;
 export const LINKED_HEAD_MAX = 2 ** 20;
 export const LINKED_FILES_MAX = 4096;
 export const LINKED_MAPS_MAX = 32_768;
@@ -18,6 +20,7 @@ export const LINKED_FROM_PROGRAM = 0xfffffffd;
 export const LINKED_NOT_MAPPED = 1;
 export const LINKED_JOINED = 1;
 export const LINKED_UNSET = 0xffffffff;
+export const LINKED_SLID = 2;
 export const LINKED_ABSENT = 1;
 export const LINKED_UNCHANGED = 2;
 
@@ -47,6 +50,8 @@ export const FIX_UP_KINDS: Readonly<Record<PlacedFixUpKind, number>> = {
   'cpu-number': 14,
   'in-vdso': 15,
   'thread-stack': 16,
+  'slid-program': 17,
+  'slid-rest': 18,
 };
 
 /** By their numbers: why restore.c would not use an image. */
@@ -151,5 +156,20 @@ export const LINKED_WATCH = {
   reserved: 28,
   inode: 32,
 } as const;
+
+/** LINKED_INTO_… by what words point into. */
+export const SLID_INTO: Readonly<Record<SlidInto, number>> = { program: 0, rest: 1 };
+
+export const LINKED_SLIDE = {
+  size: 40,
+  program_unit: 0,
+  program_places: 8,
+  unit: 16,
+  places: 24,
+  page_count: 32,
+  reserved: 36,
+} as const;
+
+export const LINKED_SLID_PAGE = { size: 80, at: 0, into: 8, reserved: 12, words: 16 } as const;
 
 export const LINKED_ANSWER = { size: 48, refused: 0, index: 4, processor: 8 } as const;

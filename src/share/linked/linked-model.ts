@@ -35,6 +35,8 @@ export interface PlacedImage {
   /** Ascending by address, each within one map. */
   readonly fixUps: readonly PlacedFixUp[];
   readonly watches: readonly PlacedWatch[];
+  /** How far a start may slide all this; undefined: addresses are the same at each start. */
+  readonly slide: PlacedSlide | undefined;
   /** What linking made, whole pages. Maps say by offsets from its start which of it they show. */
   readonly pages: Buffer;
 }
@@ -49,6 +51,31 @@ export interface PlacedProgram {
   readonly size: number;
   /** Checksum of what the copy begins with (program-copy.ts). */
   readonly sum: bigint;
+}
+
+/** Each start adds one multiple of a unit to the program's addresses, and one to all others. */
+export interface PlacedSlide {
+  readonly program: SlideRange;
+  readonly rest: SlideRange;
+  /** Ascending by address, and `program` before `rest`. */
+  readonly pages: readonly SlidPage[];
+}
+
+export interface SlideRange {
+  /** Bytes, whole pages. */
+  readonly unit: number;
+  /** How many addresses there are to choose from; 1: it does not slide. */
+  readonly places: number;
+}
+
+export type SlidInto = 'program' | 'rest';
+
+export interface SlidPage {
+  readonly at: UserAddress;
+  /** What the words below hold addresses of. */
+  readonly into: SlidInto;
+  /** 64 bytes: a bit for each word of the page. */
+  readonly words: Buffer;
 }
 
 /** cpuid and xgetbv: what IFUNC resolvers and the loader chose by. 32 bits each. */
@@ -89,8 +116,8 @@ export interface PlacedMap {
   readonly protection: Protection;
 }
 
-/** `in-vdso`: the word points into the vDSO, with its first byte at `vdsoAt`. */
-export type PlacedFixUpKind = FixUpKind | 'in-vdso';
+/** `in-vdso`: the word points into the vDSO, with its first byte at `vdsoAt`. `slid-…`: a word that is none of `SlidPage`. */
+export type PlacedFixUpKind = FixUpKind | 'in-vdso' | 'slid-program' | 'slid-rest';
 
 export interface PlacedFixUp {
   readonly at: UserAddress;

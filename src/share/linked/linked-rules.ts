@@ -7,6 +7,7 @@
 import { PAGE_SIZE } from '../../base/brands.ts';
 import { LINKED_FILES_MAX, LINKED_FIXUPS_MAX, LINKED_MAPS_MAX, LINKED_WATCHES_MAX } from './linked-layout.ts';
 import type { PlacedImage, PlacedMap } from './linked-model.ts';
+import { wrongSlide } from './slide-rules.ts';
 
 /** The end of the user half, 47 bits. */
 const ADDRESSES_END = 2 ** 47;
@@ -122,6 +123,7 @@ function wrongFixUps(image: PlacedImage): string | undefined {
   for (const { at, size, kind } of image.fixUps) {
     if (kind === 'in-vdso' && (size !== 8 || image.vdsoAt === undefined))
       return 'there is no vDSO to point into';
+    if ((kind === 'slid-program' || kind === 'slid-rest') && size !== 8) return 'half a word slides';
     if (at < end) return 'fix-ups are not in order or overlap';
     if (!isInMaps(image, at, size)) return 'a fix-up lies outside of the maps';
     end = at + size;
@@ -130,12 +132,19 @@ function wrongFixUps(image: PlacedImage): string | undefined {
 }
 
 /** Whether a word lies in one map that has bytes of its own. Fix-ups may lie in relro: restore.c writes them before. */
-function isInMaps({ maps, isJoined }: PlacedImage, at: number, size: number): boolean {
-  const map = mapAt(maps, at);
+function isInMaps(image: PlacedImage, at: number, size: number): boolean {
+  const map = ownMapAt(image, at);
   if (map === undefined || at + size > map.at + map.size) return false;
+  return map.source.kind === 'pages' || map.protection.write;
+}
+
+/** The map whose bytes can be written at an address: none of an area itself, over which others lie. */
+function ownMapAt({ maps, isJoined }: PlacedImage, at: number): PlacedMap | undefined {
+  const map = mapAt(maps, at);
+  if (map === undefined) return undefined;
   const next = maps[maps.indexOf(map) + 1];
   const isArea = isJoined && next !== undefined && next.at < map.at + map.size;
-  return !isArea && (map.source.kind === 'pages' || map.protection.write);
+  return isArea ? undefined : map;
 }
 
 function wrongVdso({ machine: { vdso }, vdsoAt, maps }: PlacedImage): string | undefined {
@@ -167,5 +176,12 @@ function wrongCounts(image: PlacedImage): string | undefined {
 
 /** The first rule that the image breaks, in words. */
 export function whatIsWrong(image: PlacedImage): string | undefined {
-  return wrongCounts(image) ?? wrongPaths(image) ?? wrongMaps(image) ?? wrongVdso(image) ?? wrongWords(image);
+  return (
+    wrongCounts(image) ??
+    wrongPaths(image) ??
+    wrongMaps(image) ??
+    wrongVdso(image) ??
+    wrongWords(image) ??
+    wrongSlide(image, ADDRESSES_END, (at) => ownMapAt(image, at))
+  );
 }

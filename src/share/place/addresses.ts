@@ -13,11 +13,15 @@
  * 0x2aaa_aaaa_b000 and 0x2baa_aaaa_b000 (older kernels): then all lies below. What the loader mapped and the loader lie near
  * each other with random gaps: page tables cover 1 GiB for a page, and the kernel puts them side by side too.
  *
- * Limits. 23 and 24 random bits of 2 MiB for the program and the rest, 19 with an unlimited stack, where the kernel has 28 of
- * 4 KiB at each start.
+ * An image whose addresses slide (slide.ts) has the lowest ones of these ranges, and each start chooses from there on, by pages: 32
+ * random bits, 28 with an unlimited stack; the kernel has 28.
+ *
+ * Limits. Where they do not slide: 23 and 24 random bits of 2 MiB for the program and the rest, 19 with an unlimited stack, where the
+ * kernel has 28 of 4 KiB at each start.
  */
 import { randomInt } from 'node:crypto';
 import { PAGE_SIZE } from '../../base/brands.ts';
+import type { SlideRange } from '../linked/linked-model.ts';
 import type { Anchor, AnchorExtent, LinkedState } from '../model.ts';
 
 /** Address of each anchor's base: all offsets count from it. */
@@ -45,29 +49,60 @@ const roundUp = (value: number, unit: number): number => Math.ceil(value / unit)
 const unitOf = ({ align }: AnchorExtent): number => Math.max(align, HUGE_PAGE);
 const endOf = (base: number, { first, size }: AnchorExtent): number => base + first + size;
 
-/** @throws RangeError where something is larger than the ranges. */
+type Extents = Pick<LinkedState, 'extents' | 'machine'>;
+
+const rangesOf = ({ machine }: Extents): { readonly program: Range; readonly arena: Range } =>
+  machine.stackLimit > LARGE_STACK
+    ? { program: LOW_PROGRAM_RANGE, arena: LOW_ARENA_RANGE }
+    : { program: PROGRAM_RANGE, arena: ARENA_RANGE };
+
+/**
+ * @param slides the lowest, for an image whose starts choose; distances within it are at random all the same.
+ * @throws RangeError where something is larger than the ranges.
+ */
 export function chooseBases(
-  { extents, machine }: Pick<LinkedState, 'extents' | 'machine'>,
+  state: Extents,
   random: Random = (end) => randomInt(end),
+  { slides = false }: { readonly slides?: boolean } = {},
 ): Bases {
+  const { extents, machine } = state;
   const { program, arena, loader } = extents;
-  const isLow = machine.stackLimit > LARGE_STACK;
-  const programRange = isLow ? LOW_PROGRAM_RANGE : PROGRAM_RANGE;
-  const programBase = program.fixedAt ?? within(programRange, program, random, program.first + program.size);
+  const ranges = rangesOf(state);
+  const choose: Random = slides ? () => 0 : random;
+  const programBase =
+    program.fixedAt ?? within(ranges.program, program, choose, program.first + program.size);
   const lead = machine.vdso === undefined ? 0 : machine.vdso.lead;
   const vdsoSize = lead + (machine.vdso?.size ?? 0);
   const gap = (unit: number): number => (1 + random(MOST_GAP_HUGE_PAGES)) * unit;
   const room =
     arena.size + loader.size + vdsoSize + (MOST_GAP_HUGE_PAGES + 2) * (unitOf(arena) + unitOf(loader));
-  const arenaBase =
-    arena.fixedAt ??
-    within(isLow ? LOW_ARENA_RANGE : ARENA_RANGE, arena, random, room + MOST_GAP_PAGES * PAGE_SIZE);
+  const arenaBase = arena.fixedAt ?? within(ranges.arena, arena, choose, room + MOST_GAP_PAGES * PAGE_SIZE);
   const loaderUnit = unitOf(loader);
   const loaderBase =
     loader.fixedAt ?? roundUp(endOf(arenaBase, arena), loaderUnit) + gap(loaderUnit) - loaderUnit;
   const vdso =
     roundUp(endOf(loaderBase, loader), PAGE_SIZE) + (1 + random(MOST_GAP_PAGES)) * PAGE_SIZE + lead;
   return { program: programBase, arena: arenaBase, loader: loaderBase, vdso };
+}
+
+/** How far what is placed at the lowest addresses may slide: to the ends of the ranges. */
+export function slideRanges(
+  state: Extents,
+  bases: Bases,
+): { readonly program: SlideRange; readonly rest: SlideRange } {
+  const { program, arena, loader } = state.extents;
+  const ranges = rangesOf(state);
+  const places = (end: number, last: number, unit: number): number => 1 + Math.floor((end - last) / unit);
+  const unit = Math.max(PAGE_SIZE, arena.align, loader.align);
+  const own = Math.max(PAGE_SIZE, program.align);
+  return {
+    program: {
+      unit: own,
+      places:
+        program.fixedAt === undefined ? places(ranges.program.to, endOf(bases.program, program), own) : 1,
+    },
+    rest: { unit, places: places(ranges.arena.to, endOf(bases.loader, loader), unit) },
+  };
 }
 
 /** A multiple of the anchor's unit in the range, with `room` bytes behind it. */

@@ -10,7 +10,7 @@
  * Method. place-maps.ts says which pages the image holds; here they are laid out in the order of their addresses, the base of the
  * anchor that a word points into is added to it, and words that every start writes are left zero.
  *
- * Limits. Addresses hold for all starts, until the image is built anew.
+ * Limits. Addresses hold for all starts, until the image is built anew; or they slide (slide.ts).
  */
 import { PAGE_SIZE, rva, type UserAddress, userAddress } from '../../base/brands.ts';
 import type {
@@ -32,6 +32,7 @@ import {
 import type { Bases } from './addresses.ts';
 import { joinRuns, type WrittenWord } from './join.ts';
 import { type ReadRange, type Run, runsOf } from './place-maps.ts';
+import { slideOf, slidPages } from './slide.ts';
 
 export interface Surroundings {
   readonly processor: ProcessorTraits;
@@ -44,6 +45,8 @@ export interface Surroundings {
   /** Checksum of what the program's copy begins with. */
   readonly programSum: bigint;
   readonly variant: ShareVariant;
+  /** Whether each start chooses other addresses: then the bases are the lowest ones. */
+  readonly slides: boolean;
 }
 
 /** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, one page twice. */
@@ -53,7 +56,9 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     value === undefined ? undefined : { ...value, at: at(value.at) };
   const separate = runsOf(state.mappings, around.read);
   const isJoined = around.variant !== 'files';
-  const runs = isJoined ? joinRuns(separate, writtenWords(state), around.read) : separate;
+  const slid = around.slides ? slideOf(state, bases) : undefined;
+  const written = isJoined ? writtenWords(state, around.slides) : [];
+  const runs = isJoined ? joinRuns(separate, written, around.read) : separate;
   const pages = Pages.of(runs);
   for (const table of state.pointers) pages.addBases(table, bases);
   for (const { at: place, size } of state.fixUps) pages.clear(place, size);
@@ -93,19 +98,22 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     fixUps: [
       ...state.fixUps.map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind })),
       ...state.pointers.flatMap((table) => pointersIntoVdso(table, bases)),
+      ...(slid?.odd ?? []),
     ].sort((a, b) => a.at - b.at),
     watches: around.watches,
+    slide: slid?.slide,
     pages: pages.bytes,
   };
 }
 
-function writtenWords({ fixUps, pointers }: LinkedState): WrittenWord[] {
+function writtenWords({ fixUps, pointers }: LinkedState, slides: boolean): WrittenWord[] {
   const vdso = ANCHORS.indexOf('vdso');
   const intoVdso = ({ standsIn, at, into }: Pointers): WrittenWord[] =>
     [...at].flatMap((offset, index) =>
       into[index] === vdso ? [{ at: { anchor: standsIn, offset }, size: 8 }] : [],
     );
-  return [...fixUps, ...pointers.flatMap(intoVdso)];
+  const sliding = slides ? pointers.flatMap(slidPages) : [];
+  return [...fixUps, ...pointers.flatMap(intoVdso), ...sliding.map((at): WrittenWord => ({ at, size: 8 }))];
 }
 
 /** Written where the vDSO stays where the kernel puts it: for few pages that costs less than to move it (restore-move.c). */

@@ -1,0 +1,63 @@
+/** What a linked program's image is made of, counted. */
+import { PAGE_SIZE } from '../base/brands.ts';
+import type { JoinedFigures, SharedProgram, SlideFigures } from './built.ts';
+import { countNames } from './explain.ts';
+import type { PlacedImage, PlacedSlide, SlideRange } from './linked/linked-model.ts';
+import type { LinkedState } from './model.ts';
+import type { DirectCalls } from './place/direct-calls.ts';
+
+export function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): SharedProgram['figures'] {
+  return {
+    modules: state.files.length,
+    maps: placed.maps.length,
+    loaderMaps: state.mappings.length,
+    pages: placed.pages.length / PAGE_SIZE,
+    linkedPages: state.mappings.reduce((sum, { dirty }) => sum + dirty.length, 0),
+    pointers: state.pointers.reduce((sum, { at }) => sum + at.length, 0),
+    watches: placed.watches.length,
+    bytes,
+    fixUps: countNames(state.fixUps.map(({ kind }) => kind)),
+    leftovers: countNames(state.leftovers.map(({ cause }) => cause)),
+  };
+}
+
+export function joinedFigures({ mappings }: LinkedState, calls: DirectCalls | undefined): JoinedFigures {
+  let copied = 0;
+  let executable = 0;
+  for (const { place, size, protection, source, dirty } of mappings) {
+    if (place.anchor === 'program') continue;
+    if (source !== undefined && !protection.write) copied += size - dirty.length * PAGE_SIZE;
+    if (protection.read && !protection.write && !protection.execute) executable += size;
+  }
+  if (calls === undefined) return { copied, executable };
+  const { direct, far } = calls;
+  return { copied, executable, calls: { direct, far } };
+}
+
+const bitsOf = ({ places }: SlideRange): number => Math.log2(places);
+
+export function slideFigures(
+  { program, rest, pages }: PlacedSlide,
+  fixUps: PlacedImage['fixUps'],
+): SlideFigures {
+  const odd = fixUps.filter(({ kind }) => kind === 'slid-program' || kind === 'slid-rest');
+  return {
+    programBits: bitsOf(program),
+    modulesBits: bitsOf(rest),
+    pages: new Set(pages.map(({ at }) => at)).size,
+    oddWords: odd.length,
+  };
+}
+
+/** Pages of files that nobody maps any more. */
+export function replacedPages({ files, mappings }: LinkedState): SharedProgram['replaced'] {
+  const pages = files.map(() => new Set<number>());
+  for (const { source, dirty } of mappings) {
+    if (source === undefined) continue;
+    for (const { offset } of dirty) pages[source.file]?.add((source.offset + offset) / PAGE_SIZE);
+  }
+  return files.flatMap(({ path }, index) => {
+    const found = [...(pages[index] ?? [])].sort((a, b) => a - b);
+    return found.length === 0 ? [] : [{ path, pages: found }];
+  });
+}
