@@ -27,6 +27,7 @@
 #define VARIABLES_MAX 1000
 #define VARIABLE_SIZE 1024
 #define VARIABLE "LD_AUDIT="
+#define BRIDGE_SIZE 4096ul
 
 static char variable[VARIABLE_SIZE];
 
@@ -43,7 +44,12 @@ int audit_exec_keep(const char *text) {
   return 1;
 }
 
+/*
+ * access asks for the real user without the capabilities that exec takes from everybody but root (setpriv has them until
+ * then). Loaders make that call, so who may execute may make it.
+ */
 static int can_open(const char *path) {
+  if (sys_access(path, R_OK) < 0) return 0;
   int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   sys_close(fd);
@@ -109,12 +115,32 @@ static u8 *find_call(u8 *function) {
   return function;
 }
 
+static int reaches(const u8 *from, const void *to) {
+  long distance = (long)to - (long)from;
+  return distance == (int)distance;
+}
+
+/* A page near libc, where the kernel puts mappings, that jumps to our function; NULL where there is none to be had. */
+static const void *bridge(const u8 *from) {
+  static const u8 jump[] = {0xff, 0x25, 0, 0, 0, 0}; /* to the address behind it */
+  long page = (long)sys_mmap(NULL, BRIDGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page < 0 && page > -4096) return NULL;
+  u8 *at = (u8 *)page;
+  unsigned long target = (unsigned long)audit_execve_entry;
+  for (unsigned i = 0; i < sizeof jump; i++) at[i] = jump[i];
+  for (unsigned i = 0; i < sizeof target; i++) at[sizeof jump + i] = (u8)(target >> 8 * i);
+  if (reaches(from, at) && sys_mprotect(at, BRIDGE_SIZE, PROT_READ | PROT_EXEC) >= 0) return at;
+  sys_munmap(at, BRIDGE_SIZE);
+  return NULL;
+}
+
 void audit_exec_meet(const struct link_map *libc) {
   struct audit_symbol function;
   u8 *at = audit_find_symbol(libc, "execve", &function) ? find_call((u8 *)function.start) : NULL;
   if (at == NULL) return;
-  long distance = (long)audit_execve_entry - (long)(at + 5);
-  if (distance != (int)distance) return;
+  const void *target = reaches(at + 5, audit_execve_entry) ? audit_execve_entry : bridge(at + 5);
+  if (target == NULL) return;
+  long distance = (long)target - (long)(at + 5);
   u8 call[] = {0xe8, (u8)distance, (u8)(distance >> 8), (u8)(distance >> 16), (u8)(distance >> 24), 0x66, 0x90};
   audit_patch(at, call, sizeof call);
 }

@@ -2,6 +2,8 @@
 #ifndef WINNOW_AUDIT_H
 #define WINNOW_AUDIT_H
 
+#include "sys.h"
+
 #define AUDIT_PATH_SIZE 4096
 
 /* struct link_map of link.h: the part that does not change. */
@@ -11,6 +13,28 @@ struct link_map {
   const unsigned long *dynamic; /* pairs of tag and value */
   struct link_map *next, *previous;
 };
+
+/* audit-start.c */
+
+struct audit_process {
+  u32 user;            /* effective, when the program began */
+  const char *folder;  /* of the image, with a slash at its end */
+  char **argv, **envp; /* on the stack; the environment without the variable */
+  const u64 *auxv;
+};
+
+/*
+ * Takes LD_AUDIT out of the environment, and notes what it said; 0 where it is not there. `frame` is an address on the
+ * stack below what the kernel put there.
+ */
+int audit_begin(struct audit_process *process, const void *frame);
+/* A value of the auxiliary vector; 0 where it has none. */
+u64 audit_auxiliary(const struct audit_process *process, u64 type);
+/* The path of a file in the image's folder, at least as long as `least`; NULL where that is too long. */
+const char *audit_beside(const char *name, unsigned long least);
+int audit_contains(const char *text, char wanted);
+
+/* audit-exec.c */
 
 /* Notes the variable (`LD_AUDIT=…`) that children are to get; 0 where it is too long. */
 int audit_exec_keep(const char *variable);
@@ -33,6 +57,8 @@ int audit_find_symbol(const struct link_map *map, const char *name, struct audit
 int audit_symbol_at(const struct link_map *map, unsigned long at, struct audit_symbol *found);
 /* Writes over code; 0 where the kernel refuses. */
 int audit_patch(unsigned char *at, const unsigned char *bytes, unsigned long size);
+
+/* audit-names.c */
 
 /* The length that an answer to `name` needs, so that what the loader should have noted fits in its place. */
 unsigned long audit_names_room(const char *name);

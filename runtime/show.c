@@ -16,6 +16,7 @@
  *   direct  a program that is linked already and never asks for its own path is executed as it stands in the image
  *           (linked-programs.c).
  *   plain   the originals.
+ * An image of prelinked programs (prelink.bin) is shown by audit or not at all.
  *
  * A module whose original has changed, or whose copy is missing or could have been written by others, is
  * left out.
@@ -210,8 +211,7 @@ static int has_libraries(const struct modules_table *table) {
 }
 
 /* The environment with LD_AUDIT at its end; NULL where the program would not take it. */
-static char **environment_with_audit(const struct show_request *request, const struct modules_table *table) {
-  if (!has_libraries(table) && table->header->cold == MODULES_COLD_FILE) return NULL;
+static char **environment_with_audit(const struct show_request *request) {
   unsigned long count = 0;
   for (; request->envp[count]; count++)
     if (begins_with(request->envp[count], AUDIT_VARIABLE)) return NULL;
@@ -254,9 +254,36 @@ static int selinux_confines(void) {
   return 1;
 }
 
+/*
+ * An image of prelinked programs: the audit object alone can show it, and withdraws where something speaks to the
+ * loader (prelink.c).
+ */
+static int is_prelinked(const struct show_request *request) {
+  struct sys_stat stat;
+  const char *path = beside(request, "prelink.bin");
+  return path != NULL && sys_lstat(path, &stat) >= 0 && only_owner_writes(&stat, request->user);
+}
+
+static int speaks_to_loader(char **envp) {
+  for (; *envp; envp++)
+    if (begins_with(*envp, "LD_") || begins_with(*envp, "GLIBC_TUNABLES=")) return 1;
+  return 0;
+}
+
+static char **show_prelinked(const struct show_request *request, int wish) {
+  struct sys_statfs mount;
+  int may = wish < 0 || wish == (int)MODULES_SHOW_AUTO || wish == (int)MODULES_SHOW_AUDIT;
+  if (!may || speaks_to_loader(request->envp)) return request->envp;
+  if (sys_statfs(request->folder, &mount) < 0 || mount.flags & ST_NOEXEC) return request->envp;
+  if (wish != (int)MODULES_SHOW_AUDIT && selinux_confines()) return request->envp;
+  char **envp = environment_with_audit(request);
+  return envp != NULL ? envp : request->envp;
+}
+
 char **show_modules(struct show_request *request) {
   struct modules_table table;
   int wish = take_wish(request->envp);
+  if (request->folder[0] == '/' && is_prelinked(request)) return show_prelinked(request, wish);
   /* Without /proc the launcher may know its folder by a relative path only, which serves nobody else. */
   if (wish == (int)MODULES_SHOW_PLAIN || request->folder[0] != '/' || !open_table(request, &table)) return request->envp;
   u32 way = wish >= 0 ? (u32)wish : table.header->show;
@@ -287,6 +314,7 @@ char **show_modules(struct show_request *request) {
   if (!automatic && way != MODULES_SHOW_AUDIT) return request->envp;
   const char *direct = linked_direct_path(request, &table);
   if (direct != NULL) request->path = direct;
-  char **envp = environment_with_audit(request, &table);
+  if (!has_libraries(&table) && table.header->cold == MODULES_COLD_FILE) return request->envp;
+  char **envp = environment_with_audit(request);
   return envp != NULL ? envp : request->envp;
 }

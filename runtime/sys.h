@@ -48,6 +48,7 @@ typedef long long i64;
 #define O_CLOEXEC 02000000
 
 #define AT_FDCWD (-100)
+#define R_OK 4
 #define AT_NO_AUTOMOUNT 0x800
 #define AT_EMPTY_PATH 0x1000
 #define AT_STATX_DONT_SYNC 0x4000
@@ -305,6 +306,8 @@ static inline long sys_sigaction(int signal, const struct sys_sigaction *next, s
 static inline long sys_sigprocmask(int how, const u64 *next, u64 *previous) {
   return sys_call4(14, how, (long)next, (long)previous, 8);
 }
+
+static inline long sys_access(const char *path, int mode) { return sys_call3(21, (long)path, mode, 0); }
 
 static inline long sys_pread(int fd, void *buffer, unsigned long size, long offset) {
   return sys_call4(17, fd, (long)buffer, (long)size, offset);

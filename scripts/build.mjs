@@ -33,12 +33,14 @@ const PROGRAMS = {
   'read-rate': ['read-rate.c'],
 };
 
-const AUDIT = ['audit.c', 'audit-exec.c', 'audit-names.c', 'audit-symbols.c', 'target.c'];
+const EVERY_AUDIT = ['audit-exec.c', 'audit-start.c', 'audit-symbols.c', 'target.c'];
+const AUDIT = ['audit.c', 'audit-names.c', ...EVERY_AUDIT];
 
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
 const LIBRARIES = {
   'wake.so': ['wake.c', 'look-ups.c'],
   'audit.so': AUDIT,
+  'prelink.so': ['prelink.c', ...EVERY_AUDIT],
 };
 
 /** The audit object of images whose unused code is denied or stored. */

@@ -1,15 +1,18 @@
 /** Builds an image by the techniques that are asked for, and says on the way how far it is. */
 import { join } from 'node:path';
 import type { BuildOptions, BuiltImage } from '../image/build.ts';
-import type { SharePlace } from '../image/makers.ts';
+import type { PrelinkPlace, SharePlace } from '../image/makers.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { Profile } from '../profile/model.ts';
 import type { BuiltSelect, Cold, OnMiss } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
 import type { ShareVariant } from '../share/model.ts';
+import type { BuiltPrelink } from '../share/prelinked/model.ts';
 import { startProgress } from '../term/progress.ts';
 
 export const TECHNIQUES = ['prefetch', 'select', 'share'] as const;
+/** `image`: they start from an image after linking; `prelink`: the stock loader maps prelinked copies of their libraries. */
+export type Sharing = 'image' | 'prelink';
 export type Technique = (typeof TECHNIQUES)[number];
 
 export interface TechniqueOptions {
@@ -19,6 +22,8 @@ export interface TechniqueOptions {
   readonly variant: ShareVariant;
   /** share: each start chooses other addresses. */
   readonly slides: boolean;
+  /** How programs share what is linked. Default: image. */
+  readonly sharing?: Sharing;
   /** select: copy all code, used or not. */
   readonly all: boolean;
   /** Folder of the analyses of modules. */
@@ -34,6 +39,8 @@ export async function buildTechniques(
   const { buildImage, buildImageWith } = await import('../image/build.ts');
   const { techniques } = how;
   const select = techniques.has('select') ? await selector(profile, how) : undefined;
+  if (techniques.has('share') && how.sharing === 'prelink')
+    return buildImageWith(profile, options, { prelink: await prelinker(profile) });
   const share = techniques.has('share') ? await sharer(profile, how) : undefined;
   if (select === undefined && share === undefined) return buildImage(profile, options);
   return await buildImageWith(profile, options, {
@@ -87,6 +94,15 @@ async function sharer(profile: Profile, { variant, slides }: TechniqueOptions) {
       const inside = { ...all, folder: seenInRoot(root, folder) ?? folder };
       return buildShareShown(planned, inside, { shown, root: { root, proc: here('/proc') } });
     });
+}
+
+async function prelinker(profile: Profile) {
+  const { buildPrelinked } = await import('../share/prelinked/build.ts');
+  const { planShare } = await import('../share/plan.ts');
+  return ({ folder, object, sharedMode }: PrelinkPlace): Promise<BuiltPrelink> =>
+    reported('prelinking programs', (onProgress) =>
+      buildPrelinked(planShare(profile), { folder, object: object.bytes, sharedMode, onProgress }),
+    );
 }
 
 async function reported<T>(

@@ -4,6 +4,7 @@ import type { BuiltImage } from '../image/build.ts';
 import type { Image, ListedImage } from '../image/images.ts';
 import type { CheckedModules } from '../image/modules-check.ts';
 import type { PlanMisses } from '../image/plan-misses.ts';
+import type { CheckedPrelinked } from '../image/prelink-check.ts';
 import type { CheckedProgram } from '../image/share-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { explainGap, REASONS } from '../prefetch/explain.ts';
@@ -15,6 +16,7 @@ import { explainShare } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
+import { renderPrelinkChecks, renderPrelinked } from './prelink-text.ts';
 import { renderShare, renderShareChecks } from './share-text.ts';
 
 const PAGE = 4096;
@@ -46,9 +48,10 @@ export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): st
   const select = renderSelect(image);
   const fetches = image.manifest.techniques.includes('prefetch');
   const prefetch = fetches ? renderPrefetch(image, explanation) : `built ${image.name}\n`;
-  const { share } = image.manifest;
+  const { share, prelink } = image.manifest;
   const linked = share === undefined ? '' : renderShare(explainShare(share));
-  return [prefetch, select, linked].filter((part) => part !== '').join('\n');
+  const prelinked = prelink === undefined ? '' : renderPrelinked(prelink);
+  return [prefetch, select, linked, prelinked].filter((part) => part !== '').join('\n');
 }
 
 function renderPrefetch(image: BuiltImage, explanation: PlanExplanation): string {
@@ -150,7 +153,7 @@ function renderUnfetched(misses: PlanMisses | undefined): string[] {
 }
 const UNFETCHED_SHOWN = 5;
 
-/** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine; `programs`: those that are linked. */
+/** What `winnow image show` prints. `modules`: undefined where it shows none, or for another machine; `programs`: those that are linked; `prelinked`: with prelinked libraries. */
 export function renderImage(
   image: Image,
   {
@@ -158,16 +161,18 @@ export function renderImage(
     modules,
     programs,
     unfetched,
+    prelinked,
   }: {
     readonly plan: PrefetchPlan;
     readonly modules: CheckedModules | undefined;
     readonly programs: readonly CheckedProgram[];
     readonly unfetched: PlanMisses | undefined;
+    readonly prelinked: readonly CheckedPrelinked[];
   },
   withFiles: boolean,
 ): string {
   const { manifest, name, path } = image;
-  const { command, profile, select, share } = manifest;
+  const { command, profile, select, share, prelink } = manifest;
   const shared = share === undefined ? undefined : explainShare(share);
   const fetches = manifest.techniques.includes('prefetch');
   const head = [
@@ -192,6 +197,7 @@ export function renderImage(
     fetches ? figureTable(manifest.prefetch.figures) : '',
     select === undefined ? '' : `${renderModules(explainSelect(select))}\n${renderSelect(image)}`,
     shared === undefined ? '' : `${renderShare(shared)}\n${renderShareChecks(shared, programs)}`,
+    prelink === undefined ? '' : `${renderPrelinked(prelink)}\n${renderPrelinkChecks(prelink, prelinked)}`,
   ]
     .filter((part) => part !== '')
     .join('\n');

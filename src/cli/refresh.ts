@@ -11,7 +11,7 @@ import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
 export async function refreshImage(store: Store, image: Image): Promise<BuiltImage> {
   const { checkModules } = await import('../image/modules-check.ts');
   const { manifest, name } = image;
-  const { techniques, select, share, root } = manifest;
+  const { techniques, select, share, prelink, root } = manifest;
   const show = checkModules(image)?.show;
   const asked = manifest.prefetch.devices?.find(({ why }) => why.kind === 'asked')?.gapPages;
   const cold = select?.cold ?? 'file';
@@ -32,6 +32,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       onMiss: select?.onMiss ?? 'abort',
       variant: variantOf(share?.programs.find(({ joined }) => joined !== undefined)?.joined),
       slides: share?.programs.some(({ slide }) => slide !== undefined) ?? false,
+      sharing: prelink === undefined ? 'image' : 'prelink',
       all: false,
       cache: analysesDir(),
     },
@@ -44,5 +45,6 @@ const variantOf = (joined: JoinedFigures | undefined): ShareVariant =>
 /** Whether a program of the image would start by its own loader now. @throws WinnowError E_STORE_… */
 export async function isStale(image: Image): Promise<boolean> {
   const { checkShared } = await import('../image/share-check.ts');
-  return checkShared(image).some(({ refused }) => refused !== undefined);
+  const { checkPrelinked } = await import('../image/prelink-check.ts');
+  return [...checkShared(image), ...checkPrelinked(image)].some(({ refused }) => refused !== undefined);
 }

@@ -26,7 +26,14 @@ import { makeFolder, syncFolder, trustedFolder, writeAll } from '../profile/stor
 import { describe } from './describe.ts';
 import { imageFailure, isLauncher } from './image-errors.ts';
 import { type Image, removeOldVersions, switchTo, withImagesLock } from './images.ts';
-import { type Launcher, readAuditObject, readLauncher, readRestore, sha256 } from './launcher.ts';
+import {
+  type Launcher,
+  readAuditObject,
+  readLauncher,
+  readPrelinkObject,
+  readRestore,
+  sha256,
+} from './launcher.ts';
 import { type Made, type Makers, make } from './makers.ts';
 import { type ImageManifest, writeManifest } from './manifest.ts';
 import { writeModulesTable } from './modules-encode.ts';
@@ -79,13 +86,14 @@ export async function buildImageWith(
   const checked = check(profile, options);
   const audit = makers.select === undefined ? undefined : readAuditObject(options.cold ?? 'file');
   const restore = makers.share === undefined ? undefined : readRestore();
+  const prelinkObject = makers.prelink === undefined ? undefined : readPrelinkObject();
   if (makers.share !== undefined && checked.root !== undefined)
     requireLinkable(checked.root, resolve(options.imagesDir));
   const { imagesDir } = makeFolders(options.imagesDir);
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
   try {
-    const made = await make(makers, { imagesDir, stage, root: checked.root, restore }).catch(
+    const made = await make(makers, { imagesDir, stage, root: checked.root, restore, prelinkObject }).catch(
       (error: unknown) => {
         throw imageFailure(error, path);
       },
@@ -245,8 +253,10 @@ function install(imagesDir: string, contents: Contents): void {
       mkdirSync(temporary, { mode: 0o700 });
     } else {
       renameSync(staged.stage.modules, temporary);
-      const table = writeModulesTable(shownModules(staged, programs), contents.show, staged.select?.cold);
-      writeSynced(join(temporary, 'modules.bin'), table, file);
+      if (staged.prelink === undefined) {
+        const table = writeModulesTable(shownModules(staged, programs), contents.show, staged.select?.cold);
+        writeSynced(join(temporary, 'modules.bin'), table, file);
+      }
       if (staged.audit !== undefined)
         writeSynced(join(temporary, 'audit.so'), staged.audit.bytes, 0o700 | shared);
       if (staged.share !== undefined && staged.select === undefined)

@@ -3,12 +3,15 @@ import type { PlannedPrefetch } from '../prefetch/model.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
+import type { BuiltPrelink } from '../share/prelinked/model.ts';
 import type { Launcher } from './launcher.ts';
 import {
   type ImageManifest,
   MANIFEST_VERSION,
   MANIFEST_VERSION_PLAIN,
   MANIFEST_VERSION_UNLINKED,
+  MANIFEST_VERSION_UNPRELINKED,
+  type PrelinkManifest,
   type SelectManifest,
   type ShareManifest,
 } from './manifest.ts';
@@ -24,10 +27,11 @@ export interface ImageParts {
   readonly root: string | undefined;
   readonly select?: BuiltSelect;
   readonly share?: BuiltShare;
+  readonly prelink?: BuiltPrelink;
 }
 
 export function describe(parts: ImageParts): ImageManifest {
-  const { name, profile, command, launcher, prefetch, root, select, share } = parts;
+  const { name, profile, command, launcher, prefetch, root, select, share, prelink } = parts;
   return {
     winnow: 'image',
     version: versionOf(parts),
@@ -38,7 +42,7 @@ export function describe(parts: ImageParts): ImageManifest {
     techniques: [
       ...(parts.prefetches ? ['prefetch'] : []),
       ...(select === undefined ? [] : ['select']),
-      ...(share === undefined ? [] : ['share']),
+      ...(share === undefined && prelink === undefined ? [] : ['share']),
     ],
     versions: { plan: PLAN_VERSION, launcher: launcher.sha256 },
     ...(root === undefined ? {} : { root }),
@@ -55,11 +59,13 @@ export function describe(parts: ImageParts): ImageManifest {
     },
     ...(select === undefined ? {} : { select: describeSelect(select) }),
     ...(share === undefined ? {} : { share: describeShare(share) }),
+    ...(prelink === undefined ? {} : { prelink: describePrelink(prelink) }),
   };
 }
 
-function versionOf({ select, share }: ImageParts): ImageManifest['version'] {
-  if (share !== undefined) return MANIFEST_VERSION;
+function versionOf({ select, share, prelink }: ImageParts): ImageManifest['version'] {
+  if (prelink !== undefined) return MANIFEST_VERSION;
+  if (share !== undefined) return MANIFEST_VERSION_UNPRELINKED;
   const isPlain = select === undefined || (select.cold !== 'store' && select.onMiss !== 'log');
   return isPlain ? MANIFEST_VERSION_PLAIN : MANIFEST_VERSION_UNLINKED;
 }
@@ -84,6 +90,21 @@ function describeShare({ programs, kept }: BuiltShare): ShareManifest {
         fixUps: [...program.figures.fixUps],
         leftovers: [...program.figures.leftovers],
       },
+    })),
+    kept: [...kept],
+  };
+}
+
+function describePrelink({ programs, kept }: BuiltPrelink): PrelinkManifest {
+  return {
+    programs: programs.map(({ path, size, mtimeNs, inode, figures, left, keptModules }) => ({
+      path,
+      size,
+      mtimeNs: String(mtimeNs),
+      inode: String(inode),
+      figures,
+      left: [...left],
+      keptModules: [...keptModules],
     })),
     kept: [...kept],
   };

@@ -18,7 +18,7 @@ describe('finding images', () => {
     scene.build('broken');
     writeFileSync(join(imagesDir, 'broken', 'manifest.json'), '{"winnow":"image","version":1}');
     scene.build('newer');
-    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":5}');
+    writeFileSync(join(imagesDir, 'newer', 'manifest.json'), '{"winnow":"image","version":6}');
     const listed = listImages(dirs).map(({ name, manifest }) => [
       name,
       manifest instanceof WinnowError ? manifest.code : 'good',

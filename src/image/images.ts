@@ -47,7 +47,7 @@ export interface ListedImage {
 }
 
 /** What is read or executed of an image without Node. */
-const PARTS = ['launch', 'command', 'plan.bin', 'argv', 'modules.bin', 'audit.so'];
+const PARTS = ['launch', 'command', 'plan.bin', 'argv', 'modules.bin', 'prelink.bin', 'audit.so'];
 
 export const launcherOf = (image: { readonly path: string }): string => join(image.path, 'launch');
 

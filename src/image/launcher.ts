@@ -35,6 +35,9 @@ export const readLauncher = (): Launcher => readBuilt('launch', 'the launcher');
 export const readAuditObject = (cold: ColdMode): Launcher =>
   readBuilt(cold === 'file' ? 'audit.so' : 'demand.so', 'the audit object');
 
+/** The object by which the dynamic loader is shown prelinked libraries (runtime/prelink.c). @throws WinnowError E_RUNTIME_MISSING */
+export const readPrelinkObject = (): Launcher => readBuilt('prelink.so', 'the audit object');
+
 /** The launcher of programs that are linked already (runtime/share.h). @throws WinnowError E_RUNTIME_MISSING */
 export const readRestore = (): Launcher => readBuilt('restore', 'the launcher of linked images');
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { trustedFolder } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import type { BuiltShare } from '../share/built.ts';
+import type { BuiltPrelink } from '../share/prelinked/model.ts';
 import type { Launcher } from './launcher.ts';
 import { seenInRoot } from './root-place.ts';
 import type { Stage } from './stage.ts';
@@ -13,6 +14,15 @@ export interface Makers {
   readonly select?: (folder: string, root: string | undefined) => Promise<BuiltSelect>;
   /** Is given the same folder. */
   readonly share?: (place: SharePlace) => Promise<BuiltShare>;
+  /** In place of `share`. */
+  readonly prelink?: (place: PrelinkPlace) => Promise<BuiltPrelink>;
+}
+
+export interface PrelinkPlace {
+  readonly folder: string;
+  /** The audit object that shows the copies. */
+  readonly object: Launcher;
+  readonly sharedMode: number;
 }
 
 export interface SharePlace {
@@ -31,20 +41,23 @@ export interface SharePlace {
 export interface Made {
   readonly select?: BuiltSelect;
   readonly share?: BuiltShare;
+  readonly prelink?: BuiltPrelink;
 }
 
 export async function make(
-  { select, share }: Makers,
+  { select, share, prelink }: Makers,
   {
     imagesDir,
     stage,
     root,
     restore,
+    prelinkObject,
   }: {
     readonly imagesDir: string;
     readonly stage: Stage;
     readonly root: string | undefined;
     readonly restore: Launcher | undefined;
+    readonly prelinkObject: Launcher | undefined;
   },
 ): Promise<Made> {
   const folder = stage.modules;
@@ -56,7 +69,12 @@ export async function make(
     share === undefined || restore === undefined
       ? undefined
       : await share({ folder, image, root, restore, sharedMode, select: selected });
+  const prelinked =
+    prelink === undefined || prelinkObject === undefined
+      ? undefined
+      : await prelink({ folder, object: prelinkObject, sharedMode });
   return {
+    ...(prelinked === undefined ? {} : { prelink: prelinked }),
     ...(selected === undefined ? {} : { select: selected }),
     ...(shared === undefined ? {} : { share: asOriginals(shared, selected) }),
   };

@@ -3,7 +3,9 @@ import * as v from 'valibot';
 import { readTrusted } from '../profile/store-files.ts';
 import { imageDamaged, imageNewer } from './image-errors.ts';
 
-export const MANIFEST_VERSION = 4;
+export const MANIFEST_VERSION = 5;
+/** What is written where no program is prelinked. */
+export const MANIFEST_VERSION_UNPRELINKED = 4;
 /** What is written where no program is linked. */
 export const MANIFEST_VERSION_UNLINKED = 3;
 /** What is written where nothing needs a newer one. */
@@ -155,10 +157,37 @@ const Share = v.object({
   kept: v.array(v.object({ path: v.string(), reason: v.string(), detail: v.exactOptional(v.string()) })),
 });
 
+/** A program whose libraries are prelinked; prelink.bin has its modules. */
+const PrelinkedProgram = v.object({
+  ...Input.entries,
+  figures: v.object({
+    prelinked: Count,
+    kept: Count,
+    applied: Count,
+    left: Count,
+    leftPages: Count,
+    bytes: Count,
+  }),
+  /** Relocations that are left, by reason. */
+  left: v.array(v.object({ reason: v.string(), count: Count })),
+  keptModules: v.array(v.object({ path: v.string(), reason: v.string() })),
+});
+
+const Prelink = v.object({
+  programs: v.array(PrelinkedProgram),
+  kept: v.array(v.object({ path: v.string(), reason: v.string(), detail: v.exactOptional(v.string()) })),
+});
+
 const Manifest = v.object({
   winnow: v.literal('image'),
-  /** 1 knew no `select`, 2 no stored code and no `onMiss`, 3 no `share`. */
-  version: v.picklist([1, MANIFEST_VERSION_PLAIN, MANIFEST_VERSION_UNLINKED, MANIFEST_VERSION]),
+  /** 1 knew no `select`, 2 no stored code and no `onMiss`, 3 no `share`, 4 no `prelink`. */
+  version: v.picklist([
+    1,
+    MANIFEST_VERSION_PLAIN,
+    MANIFEST_VERSION_UNLINKED,
+    MANIFEST_VERSION_UNPRELINKED,
+    MANIFEST_VERSION,
+  ]),
   name: v.string(),
   /** Milliseconds since the epoch. */
   builtAt: Count,
@@ -183,11 +212,14 @@ const Manifest = v.object({
   }),
   select: v.optional(Select),
   share: v.optional(Share),
+  /** The technique share by prelinked libraries, in place of `share`. */
+  prelink: v.optional(Prelink),
 });
 
 export type ImageManifest = v.InferOutput<typeof Manifest>;
 export type SelectManifest = v.InferOutput<typeof Select>;
 export type ShareManifest = v.InferOutput<typeof Share>;
+export type PrelinkManifest = v.InferOutput<typeof Prelink>;
 
 const Versioned = v.object({ winnow: v.literal('image'), version: v.number() });
 

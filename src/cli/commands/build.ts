@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
 import type { ShareVariant } from '../../share/model.ts';
-import { TECHNIQUES, type Technique } from '../build-techniques.ts';
+import { type Sharing, TECHNIQUES, type Technique } from '../build-techniques.ts';
 import {
   addExample,
   addJsonOption,
@@ -22,6 +22,7 @@ interface Options extends JsonOption, ShowOption, StoreOption {
   readonly only?: string;
   readonly cold?: string;
   readonly onMiss?: string;
+  readonly share?: string;
   readonly variant?: string;
   readonly slide?: boolean;
   readonly all?: boolean;
@@ -47,6 +48,7 @@ export function registerBuild(program: Command): void {
     )
     .option('--cold <how>', 'code that no run used: file (default: paged when touched), deny or store')
     .option('--on-miss <how>', 'where denied code is come to: abort (default: with a report) or log')
+    .option('--share <how>', 'share: image (default), or prelink: copies for the stock dynamic loader')
     .option(
       '--variant <how>',
       'share: modules stay files (default), or all is joined in the image: joined, direct',
@@ -90,6 +92,7 @@ async function build(operands: string[], options: Options): Promise<void> {
   const variant = variantOf(options, techniques);
   if (options.slide === true && !techniques.has('share'))
     throw usage('--slide is about the technique share, which is not used', 'add it: --only share');
+  const sharing = sharingOf(options, techniques);
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
     throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
@@ -107,11 +110,12 @@ async function build(operands: string[], options: Options): Promise<void> {
     onMiss,
     variant,
     slides: options.slide === true,
+    sharing,
     all: options.all === true,
     cache: analysesDir(),
   });
   const explanation = explainPlan(image.prefetch);
-  const { select, share } = image.manifest;
+  const { select, share, prelink } = image.manifest;
   if (options.json === true) {
     const { name, path, planBytes, manifest } = image;
     const { explainSelect } = await import('../../select/explain.ts');
@@ -125,6 +129,7 @@ async function build(operands: string[], options: Options): Promise<void> {
       prefetch: explanation,
       ...(select === undefined ? {} : { select: { cold: select.cold, ...explainSelect(select) } }),
       ...(share === undefined ? {} : { share: explainShare(share) }),
+      ...(prelink === undefined ? {} : { prelink }),
     });
     return;
   }
@@ -188,6 +193,27 @@ function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): Sh
   if (variant !== 'files' && techniques.has('prefetch'))
     throw usage('joined images are not yet prefetched', 'leave prefetch out: --only share');
   return variant;
+}
+
+function sharingOf(options: Options, techniques: ReadonlySet<Technique>): Sharing {
+  const { share, variant, slide, root, show } = options;
+  if (share === undefined || share === 'image') return 'image';
+  if (share !== 'prelink')
+    throw usage(`'${share}' is no way to share what is linked`, 'give --share image or --share prelink');
+  if (!techniques.has('share'))
+    throw usage('--share is about the technique share, which is not used', 'add it: --only share');
+  if (techniques.size > 1)
+    throw usage('prelinked libraries go with no other technique yet', 'leave the others out: --only share');
+  if (variant !== undefined || slide === true)
+    throw usage(
+      '--variant and --slide are about programs in an image',
+      'leave them out, or give --share image',
+    );
+  if (show !== undefined)
+    throw usage('prelinked libraries are shown by the audit object alone', 'leave out --show');
+  if (root !== undefined)
+    throw usage('libraries are not prelinked for another root', 'leave out --root, or give --share image');
+  return 'prelink';
 }
 
 function parseGap(text: string): number {

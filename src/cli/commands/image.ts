@@ -61,6 +61,7 @@ function addShow(group: Command): void {
     const { readPlanMisses } = await import('../../image/plan-misses.ts');
     const { checkModules } = await import('../../image/modules-check.ts');
     const { checkShared } = await import('../../image/share-check.ts');
+    const { checkPrelinked } = await import('../../image/prelink-check.ts');
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
     const unfetched = readPlanMisses(image, plan);
@@ -68,6 +69,7 @@ function addShow(group: Command): void {
     const isHere = image.manifest.root === undefined;
     const modules = isHere ? checkModules(image) : undefined;
     const programs = isHere ? checkShared(image) : [];
+    const prelinked = isHere ? checkPrelinked(image) : [];
     if (options.json === true) {
       const { manifest, path } = image;
       const shown = {
@@ -78,11 +80,14 @@ function addShow(group: Command): void {
         modules,
         unfetched,
       };
-      writeJson('image', JSON_VERSION, manifest.share === undefined ? shown : { ...shown, programs });
+      const more = { ...(manifest.share && { programs }), ...(manifest.prelink && { prelinked }) };
+      writeJson('image', JSON_VERSION, { ...shown, ...more });
       return;
     }
     const { renderImage } = await import('../image-text.ts');
-    process.stdout.write(renderImage(image, { plan, modules, programs, unfetched }, options.files === true));
+    process.stdout.write(
+      renderImage(image, { plan, modules, programs, prelinked, unfetched }, options.files === true),
+    );
   });
 }
 
@@ -106,8 +111,8 @@ function addRefresh(group: Command): void {
   const command = group
     .command('refresh')
     .description('build images anew: linked programs get other random addresses')
-    .argument('[names...]', 'default: all images of your store with linked programs')
-    .option('--stale', 'only those of which a program would start by its own loader now');
+    .argument('[names...]', 'default: all images of your store with linked programs or prelinked libraries')
+    .option('--stale', 'only those of which a program would start plainly now');
   addExample(addStoreOption(command), 'winnow image refresh git-status', 'winnow image refresh --stale');
   command.action(async (names: string[], options: StoreOption & { readonly stale?: boolean }) => {
     const { openStore } = await import('../../profile/store.ts');
@@ -119,7 +124,9 @@ function addRefresh(group: Command): void {
       names.length > 0
         ? names
         : listImages(dirs).flatMap(({ name, manifest }) =>
-            !(manifest instanceof WinnowError) && manifest.share !== undefined ? [name] : [],
+            !(manifest instanceof WinnowError) && (manifest.share ?? manifest.prelink) !== undefined
+              ? [name]
+              : [],
           );
     for (const name of wanted) {
       const image = readImage(dirs, name);

@@ -6,7 +6,7 @@
  * Method: each table is written anew in its order, records that stay one behind the other. RELATIVE ones are those of
  * the table's beginning no more (DT_RELACOUNT 0). The packed table has nothing else, and becomes empty.
  * Hazards: JMPREL may hold JUMP_SLOT and its like alone, so records do not change tables. A PLT stub that is not bound
- * yet counts in JMPREL: everything is bound at the start (DF_1_NOW).
+ * yet says which record of JMPREL is its own, and is told the new number (lazy-stubs.ts).
  */
 import { PAGE_SIZE } from '../../base/brands.ts';
 import { viewOf } from '../../elf/bytes.ts';
@@ -16,6 +16,7 @@ import * as spec from '../../elf/spec.ts';
 import { Binder, type Binding } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
 import type { Scope } from '../closure/scope.ts';
+import { renumberStub } from './lazy-stubs.ts';
 import type { PlannedAddresses, PrelinkOptions } from './model.ts';
 import { addTo, wordInFile } from './slide.ts';
 import { type StayReason, whyItStays } from './stays.ts';
@@ -85,7 +86,7 @@ export function applyRelocations(
 
 /** @returns bytes of the table that are left. */
 function applyRela(work: Work, table: RelocationTable): number {
-  const { view, base } = work;
+  const { image, view, base } = work;
   let to: number = table.offset;
   table.relocations.forEach((relocation, index) => {
     const from = table.offset + index * spec.RELA_SIZE;
@@ -99,6 +100,8 @@ function applyRela(work: Work, table: RelocationTable): number {
     }
     addTo(view, to, base);
     if (ADDRESS_ADDENDS.includes(relocation.type)) addTo(view, to + 16, base);
+    if (table.name === 'DT_JMPREL' && to !== from)
+      renumberStub(image, view, relocation, { from: index, to: (to - table.offset) / spec.RELA_SIZE });
     slideUnbound(work, relocation);
     to += spec.RELA_SIZE;
   });
@@ -124,7 +127,8 @@ function applies(work: Work, relocation: Relocation): boolean {
   if (reason !== undefined || at === undefined) {
     const why = reason ?? 'the word is not in the file';
     work.reasons.set(why, (work.reasons.get(why) ?? 0) + 1);
-  } else {
+  } else if (mode !== 'kept' || relocation.type !== spec.R_X86_64_JUMP_SLOT) {
+    // A slot that is kept leads to its stub until it is bound.
     const value = binding === undefined ? BigInt(base) : targetOf(binding, planned);
     view.setBigUint64(at, BigInt.asUintN(64, value + relocation.addend), true);
     if (mode !== 'kept') {

@@ -5,14 +5,14 @@
  * Problem. At each start the loader applies the same relocations with the same results, but for the addresses, which it
  * chooses anew; so each process has its own copies of the pages that they stand on.
  *
- * Example. inkscape: 426,000 relocations on 1,463 pages. With its 136 libraries at planned addresses 1,302 are left, on
- * 196 pages.
+ * Example. inkscape: 426,000 relocations on 1,463 pages. With its 136 libraries at planned addresses 1,519 are left, on
+ * 210 pages.
  *
  * Method. The loader maps a library whose first p_vaddr is not zero there, if the place is free. Each library gets a place
  * (plan-addresses.ts); a copy is slid to it (slide.ts): every address in headers, symbols, the dynamic section and
  * relocations. Then what can be known is written into the copy, and taken out of its tables (apply.ts): where a
  * reference leads is what the loader itself would find (closure/scope.ts). What depends on the start stays (stays.ts).
- * DF_1_NOW is set: a lazy PLT counts in the table that has become shorter.
+ * What was bound lazily still is (lazy-stubs.ts).
  *
  * Limits. What is written holds for the scope of one program: another one needs its own copies. A copy that the kernel maps
  * elsewhere is wrong beyond repair, so whoever shows it to a program must see that it was mapped where it belongs,

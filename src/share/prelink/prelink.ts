@@ -2,7 +2,6 @@
 import type { Closure, ClosureModule } from '../closure/modules.ts';
 import { Scope } from '../closure/scope.ts';
 import { applyRelocations } from './apply.ts';
-import { setBindNow } from './bind-now.ts';
 import { directStubs } from './direct-stubs.ts';
 import type { KeptModule, PrelinkedModule, PrelinkOptions } from './model.ts';
 import { padData } from './pad-data.ts';
@@ -43,8 +42,6 @@ export function prelinkClosure(
       planned: addresses.bases,
     });
     const stubs = options.stubs === 'direct' ? directStubs(module.image, bytes, base, words) : NO_STUBS;
-    // A stub that is not bound yet counts in the table of its relocations, which only then has become shorter.
-    if (options.relocations !== 'relative') setBindNow(module.image, bytes);
     const whole = padData(bytes, module.path);
     prelinked.push({ kind: 'prelinked', module, base, bytes: whole, stubs, ...applied });
   }

@@ -14,8 +14,8 @@ import { viewOf } from '../../elf/bytes.ts';
 import type { ElfImage } from '../../elf/image.ts';
 import { dynamicTagName } from '../../elf/names.ts';
 import * as spec from '../../elf/spec.ts';
-import { bindNowEntry } from './bind-now.ts';
 import { tagHolds } from './dynamic-tags.ts';
+import { stubsAreKnown } from './lazy-stubs.ts';
 
 /** Why a module cannot be slid; undefined where it can. */
 export function whyNotSlid(image: ElfImage): string | undefined {
@@ -29,7 +29,7 @@ export function whyNotSlid(image: ElfImage): string | undefined {
     if (holds === 'address' && value !== 0 && !isLoaded(image, value))
       return `an entry of the dynamic section leads nowhere (${dynamicTagName(tag)})`;
   }
-  if (bindNowEntry(image) === undefined) return 'no room to say that everything is bound at the start';
+  if (!stubsAreKnown(image)) return 'stubs of its PLT do not say their numbers';
   return undefined;
 }
 

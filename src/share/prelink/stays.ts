@@ -8,6 +8,7 @@ import type { Relocation } from '../../elf/relocations.ts';
 import * as spec from '../../elf/spec.ts';
 import type { Binding } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
+import { bindsAtStart } from './lazy-stubs.ts';
 import type { PlannedAddresses } from './model.ts';
 
 export type StayReason =
@@ -20,6 +21,7 @@ export type StayReason =
   | 'thread-local storage'
   | 'the word is not in the file'
   | 'nothing defines it'
+  | 'to a unique symbol, of which the loader keeps a list'
   | 'bound at each start'
   | 'another type';
 
@@ -53,16 +55,21 @@ export function whyItStays(
   if (!BY_SYMBOL.includes(type) || binding === undefined) return 'another type';
   // The loader adds it, and no linker writes one.
   if (type !== spec.R_X86_64_64 && relocation.addend !== 0n) return 'another type';
-  return whyTheTargetStays(binding, planned);
+  const isLazy = type === spec.R_X86_64_JUMP_SLOT && !bindsAtStart(module.image);
+  return whyTheTargetStays(binding, isLazy, planned);
 }
 
 function whyTheTargetStays(
   { symbol, definition }: Binding,
+  isLazy: boolean,
   planned: PlannedAddresses | undefined,
 ): StayReason | undefined {
-  // A weak one becomes 0.
-  if (definition === undefined) return symbol.binding === spec.STB_WEAK ? undefined : 'nothing defines it';
+  // A weak one becomes 0; what is bound at the first call, a library that is opened until then may define.
+  if (definition === undefined)
+    return symbol.binding === spec.STB_WEAK && !isLazy ? undefined : 'nothing defines it';
   const target = definition.symbol;
+  // The first look-up decides which definition is everybody's, for libraries that are opened later, too.
+  if (target.binding === spec.STB_GNU_UNIQUE) return 'to a unique symbol, of which the loader keeps a list';
   if (target.type === spec.STT_TLS) return 'thread-local storage';
   if (target.type === spec.STT_GNU_IFUNC) return 'to a function that is resolved at each start';
   if (target.shndx === spec.SHN_ABS) return undefined;

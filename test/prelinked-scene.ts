@@ -1,0 +1,108 @@
+/** A program with a library of its own and its image with prelinked libraries. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { type Ran, winnowOn } from './support/winnow.ts';
+
+const FIXTURES = join(import.meta.dirname, 'fixtures', 'share');
+const NAME = 'one';
+
+export interface Started {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export class PrelinkedScene {
+  // Not under /tmp: what lies there is temporary.
+  readonly folder = mkdtempSync(join(import.meta.dirname, '.programs-prelinked-'));
+  readonly store = join(this.folder, 'store');
+  readonly program = join(this.folder, 'bin', 'main');
+  /** The same for other libraries: it is not recorded. */
+  readonly other = join(this.folder, 'bin', 'other');
+  /** At a fixed address. */
+  readonly fixed = join(this.folder, 'bin', 'fixed');
+  readonly script = join(this.folder, 'bin', 'script');
+  /** In which the loader looks first, and which is empty. */
+  readonly first = join(this.folder, 'first');
+  readonly libraries = join(this.folder, 'lib');
+  readonly library = join(this.libraries, 'libown.so');
+  readonly env = { ...process.env, XDG_CACHE_HOME: join(this.folder, 'cache') };
+
+  constructor() {
+    chmodSync(this.folder, 0o755);
+    for (const name of ['bin', 'first', 'lib']) mkdirSync(join(this.folder, name));
+    for (const name of ['', 'images']) mkdirSync(join(this.store, name), { mode: 0o755 });
+    this.compileLibrary();
+    const linking = ['-Llib', '-lown', '-lm', `-Wl,-rpath,${this.first}:${this.libraries}`, '-pthread'];
+    const main = join(FIXTURES, 'prelinked.c');
+    for (const path of [this.program, this.other]) this.gcc('-o', path, main, ...linking);
+    this.gcc('-no-pie', '-fno-pie', '-o', this.fixed, main, ...linking);
+    writeFileSync(this.script, `#!${this.program} say\n`, { mode: 0o755 });
+  }
+
+  compileLibrary(...flags: readonly string[]): void {
+    this.gcc('-shared', '-fPIC', ...flags, '-o', this.library, join(FIXTURES, 'prelinked-library.c'));
+  }
+
+  gcc(...words: readonly string[]): void {
+    const done = spawnSync('gcc', ['-O1', ...words], { cwd: this.folder, encoding: 'utf8' });
+    expect(done.stderr).toBe('');
+  }
+
+  readonly winnow = (command: string, ...words: readonly string[]): Ran =>
+    winnowOn(this.store)(command, words, { cwd: this.folder, env: this.env });
+
+  good(command: string, ...words: readonly string[]): Ran {
+    const ran = this.winnow(command, ...words);
+    expect(ran.status, ran.stderr).toBe(0);
+    return ran;
+  }
+
+  record(program = this.program, ...words: readonly string[]): void {
+    this.good('record', '-q', '--name', NAME, '--', program, ...words);
+  }
+
+  build(...words: readonly string[]): Ran {
+    return this.good('build', '--name', NAME, '--only', 'share', '--share', 'prelink', ...words);
+  }
+
+  get image(): string {
+    return join(this.store, 'images', NAME);
+  }
+
+  /** The folder that the link leads to. */
+  get files(): string {
+    return realpathSync(this.image);
+  }
+
+  /** Starts the image's launcher, as an installed command would be; in front of it what `before` says. */
+  start(
+    words: readonly string[],
+    {
+      env = {},
+      before = [],
+      argv0 = 'main',
+    }: {
+      readonly env?: NodeJS.ProcessEnv;
+      readonly before?: readonly string[];
+      readonly argv0?: string;
+    } = {},
+  ): Started {
+    const launch = join(this.image, 'launch');
+    const [file = launch, ...rest] = [...before, launch, ...words];
+    const { status, signal, stdout, stderr } = spawnSync(file, rest, {
+      ...(before.length === 0 ? { argv0 } : {}),
+      encoding: 'utf8',
+      env: { ...this.env, ...env },
+      cwd: this.folder,
+    });
+    return { status, signal, stdout, stderr };
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
