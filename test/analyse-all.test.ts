@@ -1,12 +1,12 @@
 /** Analysing in threads, which only built sources can do. Needs dist/ (npm run build). */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readElfFile } from '../src/elf/read.ts';
-import { analyseModule } from '../src/rewrite/analyse.ts';
+import { analyseModule, breakpointPlaces } from '../src/rewrite/analyse.ts';
 
 const FOLDER = '/usr/lib/x86_64-linux-gnu';
 const PATHS = ['libz.so.1', 'libm.so.6', 'libdl.so.2', 'libc.so.6'].map((name) => join(FOLDER, name));
@@ -15,7 +15,7 @@ const folder = mkdtempSync(join(tmpdir(), 'winnow-analyses-'));
 const cache = join(folder, 'cache');
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Paths, with the number of units and references of each, from a Node that runs built sources. */
+/** Paths, with what each is answered, from a Node that runs built sources; and the steps that were told. */
 function analysed(paths: readonly string[], options: object): unknown {
   const built = join(import.meta.dirname, '..', 'dist', 'src', 'rewrite', 'analyse-all.js');
   if (!existsSync(built)) throw new Error('dist/ is missing: npm run build');
@@ -24,9 +24,7 @@ function analysed(paths: readonly string[], options: object): unknown {
     const steps = [];
     const onProgress = (done, all) => steps.push(done + '/' + all);
     const found = await analyseAll(${JSON.stringify(paths)}, { ...${JSON.stringify(options)}, onProgress });
-    const modules = [...found].map(([path, analysis]) => [
-      path, analysis.reason ?? [analysis.units.length, analysis.references.field.length, analysis.breakpoints.length],
-    ]);
+    const modules = [...found].map(([path, places]) => [path, places.reason ?? [[...places.at], [...places.follows]]]);
     console.log(JSON.stringify({ modules: modules.sort(), steps }));
   `;
   const script = join(folder, 'analyse.mjs');
@@ -37,8 +35,8 @@ function analysed(paths: readonly string[], options: object): unknown {
 function expected(path: string): unknown {
   const analysis = analyseModule(readElfFile(path));
   if ('kind' in analysis) return [path, analysis.reason];
-  const { units, references, breakpoints } = analysis;
-  return [path, [units.length, references.field.length, breakpoints.length]];
+  const { at, follows } = breakpointPlaces(analysis);
+  return [path, [[...at], [...follows]]];
 }
 
 describe('analyseAll with threads', () => {
@@ -47,7 +45,9 @@ describe('analyseAll with threads', () => {
     const steps = PATHS.map((_, i) => `${i + 1}/${PATHS.length}`);
     expect(analysed(PATHS, { workers: 2, cache })).toEqual({ modules, steps });
     expect(readdirSync(cache)).toHaveLength(PATHS.length);
-    expect(analysed(PATHS, { workers: 2, cache })).toEqual({ modules, steps: [] });
+    const kept = readdirSync(cache).map((name) => statSync(join(cache, name)).mtimeMs);
+    expect(analysed(PATHS, { workers: 2, cache })).toEqual({ modules, steps });
+    expect(readdirSync(cache).map((name) => statSync(join(cache, name)).mtimeMs)).toEqual(kept);
     expect(analysed(PATHS, { workers: 0 })).toEqual({ modules, steps });
   });
 

@@ -1,23 +1,22 @@
 /**
- * Analyses many modules, with several threads where that pays.
+ * Analyses many modules, with several threads where that pays, and tells where to break in them.
  *
- * A thread takes 0.2 s before it does anything (Node, iced-x86). Threads give the bytes of analyses back,
- * which are moved, not copied; this thread makes analyses of them.
+ * A thread takes 0.2 s before it does anything (Node, iced-x86). Analyses of large programs take hundreds of
+ * megabytes; so they stay in the threads, one at a time, and go into the cache from there.
  */
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { analyseFile, cachedFile } from './analyse-file.ts';
+import { analyseFile } from './analyse-file.ts';
 import type { Analysed, AnalyseTask } from './analyse-worker.ts';
-import { decodeAnalysis } from './analysis-codec.ts';
-import type { Kept, ModuleAnalysis } from './model.ts';
+import type { BreakpointPlaces, Kept } from './model.ts';
 
 export interface AnalyseAllOptions {
   /** Threads; by default as many as pay. 0 works in this one. */
   readonly workers?: number;
   /** Folder of the cache; without it nothing is read from one or kept. */
   readonly cache?: string;
-  /** Called after each module that was not in the cache. */
+  /** Called after each module. */
   readonly onProgress?: (done: number, all: number) => void;
 }
 
@@ -32,32 +31,23 @@ const WORKER = new URL(
 );
 const isBuilt = WORKER.pathname.endsWith('.js');
 
-/** By path. A file that cannot be read is kept. */
+/** Where to break, by path; the analyses are in the cache then. A file that cannot be read is kept. */
 export async function analyseAll(
   paths: readonly string[],
   options: AnalyseAllOptions = {},
-): Promise<Map<string, ModuleAnalysis | Kept>> {
+): Promise<Map<string, BreakpointPlaces | Kept>> {
   const { cache } = options;
-  const found = new Map<string, ModuleAnalysis | Kept>();
-  const left = [...new Set(paths)].filter((path) => {
-    const known = cache === undefined ? undefined : cachedFile(path, cache);
-    if (known !== undefined) found.set(path, known);
-    return known === undefined;
-  });
-  const sizes = new Map(left.map((path) => [path, statSync(path, { throwIfNoEntry: false })?.size ?? 0]));
+  const found = new Map<string, BreakpointPlaces | Kept>();
+  const sizes = new Map(paths.map((path) => [path, statSync(path, { throwIfNoEntry: false })?.size ?? 0]));
   // The largest first: a thread that takes it last would keep the others waiting.
-  left.sort((a, b) => (sizes.get(b) ?? 0) - (sizes.get(a) ?? 0));
-  let done = 0;
-  const add = (path: string, encoded: Uint8Array): void => {
-    const analysis = decodeAnalysis(encoded);
-    if (analysis === undefined) throw new Error(`the analysis of ${path} cannot be read back`);
-    found.set(path, analysis);
-    done += 1;
-    options.onProgress?.(done, left.length);
+  const order = [...sizes].sort((a, b) => b[1] - a[1]).map(([path]) => path);
+  const add = (path: string, places: BreakpointPlaces | Kept): void => {
+    found.set(path, places);
+    options.onProgress?.(found.size, order.length);
   };
   const workers = isBuilt ? (options.workers ?? workersFor([...sizes.values()])) : 0;
-  if (workers > 0) await inThreads(left, workers, cache, add);
-  else for (const path of left) add(path, analyseFile(path, cache));
+  if (workers > 0) await inThreads(order, workers, cache, add);
+  else for (const path of order) add(path, analyseFile(path, cache));
   return found;
 }
 
@@ -77,7 +67,7 @@ async function inThreads(
   paths: readonly string[],
   count: number,
   cache: string | undefined,
-  add: (path: string, encoded: Uint8Array) => void,
+  add: (path: string, places: BreakpointPlaces | Kept) => void,
 ): Promise<void> {
   const task: AnalyseTask = { paths, next: new Int32Array(new SharedArrayBuffer(4)), cache };
   const workers = Array.from({ length: count }, () => new Worker(WORKER, { workerData: task }));
@@ -86,13 +76,7 @@ async function inThreads(
       workers.map(
         (worker) =>
           new Promise<void>((resolve, reject) => {
-            worker.on('message', ({ index, encoded }: Analysed) => {
-              try {
-                add(paths[index] ?? '', encoded);
-              } catch (error) {
-                reject(error);
-              }
-            });
+            worker.on('message', ({ index, places }: Analysed) => add(paths[index] ?? '', places));
             worker.on('error', reject);
             worker.on('exit', () => resolve());
           }),

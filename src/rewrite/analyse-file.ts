@@ -1,25 +1,17 @@
-/** Files to analyses: what cannot be read is kept, like what cannot be analysed. */
+/** Files to what a recorder needs of them: what cannot be read is kept, like what cannot be analysed. */
 import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElfFile } from '../elf/read.ts';
-import { analyseModule } from './analyse.ts';
+import { analyseModule, breakpointPlaces } from './analyse.ts';
 import { AnalysisCache } from './analysis-cache.ts';
-import { encodeAnalysis } from './analysis-codec.ts';
-import type { Kept, ModuleAnalysis } from './model.ts';
+import type { BreakpointPlaces, Kept } from './model.ts';
 
-/** The bytes of a new analysis, which is put into the cache too. */
-export function analyseFile(path: string, cache: string | undefined): Uint8Array {
+/** The analysis is read from the cache, or put into it. */
+export function analyseFile(path: string, cache: string | undefined): BreakpointPlaces | Kept {
   const image = readOrKeep(path);
-  if (isKept(image)) return encodeAnalysis(image);
-  const encoded = encodeAnalysis(analyseModule(image));
-  if (cache !== undefined) AnalysisCache.open(cache).write(image, encoded);
-  return encoded;
-}
-
-/** What the cache has of the file. */
-export function cachedFile(path: string, cache: string): ModuleAnalysis | Kept | undefined {
-  const image = readOrKeep(path);
-  return isKept(image) ? image : AnalysisCache.open(cache).read(image);
+  if (isKept(image)) return image;
+  const analysis = cache === undefined ? analyseModule(image) : AnalysisCache.open(cache).analyse(image);
+  return 'kind' in analysis ? analysis : breakpointPlaces(analysis);
 }
 
 function readOrKeep(path: string): ElfImage | Kept {

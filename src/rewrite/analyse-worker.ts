@@ -1,6 +1,7 @@
 /** A thread that analyses files until none is left. Started by `analyse-all.ts`. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { analyseFile } from './analyse-file.ts';
+import type { BreakpointPlaces, Kept } from './model.ts';
 
 export interface AnalyseTask {
   readonly paths: readonly string[];
@@ -12,7 +13,7 @@ export interface AnalyseTask {
 
 export interface Analysed {
   readonly index: number;
-  readonly encoded: Uint8Array;
+  readonly places: BreakpointPlaces | Kept;
 }
 
 const task: AnalyseTask = workerData;
@@ -21,7 +22,6 @@ for (;;) {
   const index = Atomics.add(task.next, 0, 1);
   const path = task.paths[index];
   if (path === undefined) break;
-  const encoded = analyseFile(path, task.cache);
-  const answer: Analysed = { index, encoded };
-  if (encoded.buffer instanceof ArrayBuffer) parentPort?.postMessage(answer, [encoded.buffer]);
+  const answer: Analysed = { index, places: analyseFile(path, task.cache) };
+  parentPort?.postMessage(answer);
 }

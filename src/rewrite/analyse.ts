@@ -8,7 +8,7 @@ import { collectReferences } from './collect-references.ts';
 import { findBreakpoints } from './find-breakpoints.ts';
 import { findUnits } from './find-units.ts';
 import { hasManagedCode } from './managed-code.ts';
-import type { CodeReferences, Kept, ModuleAnalysis, Unit } from './model.ts';
+import type { BreakpointPlaces, CodeReferences, Kept, ModuleAnalysis, Unit } from './model.ts';
 import { RangeIndex } from './pieces.ts';
 
 export { findUnitParts } from './unit-parts.ts';
@@ -60,14 +60,11 @@ export function* rowsOf({ field }: CodeReferences, { start, end }: Unit): Genera
   for (let row = low; (field[row] ?? end) < end; row++) yield row;
 }
 
-/**
- * By breakpoint: 1 where it is in the same part of a function as the one before. Whichever is met first tells of the
- * part, and the others need not be met.
- */
-export function breakpointFollowers({
+/** The breakpoints, in memory of their own. */
+export function breakpointPlaces({
   units,
   breakpoints,
-}: Pick<ModuleAnalysis, 'units' | 'breakpoints'>): Uint8Array {
+}: Pick<ModuleAnalysis, 'units' | 'breakpoints'>): BreakpointPlaces {
   const follows = new Uint8Array(breakpoints.length);
   let index = 0;
   for (const [i, at] of breakpoints.entries()) {
@@ -75,7 +72,7 @@ export function breakpointFollowers({
     const unit = units[index];
     if (unit?.kind === 'part' && (breakpoints[i - 1] ?? -1) >= unit.start) follows[i] = 1;
   }
-  return follows;
+  return { at: breakpoints.slice(), follows };
 }
 
 /** Where a recorder waits for units to be entered, ascending; each is the start of an instruction. */

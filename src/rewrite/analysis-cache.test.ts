@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { fdeFunction, Workshop } from '../../test/support/asm.ts';
 import { readElf } from '../elf/read.ts';
-import { analyseModule } from './analyse.ts';
+import { analyseModule, breakpointPlaces } from './analyse.ts';
 import { analyseAll } from './analyse-all.ts';
 import { AnalysisCache } from './analysis-cache.ts';
 import { decodeAnalysis, encodeAnalysis } from './analysis-codec.ts';
@@ -161,15 +161,17 @@ describe('analyseAll', () => {
     const steps: string[] = [];
     const onProgress = (done: number, all: number): unknown => steps.push(`${done} of ${all}`);
     const first = await analyseAll(paths, { cache: folder, onProgress });
+    const analysis = analyseModule(image);
+    if ('kind' in analysis) throw new Error(analysis.reason);
     expect(Object.fromEntries(first)).toEqual({
-      [image.path]: analyseModule(image),
+      [image.path]: breakpointPlaces(analysis),
       [text]: { kind: 'kept', reason: 'unreadable: E_NOT_ELF' },
       [join(workshop.folder, 'missing')]: { kind: 'kept', reason: 'unreadable: E_FILE_NOT_READABLE' },
     });
-    expect(steps).toEqual(['1 of 1']);
+    expect(steps).toEqual(['1 of 3', '2 of 3', '3 of 3']);
+    expect(AnalysisCache.open(folder).read(image)).toEqual(analysis);
     expect(readdirSync(folder)).toHaveLength(1);
-    expect(await analyseAll(paths, { cache: folder, onProgress })).toEqual(first);
-    expect(steps).toEqual(['1 of 1']);
+    expect(await analyseAll(paths, { cache: folder })).toEqual(first);
     expect(await analyseAll(paths)).toEqual(first);
     rmSync(folder, { recursive: true });
   });

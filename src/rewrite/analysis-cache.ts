@@ -24,6 +24,8 @@ const SUFFIX = '.analysis';
 export class AnalysisCache {
   readonly #dir: string;
   #problem: WinnowError | undefined;
+  /** The last module: it is asked for, then kept. */
+  #hashed: { readonly bytes: Uint8Array; readonly name: string } | undefined;
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -64,8 +66,11 @@ export class AnalysisCache {
     });
   }
 
-  #pathOf(image: ElfImage): string {
-    return join(this.#dir, createHash('sha256').update(image.bytes).digest('hex') + SUFFIX);
+  #pathOf({ bytes }: ElfImage): string {
+    if (this.#hashed?.bytes !== bytes) {
+      this.#hashed = { bytes, name: createHash('sha256').update(bytes).digest('hex') + SUFFIX };
+    }
+    return join(this.#dir, this.#hashed.name);
   }
 
   #attempt<T>(work: () => T): T | undefined {

@@ -13,6 +13,7 @@
  * What the bytes say is not checked beyond their number: whoever keeps them keeps a checksum.
  */
 import { rva } from '../base/brands.ts';
+import { NumberList } from './links.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 /** To be raised when analysis or `breakpointsOf` finds something else than before, or the layout changes. */
@@ -39,20 +40,21 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
   const references = whole ? none : analysis.references;
   const breakpoints = whole ? new Uint32Array() : analysis.breakpoints;
   const textBytes = whole ? 0 : analysis.textBytes;
+  const columns = columnsOf(units, reasons);
   const words = [
-    Uint32Array.from(units, ({ start }) => start),
-    Uint32Array.from(units, ({ end }) => end),
-    Uint32Array.from(units, ({ entries }) => entries.length),
-    Uint32Array.from(units.flatMap(({ entries }) => entries)),
+    columns.starts,
+    columns.ends,
+    columns.entryCounts,
+    columns.entries.values,
     references.field,
     references.target,
     breakpoints,
     Uint32Array.from(kept, ({ at }) => at ?? NO_PLACE),
   ];
   const bytes = [
-    Uint8Array.from(units, ({ kind }) => KINDS.indexOf(kind)),
-    Uint8Array.from(units, ({ fallsThrough }) => (fallsThrough ? FALLS_THROUGH : 0)),
-    Uint8Array.from(units, (unit) => reasons.numberOf(unit.kept)),
+    columns.kinds,
+    columns.flags,
+    columns.reasons,
     references.tail,
     references.kind,
     Uint8Array.from(kept, ({ reason }) => reasons.numberOf(reason)),
@@ -60,7 +62,7 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
   const text = Buffer.from(JSON.stringify(reasons.texts));
   const parts = [...words.map(bytesOf), ...bytes, text];
   const size = parts.reduce((sum, part) => sum + part.length, HEAD_WORDS * 4);
-  const entryCount = words[3]?.length ?? 0;
+  const entryCount = columns.entries.length;
   const head = [MAGIC, ANALYSIS_VERSION, whole ? 0 : 1, units.length, entryCount, references.field.length];
   head.push(
     breakpoints.length,
@@ -78,6 +80,27 @@ export function encodeAnalysis(analysis: ModuleAnalysis | Kept): Uint8Array {
     at += part.length;
   }
   return encoded;
+}
+
+/** One pass, as large libraries have hundreds of thousands of units. */
+function columnsOf(units: readonly Unit[], reasons: Reasons) {
+  const starts = new Uint32Array(units.length);
+  const ends = new Uint32Array(units.length);
+  const entryCounts = new Uint32Array(units.length);
+  const entries = new NumberList();
+  const kinds = new Uint8Array(units.length);
+  const flags = new Uint8Array(units.length);
+  const numbers = new Uint8Array(units.length);
+  for (const [i, unit] of units.entries()) {
+    starts[i] = unit.start;
+    ends[i] = unit.end;
+    entryCounts[i] = unit.entries.length;
+    for (const at of unit.entries) entries.push(at);
+    kinds[i] = KINDS.indexOf(unit.kind);
+    flags[i] = unit.fallsThrough ? FALLS_THROUGH : 0;
+    numbers[i] = reasons.numberOf(unit.kept);
+  }
+  return { starts, ends, entryCounts, entries, kinds, flags, reasons: numbers };
 }
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint32Array): Uint8Array =>

@@ -1,11 +1,8 @@
-/**
- * The executable bytes of a module by address, and which of them instructions begin at.
- *
- * One bit for each byte: the 33 MB of the largest library's text take 4 MB.
- */
+/** The executable bytes of a module by address, and which of them instructions begin at. */
 import { type Rva, rva } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
+import { AddressBits } from './address-bits.ts';
 
 /** Addresses are kept as 32-bit numbers in tables; the linker's limits for code are lower still. */
 export const HIGHEST_ADDRESS = 0xffff_ffff;
@@ -18,16 +15,14 @@ export interface CodeSegment {
   readonly bytes: Uint8Array;
   /** The program may change its code. */
   readonly writable: boolean;
-  /** A bit for each byte: an instruction begins here. */
-  readonly starts: Uint8Array;
-  /** A bit for each byte: it belongs to an instruction that descent from a known entry has reached. */
-  readonly reached: Uint8Array;
 }
 
 export class CodeMap {
   /** Ascending. */
   readonly segments: readonly CodeSegment[];
   #last: CodeSegment | undefined;
+  /** Where instructions begin. */
+  readonly #starts: AddressBits;
 
   constructor(image: ElfImage) {
     this.segments = image.segments
@@ -40,10 +35,9 @@ export class CodeMap {
         end: rva(segment.rva + segment.fileSize),
         bytes: image.bytes.subarray(segment.offset, segment.offset + segment.fileSize),
         writable: (segment.flags & spec.PF_W) !== 0,
-        starts: new Uint8Array(Math.ceil(segment.fileSize / 8)),
-        reached: new Uint8Array(Math.ceil(segment.fileSize / 8)),
       }));
     this.#last = this.segments[0];
+    this.#starts = new AddressBits(this.segments);
   }
 
   /** Executable bytes of the file. */
@@ -77,40 +71,15 @@ export class CodeMap {
   }
 
   markStart(at: number): void {
-    const segment = this.segmentOf(at);
-    if (segment !== undefined) setBit(segment.starts, at - segment.start);
+    this.#starts.set(at);
   }
 
   isStart(at: number): boolean {
-    const segment = this.segmentOf(at);
-    return segment !== undefined && hasBit(segment.starts, at - segment.start);
+    return this.#starts.has(at);
   }
 
   /** Forgets the instructions of a range. */
   clearStarts(start: number, end: number): void {
-    const segment = this.segmentOf(start);
-    if (segment === undefined) return;
-    const to = Math.min(end, segment.end);
-    for (let at = start; at < to; at++) clearBit(segment.starts, at - segment.start);
-  }
-
-  markReached(at: number, length: number): void {
-    const segment = this.segmentOf(at);
-    if (segment === undefined) return;
-    for (let i = 0; i < length; i++) setBit(segment.reached, at + i - segment.start);
-  }
-
-  isReached(at: number): boolean {
-    const segment = this.segmentOf(at);
-    return segment !== undefined && hasBit(segment.reached, at - segment.start);
+    for (let at = start; at < end; at++) this.#starts.clear(at);
   }
 }
-
-const setBit = (bits: Uint8Array, index: number): void => {
-  bits[index >>> 3] = (bits[index >>> 3] ?? 0) | (1 << (index & 7));
-};
-const clearBit = (bits: Uint8Array, index: number): void => {
-  bits[index >>> 3] = (bits[index >>> 3] ?? 0) & ~(1 << (index & 7));
-};
-const hasBit = (bits: Uint8Array, index: number): boolean =>
-  ((bits[index >>> 3] ?? 0) & (1 << (index & 7))) !== 0;

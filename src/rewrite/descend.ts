@@ -9,9 +9,11 @@
  * something was taken for code by mistake. Callees are entries of their own.
  * Limits: what is reached through a jump table alone is not found. Code behind a call is taken to be reached.
  */
-import { decodeRange, type Insn } from '../x86/decode.ts';
+import { decodeRange, ENOUGH, type Insn } from '../x86/decode.ts';
+import { AddressBits } from './address-bits.ts';
 import type { CodeMap } from './code-map.ts';
-import { LINK_ADDRESS, LINK_CALL, LINK_READ, LINK_SHORT } from './links.ts';
+import { InstructionList } from './instruction-list.ts';
+import { LINK_ADDRESS, LINK_CALL, LINK_READ, LINK_SHORT, NumberList } from './links.ts';
 import {
   branchKind,
   DATA_INSIDE,
@@ -24,28 +26,28 @@ import {
 /** What is known of addresses beside the descent. */
 export interface Surroundings {
   readonly code: CodeMap;
+  /** The bytes of instructions that descents from other entries have reached. */
+  readonly reached: AddressBits;
+  /** Bytes that known code reads, or that a symbol says are data. */
+  readonly data: AddressBits;
   /** A piece (function or stub) holds the address. */
   isInPiece(at: number): boolean;
   /** Where the next piece starts. */
   nextPiece(at: number): number;
-  /** Known code reads a range's bytes as data. */
-  isRead(start: number, end: number): boolean;
   /** Where code may stand: section headers, where there are any, tell the executable sections. */
   mayBeCode(at: number): boolean;
 }
 
-export interface FoundLink {
-  readonly target: number;
-  /** LINK_… */
-  readonly kind: number;
-}
-
-/** What one entry reaches. */
+/** What an entry reaches; to be read before the next descent. */
 export interface Descent {
-  /** Lengths by address. */
-  readonly instructions: ReadonlyMap<number, number>;
-  /** Calls of code without an FDE are not followed: they are entries to go on with. */
-  readonly links: readonly FoundLink[];
+  /** Ascending. */
+  readonly instructions: InstructionList;
+  /**
+   * What its instructions lead to, in the order of the walk: targets, and LINK_… of each. Calls of code without an FDE
+   * are not followed: they are entries to go on with.
+   */
+  readonly targets: NumberList;
+  readonly kinds: NumberList;
 }
 
 /** How far a block is decoded at a time. */
@@ -53,16 +55,13 @@ const WINDOW = 128;
 
 const LONGEST_INSTRUCTION = 15;
 
-/** What an entry reaches, or why none of it is taken for code. */
-export function descend(around: Surroundings, entry: number): Descent | string {
-  const walk = new Walk(around);
-  return walk.run(entry) ?? walk;
-}
-
-class Walk implements Descent {
-  readonly instructions = new Map<number, number>();
-  readonly links: FoundLink[] = [];
+export class Descender implements Descent {
+  readonly instructions = new InstructionList();
+  readonly targets = new NumberList();
+  readonly kinds = new NumberList();
   readonly #around: Surroundings;
+  /** Where instructions of this descent begin. */
+  readonly #own: AddressBits;
   readonly #blocks: number[] = [];
   #problem: string | undefined;
   #at = 0;
@@ -70,19 +69,33 @@ class Walk implements Descent {
 
   constructor(around: Surroundings) {
     this.#around = around;
+    this.#own = new AddressBits(around.code.segments);
   }
 
-  run(entry: number): string | undefined {
-    this.#blocks.push(entry);
+  /** What an entry reaches, or why none of it is taken for code. */
+  descend(entry: number): Descent | string {
+    this.instructions.cut(0);
+    this.targets.cut(0);
+    this.kinds.cut(0);
+    this.#blocks.splice(0, this.#blocks.length, entry);
+    this.#problem = undefined;
+    try {
+      return this.#walk() ?? this.#overlap() ?? this;
+    } finally {
+      for (let i = 0; i < this.instructions.length; i++) this.#own.clear(this.instructions.at(i));
+    }
+  }
+
+  #walk(): string | undefined {
     for (let block = this.#blocks.pop(); block !== undefined; block = this.#blocks.pop()) {
-      if (!this.#isKnown(block)) this.#block(block);
+      this.#block(block);
       if (this.#problem !== undefined) return this.#problem;
     }
-    return this.#overlap();
+    return undefined;
   }
 
-  #isKnown(at: number): boolean {
-    return this.instructions.has(at) || this.#around.isInPiece(at) || this.#around.code.isReached(at);
+  #isMet(at: number): boolean {
+    return this.#own.has(at) || this.#around.reached.has(at);
   }
 
   #block(start: number): void {
@@ -91,7 +104,7 @@ class Walk implements Descent {
     this.#goesOn = true;
     while (this.#goesOn && this.#problem === undefined) {
       const from = this.#at;
-      if (this.#isKnown(from)) return;
+      if (this.#isMet(from) || this.#around.isInPiece(from)) return;
       const bytes = code.bytes(from, Math.min(from + WINDOW, this.#around.nextPiece(from)));
       const decoded = decodeRange(bytes, from, this.#visit);
       if (!this.#goesOn || this.#problem !== undefined) return;
@@ -101,32 +114,40 @@ class Walk implements Descent {
     }
   }
 
-  readonly #visit = (insn: Insn): void => {
-    if (!this.#goesOn || this.#problem !== undefined) return;
+  readonly #visit = (insn: Insn): unknown => {
     const { at, length, flow, target, branchSize, ipTarget } = insn;
     const { code } = this.#around;
-    if (this.#isKnown(at)) {
+    if (this.#isMet(at)) {
       this.#goesOn = false;
-      return;
+      return ENOUGH;
     }
     this.#at = at + length;
-    this.instructions.set(at, length);
+    this.#own.set(at);
+    this.instructions.push(at, length);
     const isTrap = length === 1 && code.byteAt(at) === INT3;
     this.#goesOn =
       flow === 'next' ? !isTrap : flow === 'conditional' || flow === 'call' || flow === 'indirect-call';
     if (branchSize !== 0) this.#branch(target, branchKind(flow), branchSize === 1);
     else if (flow !== 'stop' && code.has(ipTarget)) {
       const isAddress = isLea(code.bytes(at, at + length));
-      this.links.push({ target: ipTarget, kind: isAddress ? LINK_ADDRESS : LINK_READ });
+      this.#link(ipTarget, isAddress ? LINK_ADDRESS : LINK_READ);
     }
+    return this.#goesOn && this.#problem === undefined ? undefined : ENOUGH;
   };
 
+  #link(target: number, kind: number): void {
+    this.targets.push(target);
+    this.kinds.push(kind);
+  }
+
   #branch(target: number, kind: number, isShort: boolean): void {
-    const { code } = this.#around;
-    this.links.push({ target, kind: kind | (isShort ? LINK_SHORT : 0) });
+    const { code, reached } = this.#around;
     if (!code.has(target) || !this.#around.mayBeCode(target)) {
       this.#problem = INTO_INSTRUCTION;
-    } else if (this.#around.isInPiece(target) || code.isReached(target)) {
+      return;
+    }
+    this.#link(target, kind | (isShort ? LINK_SHORT : 0));
+    if (reached.has(target) || this.#around.isInPiece(target)) {
       if (!code.isStart(target)) this.#problem = INTO_INSTRUCTION;
     } else if (kind !== LINK_CALL) this.#blocks.push(target);
     // Behind such a call stands data: the callee takes its address and goes on elsewhere.
@@ -135,25 +156,21 @@ class Walk implements Descent {
 
   /** Instructions that share bytes, with each other or with what was reached before; bytes that are data. */
   #overlap(): string | undefined {
-    const { code } = this.#around;
-    const ascending = [...this.instructions].sort((a, b) => a[0] - b[0]);
+    const { reached, data } = this.#around;
+    const { instructions, targets, kinds } = this;
+    instructions.sort();
     let end = 0;
-    for (const [at, length] of ascending) {
+    for (let i = 0; i < instructions.length; i++) {
+      const at = instructions.at(i);
       if (at < end) return INTO_INSTRUCTION;
-      end = at + length;
-      for (let i = at; i < end; i++) if (code.isReached(i)) return INTO_INSTRUCTION;
-      if (this.#around.isRead(at, end)) return DATA_INSIDE;
+      end = at + instructions.lengthAt(i);
+      for (let byte = at; byte < end; byte++) if (reached.has(byte)) return INTO_INSTRUCTION;
+      for (let byte = at; byte < end; byte++) if (data.has(byte)) return DATA_INSIDE;
     }
-    const isOwnData = this.links.some(({ target, kind }) => kind === LINK_READ && this.#holds(target));
-    return isOwnData ? DATA_INSIDE : undefined;
-  }
-
-  #holds(at: number): boolean {
-    for (let i = 0; i < LONGEST_INSTRUCTION; i++) {
-      const length = this.instructions.get(at - i);
-      if (length !== undefined) return i < length;
+    for (let i = 0; i < targets.length; i++) {
+      if (kinds.at(i) === LINK_READ && instructions.holds(targets.at(i))) return DATA_INSIDE;
     }
-    return false;
+    return undefined;
   }
 }
 

@@ -11,17 +11,18 @@
  * Limits: a part that is entered in another way too (by the unwinder) leads back unseen: its function then
  * counts as not entered, and the original runs.
  */
+import type { AddressBits } from './address-bits.ts';
 import type { CodeRoots } from './code-roots.ts';
 import { isBranch, LINK_CALL, LINK_READ, LINK_SHORT, type Links, NumberList } from './links.ts';
 import type { Unit } from './model.ts';
-import { type Piece, RangeIndex } from './pieces.ts';
+import { type Piece, RangeCursor, RangeIndex } from './pieces.ts';
 
 export interface BreakpointSources {
   readonly units: readonly Unit[];
   /** The same with uncut functions. */
   readonly wholes: readonly Unit[];
   /** Where only branches of a function's own other parts lead to. */
-  readonly inner: ReadonlySet<number>;
+  readonly inner: AddressBits;
   readonly pieces: RangeIndex<Piece>;
   readonly links: Links;
   readonly roots: CodeRoots;
@@ -92,6 +93,7 @@ function jumpsBetween(index: RangeIndex<Unit>, pieces: RangeIndex<Piece>, links:
   const owner = new Int32Array(units.length).fill(NOBODY);
   const [from, to, target] = [new NumberList(), new NumberList(), new NumberList()];
   // Fields ascend.
+  const pieceOfField = new RangeCursor(pieces);
   let source = 0;
   for (let i = 0; i < links.length; i++) {
     const kind = links.kindAt(i);
@@ -100,7 +102,7 @@ function jumpsBetween(index: RangeIndex<Unit>, pieces: RangeIndex<Piece>, links:
     if (unit < 0) continue;
     const field = links.field.at(i);
     while (source + 1 < units.length && (units[source + 1]?.start ?? 0) <= field) source++;
-    if (source === unit || pieces.find(field)?.trusted !== true) continue;
+    if (source === unit || pieceOfField.find(field)?.trusted !== true) continue;
     const isJump = isBranch(kind) && (kind & ~LINK_SHORT) !== LINK_CALL;
     const who = isJump ? source : SEVERAL;
     owner[unit] = owner[unit] === NOBODY || owner[unit] === who ? who : SEVERAL;

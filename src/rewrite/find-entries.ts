@@ -10,7 +10,7 @@ import type { Cluster } from './cluster-pieces.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
 import { LINK_READ, type Links, NumberList } from './links.ts';
-import { type AddressRange, type Piece, RangeIndex } from './pieces.ts';
+import { type AddressRange, type Piece, RangeCursor, RangeIndex } from './pieces.ts';
 
 export interface EntrySources {
   readonly code: CodeMap;
@@ -28,15 +28,23 @@ export function findEntries(sources: EntrySources): readonly (readonly Rva[])[] 
     clusters.map((cluster) => ({ start: cluster[0]?.start ?? 0, end: cluster.at(-1)?.end ?? 0 })),
   );
   const middles = middleEntries(sources, ranges);
-  const byUnit: number[][] = clusters.map((cluster) =>
-    cluster.map(({ start }) => start).filter((start) => code.isStart(start)),
-  );
-  for (const at of middles) byUnit[ranges.indexOf(at)]?.push(at);
-  return byUnit.map((entries) => ascending(entries).map(rva));
-}
-
-function ascending(entries: readonly number[]): readonly number[] {
-  return entries.length < 2 ? entries : [...new Set(entries)].sort((a, b) => a - b);
+  const byUnit: Rva[][] = [];
+  for (const cluster of clusters) {
+    const entries: Rva[] = [];
+    for (const { start } of cluster) if (code.isStart(start)) entries.push(rva(start));
+    byUnit.push(entries);
+  }
+  const unitOf = new RangeCursor(ranges);
+  const unordered = new Set<Rva[]>();
+  for (const at of middles) {
+    const entries = byUnit[unitOf.indexOf(at)];
+    if (entries === undefined) continue;
+    // A cluster's other pieces stand before it.
+    if (at < (entries.at(-1) ?? 0)) unordered.add(entries);
+    entries.push(rva(at));
+  }
+  for (const entries of unordered) entries.sort((a, b) => a - b);
+  return byUnit;
 }
 
 function middleEntries(sources: EntrySources, units: RangeIndex<AddressRange>): Uint32Array {
@@ -48,10 +56,14 @@ function middleEntries(sources: EntrySources, units: RangeIndex<AddressRange>): 
   };
   for (const list of [roots.certain, roots.pointers, lazyTargets]) for (const at of list) add(at);
   // Of code that is not believed too: control may come from there, and an instruction is an instruction.
+  const unitOfField = new RangeCursor(units);
   for (let i = 0; i < links.length; i++) {
+    if (links.kindAt(i) === LINK_READ) continue;
     const target = links.target.at(i);
-    const isInside = units.indexOf(links.field.at(i)) === units.indexOf(target);
-    if (links.kindAt(i) !== LINK_READ && !isInside) add(target);
+    // Most targets are starts of functions, which are entries anyway.
+    const piece = pieces.find(target);
+    if (piece?.trusted !== true || target === piece.start || !code.isStart(target)) continue;
+    if (unitOfField.indexOf(links.field.at(i)) !== units.indexOf(target)) found.push(target);
   }
   return found.sorted();
 }

@@ -7,11 +7,13 @@
  */
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
+import { AddressBits } from './address-bits.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
-import { type Descent, descend, type Surroundings } from './descend.ts';
+import { Descender, type Descent, type Surroundings } from './descend.ts';
 import type { StubReader } from './find-plt.ts';
-import { isBranch, LINK_CALL, LINK_READ, Links, NumberList } from './links.ts';
+import { InstructionList } from './instruction-list.ts';
+import { isBranch, LINK_CALL, LINK_READ, Links } from './links.ts';
 import { fillerAt } from './padding.ts';
 import { type AddressRange, newPiece, type Piece, RangeIndex } from './pieces.ts';
 import { Sweeper } from './sweep.ts';
@@ -49,20 +51,23 @@ export function findFragments(known: KnownCode): Fragments {
 
 class Search implements Surroundings {
   readonly code: CodeMap;
+  readonly reached: AddressBits;
+  readonly data: AddressBits;
   readonly refused: { at: number; reason: string }[] = [];
   readonly #known: KnownCode;
   readonly #codeSections: RangeIndex<AddressRange> | undefined;
   readonly #entries = new Set<number>();
   /** Where functions begin: fragments are divided there. */
-  readonly #functions = new Set<number>();
-  readonly #reads = new Set<number>();
+  readonly #functions: AddressBits;
   readonly #stubs: Piece[] = [];
-  readonly #starts = new NumberList();
-  readonly #lengths = new Map<number, number>();
+  readonly #instructions = new InstructionList();
 
   constructor(known: KnownCode) {
     this.#known = known;
     this.code = known.code;
+    this.reached = new AddressBits(known.code.segments);
+    this.data = new AddressBits(known.code.segments);
+    this.#functions = new AddressBits(known.code.segments);
     this.#codeSections = codeSections(known.image);
   }
 
@@ -74,17 +79,18 @@ class Search implements Surroundings {
     return this.#known.pieces.nextStart(at);
   }
 
-  isRead(start: number, end: number): boolean {
-    for (let at = start; at < end; at++) if (this.#reads.has(at)) return true;
-    return this.#known.roots.data.some((data) => start < data.end && data.start < end);
-  }
-
   mayBeCode(at: number): boolean {
     return this.#codeSections === undefined || this.#codeSections.indexOf(at) >= 0;
   }
 
   addKnownEntries(): void {
     const { roots, stubs, links, pieces } = this.#known;
+    let done = 0;
+    for (const { start, end } of roots.data.toSorted((a, b) => a.start - b.start)) {
+      // Symbols may overlap without measure.
+      this.data.setRange(Math.max(start, done), end);
+      done = Math.max(done, end);
+    }
     for (const at of [...roots.certain, ...stubs.lazyTargets]) this.#addFunction(at);
     for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));
     for (const piece of pieces.ranges) {
@@ -102,25 +108,26 @@ class Search implements Surroundings {
   #addFunction(at: number): void {
     if (!this.#isFree(at)) return;
     this.#entries.add(at);
-    this.#functions.add(at);
+    this.#functions.set(at);
   }
 
   #addLink(target: number, kind: number): void {
     if (kind === LINK_CALL) this.#addFunction(target);
-    else if (kind === LINK_READ && this.#isFree(target)) this.#reads.add(target);
+    else if (kind === LINK_READ && this.#isFree(target)) this.data.set(target);
     else if (isBranch(kind) && this.#isFree(target)) this.#entries.add(target);
   }
 
   run(): void {
+    const descender = new Descender(this);
     // A set is walked in the order of insertion, with what is added during the walk.
     for (const at of this.#entries) {
-      if (this.code.isReached(at)) continue;
+      if (this.reached.has(at)) continue;
       const stub = this.#known.stubs.at(at);
       if (stub !== undefined && this.nextPiece(at) >= stub.end) {
         this.#takeStub(newPiece('plt', stub.start, stub.end));
         continue;
       }
-      const descent = descend(this, at);
+      const descent = descender.descend(at);
       if (typeof descent === 'string') this.refused.push({ at, reason: descent });
       else this.#take(descent);
     }
@@ -129,19 +136,20 @@ class Search implements Surroundings {
   #takeStub(piece: Piece): void {
     const links = new Links();
     new Sweeper(this.code, links).sweep(piece);
-    this.code.markReached(piece.start, piece.end - piece.start);
+    this.reached.setRange(piece.start, piece.end);
     this.#stubs.push(piece);
     for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));
   }
 
-  #take({ instructions, links }: Descent): void {
-    for (const [at, length] of instructions) {
-      this.#starts.push(at);
-      this.#lengths.set(at, length);
+  #take({ instructions, targets, kinds }: Descent): void {
+    for (let i = 0; i < instructions.length; i++) {
+      const at = instructions.at(i);
+      const length = instructions.lengthAt(i);
+      this.#instructions.push(at, length);
       this.code.markStart(at);
-      this.code.markReached(at, length);
+      this.reached.setRange(at, at + length);
     }
-    for (const { target, kind } of links) this.#addLink(target, kind);
+    for (let i = 0; i < targets.length; i++) this.#addLink(targets.at(i), kinds.at(i));
   }
 
   /** Contiguous instructions, divided where functions begin. */
@@ -152,12 +160,15 @@ class Search implements Surroundings {
     const finish = (): void => {
       if (start >= 0) found.push(newPiece('fragment', start, end));
     };
-    for (const at of this.#starts.sorted()) {
+    const instructions = this.#instructions;
+    instructions.sort();
+    for (let i = 0; i < instructions.length; i++) {
+      const at = instructions.at(i);
       if (at !== end || this.#functions.has(at)) {
         finish();
         start = at;
       }
-      end = at + (this.#lengths.get(at) ?? 0);
+      end = at + instructions.lengthAt(i);
     }
     finish();
     return found.sort((a, b) => a.start - b.start);

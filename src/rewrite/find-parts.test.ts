@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { type AnalysisScene, sceneOf } from '../../test/support/analysis-scene.ts';
 import { fdeFunction, Workshop } from '../../test/support/asm.ts';
 import { brokenLaws } from '../../test/support/unit-laws.ts';
-import { breakpointFollowers } from './analyse.ts';
+import { breakpointPlaces } from './analyse.ts';
 import type { Unit } from './model.ts';
 
 const workshop = new Workshop();
@@ -65,7 +65,7 @@ describe('a function', () => {
     const made = scene(fdeFunction('f', TWO_WAYS('ret')) + aside);
     const wanted = [...namesOf(made, ['f', 'back', 'far', 'h']), made.at('far') + 1];
     expect(made.breakpoints()).toEqual(wanted.toSorted((a, b) => a - b));
-    expect([...breakpointFollowers(made.analysis)].filter((one) => one === 1)).toHaveLength(1);
+    expect([...breakpointPlaces(made.analysis).follows].filter((one) => one === 1)).toHaveLength(1);
   });
 
   const whole: [string, string][] = [

@@ -15,11 +15,12 @@
  * the module's tables point, are not cut. Parts are at least LEAST_PART long: a breakpoint and an FDE
  * more should be worth it.
  */
-import { rva } from '../base/brands.ts';
+import { type Rva, rva } from '../base/brands.ts';
+import { AddressBits } from './address-bits.ts';
 import type { Cluster } from './cluster-pieces.ts';
 import type { CodeMap } from './code-map.ts';
 import type { CodeRoots } from './code-roots.ts';
-import { LINK_CALL, LINK_SHORT, type Links } from './links.ts';
+import { LINK_CALL, LINK_SHORT, type Links, NumberList } from './links.ts';
 import type { Unit } from './model.ts';
 import type { Piece } from './pieces.ts';
 
@@ -113,7 +114,7 @@ export interface SplitUnits {
   /** Ascending. */
   readonly units: readonly Unit[];
   /** Where branches of other parts of the same function lead to, and nothing else does. */
-  readonly inner: ReadonlySet<number>;
+  readonly inner: AddressBits;
 }
 
 /**
@@ -123,12 +124,13 @@ export interface SplitUnits {
  * @param branches between parts, ascending.
  */
 export function splitUnits(
+  code: CodeMap,
   clusters: readonly Cluster[],
   wholes: readonly Unit[],
   branches: Links,
   { certain, pointers, untyped }: CodeRoots,
 ): SplitUnits {
-  const inner = new Set<number>();
+  const inner = new AddressBits(code.segments);
   const isPointed = ({ start, end }: Unit): boolean =>
     [certain, pointers, untyped].some((list) => (list[firstAbove(list, start)] ?? end) < end);
   const units: Unit[] = [];
@@ -141,28 +143,34 @@ export function splitUnits(
   return { units, inner };
 }
 
-function split(whole: Unit, parts: readonly number[], branches: Links, inner: Set<number>): Unit[] {
+function split(whole: Unit, parts: readonly number[], branches: Links, inner: AddressBits): Unit[] {
   const starts = [whole.start, ...parts];
-  const entries = new Set<number>(whole.entries);
+  const entries = new NumberList();
+  for (const at of whole.entries) entries.push(at);
   for (
     let i = branches.firstFrom(whole.start);
     i < branches.length && branches.field.at(i) < whole.end;
     i++
   ) {
     const target = branches.target.at(i);
-    if (entries.has(target)) continue;
-    entries.add(target);
-    inner.add(target);
+    entries.push(target);
+    inner.set(target);
   }
-  const all = Uint32Array.from(entries).sort();
+  for (const at of whole.entries) inner.clear(at);
+  const all = entries.sorted();
+  let next = 0;
   return starts.map((start, index) => {
     const end = starts[index + 1] ?? whole.end;
-    const own = all.subarray(firstAbove(all, start - 1), firstAbove(all, end - 1));
+    const own: Rva[] = [];
+    for (let at = all[next] ?? end; at < end; at = all[next] ?? end) {
+      own.push(rva(at));
+      next++;
+    }
     return {
       kind: index === 0 ? whole.kind : 'part',
       start: rva(start),
       end: rva(end),
-      entries: Array.from(own, rva),
+      entries: own,
       fallsThrough: index === parts.length && whole.fallsThrough,
     };
   });

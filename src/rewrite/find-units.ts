@@ -16,6 +16,7 @@
 import { rva } from '../base/brands.ts';
 import { readEhFrame } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
+import type { AddressBits } from './address-bits.ts';
 import { type Cluster, clusterPieces } from './cluster-pieces.ts';
 import { CodeMap } from './code-map.ts';
 import { type CodeRoots, findCodeRoots } from './code-roots.ts';
@@ -35,7 +36,7 @@ export interface FoundUnits {
   /** The same with uncut functions. */
   readonly wholes: readonly Unit[];
   /** Where only branches of a function's own other parts lead to. */
-  readonly inner: ReadonlySet<number>;
+  readonly inner: AddressBits;
   /** What the units' code says of addresses outside of its own piece, ascending by field. */
   readonly links: Links;
   /** Branches between parts of functions that can be cut, ascending by field. */
@@ -73,7 +74,7 @@ export function findUnits(image: ElfImage): FoundUnits {
   const clusters = clusterPieces(code, pieces, links);
   const entries = findEntries({ code, roots, lazyTargets: stubs.lazyTargets, pieces, links, clusters });
   const wholes = clusters.map((cluster, index) => unitOf(cluster, entries[index] ?? []));
-  const { units, inner } = splitUnits(clusters, wholes, partLinks, roots);
+  const { units, inner } = splitUnits(code, clusters, wholes, partLinks, roots);
   const kept = [...functions.refused, ...fragments.refused].map(
     ({ at, reason }): Kept => ({ kind: 'kept', reason, ...(at === undefined ? {} : { at: rva(at) }) }),
   );

@@ -71,6 +71,14 @@ export interface ModuleAnalysis {
   readonly textBytes: number;
 }
 
+/** Where a recorder waits for units to be entered. */
+export interface BreakpointPlaces {
+  /** RVAs, ascending; each is the start of an instruction. */
+  readonly at: Uint32Array;
+  /** By place: 1 where it leads into the same part of a function as the one before: the first one met tells of both. */
+  readonly follows: Uint8Array;
+}
+
 /**
  * Where code went. In a position-independent module an entry has one address, the copy's
  * (`canonical: 'copy'`). In ET_EXEC addresses of functions stand as plain numbers in code and data, where

@@ -52,7 +52,8 @@ export class RangeIndex<T extends AddressRange> {
 
   constructor(ranges: readonly T[]) {
     this.ranges = ranges;
-    this.#starts = Float64Array.from(ranges, ({ start }) => start);
+    this.#starts = new Float64Array(ranges.length);
+    for (let i = 0; i < ranges.length; i++) this.#starts[i] = ranges[i]?.start ?? 0;
   }
 
   /** Index of the last range that starts at `at` or before; -1: none. */
@@ -83,5 +84,27 @@ export class RangeIndex<T extends AddressRange> {
   /** Where the first range after `at` starts; Infinity: there is none. */
   nextStart(at: number): number {
     return this.ranges[this.before(at) + 1]?.start ?? Number.POSITIVE_INFINITY;
+  }
+}
+
+/** Finds the ranges of addresses that ascend, without a search for each. */
+export class RangeCursor<T extends AddressRange> {
+  readonly #ranges: readonly T[];
+  #next = 0;
+
+  constructor({ ranges }: RangeIndex<T>) {
+    this.#ranges = ranges;
+  }
+
+  /** Index of the range that holds `at`, which is not lower than the last one that was asked for; -1: none. */
+  indexOf(at: number): number {
+    const ranges = this.#ranges;
+    while ((ranges[this.#next]?.end ?? Number.POSITIVE_INFINITY) <= at) this.#next++;
+    return at >= (ranges[this.#next]?.start ?? Number.POSITIVE_INFINITY) ? this.#next : -1;
+  }
+
+  find(at: number): T | undefined {
+    const index = this.indexOf(at);
+    return index < 0 ? undefined : this.#ranges[index];
   }
 }

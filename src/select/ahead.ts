@@ -53,13 +53,13 @@ export async function analyseAhead(
   }
   if (unknown.size === 0) return;
   const { cache, onProgress } = options;
-  const analyses = await analyseAll([...unknown.keys()], {
+  const places = await analyseAll([...unknown.keys()], {
     ...(cache === undefined ? {} : { cache }),
     ...(onProgress === undefined ? {} : { onProgress }),
   });
   for (const [path, before] of unknown) {
-    const analysis = analyses.get(path);
-    if (analysis !== undefined) withFile(path, (fd) => finder.keep(fd, before, analysis));
+    const found = places.get(path);
+    if (found !== undefined) withFile(path, (fd) => finder.keep(fd, before, found));
   }
 }
 

@@ -9,18 +9,11 @@ import { readSync } from 'node:fs';
 import { PAGE_SIZE, type Rva, rva } from '../base/brands.ts';
 import { type PrefixSegment, prefixSegments, readBytes } from '../elf/prefix.ts';
 import { EHDR_SIZE, PF_X, PT_LOAD } from '../elf/spec.ts';
+import type { BreakpointPlaces } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
 
 /** The instruction of a breakpoint, one byte. */
 export const INT3 = 0xcc;
-
-/** Where to break in a file. */
-export interface Places {
-  /** RVAs, ascending. */
-  readonly at: Uint32Array;
-  /** By place: 1 where it leads into the same code as the one before, so that the first one met tells of both. */
-  readonly follows: Uint8Array;
-}
 
 /** Pages that follow each other and have breakpoints; at most MOST_PAGES. */
 export interface PageRun {
@@ -59,7 +52,12 @@ export class CodeFile {
   readonly #seen: Uint8Array;
 
   /** Places outside of the segments are left out. */
-  constructor(path: string, fd: Fd, segments: readonly PrefixSegment[], { at: places, follows }: Places) {
+  constructor(
+    path: string,
+    fd: Fd,
+    segments: readonly PrefixSegment[],
+    { at: places, follows }: BreakpointPlaces,
+  ) {
     this.path = path;
     this.segments = segments;
     const ascending = segments.toSorted((a, b) => a.virtualAddress - b.virtualAddress);

@@ -17,14 +17,13 @@ import { WinnowError } from '../base/errors.ts';
 import { readBuildId } from '../elf/build-id.ts';
 import { readElf } from '../elf/read.ts';
 import { makeFolder, readTrusted, replaceCached, trustedFolder } from '../profile/store-files.ts';
-import { analyseModule, breakpointFollowers } from '../rewrite/analyse.ts';
+import { analyseModule, breakpointPlaces } from '../rewrite/analyse.ts';
 import { AnalysisCache } from '../rewrite/analysis-cache.ts';
 import { ANALYSIS_VERSION } from '../rewrite/analysis-codec.ts';
-import type { Kept, ModuleAnalysis } from '../rewrite/model.ts';
+import type { BreakpointPlaces, Kept } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
-import type { Places } from './code-file.ts';
 
-export type Entries = Places | Kept;
+export type Entries = BreakpointPlaces | Kept;
 
 const HEAD_BYTES = 128;
 const NO_ENTRIES = 0xffff_ffff;
@@ -57,7 +56,8 @@ export class EntryFinder {
     if (known !== undefined) return known;
     const before = { stat: fstatSync(fd, { bigint: true }), at: Date.now() };
     const image = readElf(readFileSync(fd), path);
-    return this.keep(fd, before, this.#analyses?.analyse(image) ?? analyseModule(image));
+    const analysis = this.#analyses?.analyse(image) ?? analyseModule(image);
+    return this.keep(fd, before, 'kind' in analysis ? analysis : breakpointPlaces(analysis));
   }
 
   known(fd: Fd): Entries | undefined {
@@ -72,9 +72,8 @@ export class EntryFinder {
     );
   }
 
-  /** The entries of a file that was analysed; kept if it is still what it was before it was read. */
-  keep(fd: Fd, before: Before, analysis: ModuleAnalysis | Kept): Entries {
-    const entries = 'kind' in analysis ? analysis : placesOf(analysis);
+  /** The entries of a file that was analysed are kept if it is still what it was before it was read. */
+  keep(fd: Fd, before: Before, entries: Entries): Entries {
     const key = keyOf(before.stat, fd);
     const age = before.at - Number(before.stat.ctimeMs);
     if (age < TICKS_MS || key !== keyOf(fstatSync(fd, { bigint: true }), fd)) return entries;
@@ -104,10 +103,6 @@ function keyOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats, fd: Fd): strin
   return `${createHash('sha256').update(key).digest('hex')}.entries`;
 }
 
-function placesOf(analysis: ModuleAnalysis): Places {
-  return { at: analysis.breakpoints, follows: breakpointFollowers(analysis) };
-}
-
 function encode(entries: Entries): Uint8Array[] {
   const payload = 'kind' in entries ? encodeKept(entries) : encodePlaces(entries);
   return [headOf(payload), payload];
@@ -116,7 +111,7 @@ function encode(entries: Entries): Uint8Array[] {
 const encodeKept = ({ reason }: Kept): Uint8Array =>
   Buffer.concat([bytesOf(Uint32Array.of(NO_ENTRIES)), Buffer.from(reason)]);
 
-const encodePlaces = ({ at, follows }: Places): Uint8Array =>
+const encodePlaces = ({ at, follows }: BreakpointPlaces): Uint8Array =>
   Buffer.concat([bytesOf(Uint32Array.of(at.length)), bytesOf(at), follows]);
 
 const bytesOf = (words: Uint32Array): Uint8Array =>

@@ -5,14 +5,15 @@
  * a rip-relative operand.
  * Example: `cmpl $7, 0x1234(%rip)` at 0x1000 is 83 3d 34 12 00 00 07: length 7, ipTarget 0x223b, fieldAt
  * 0x1002. The immediate stands behind the field, so the field is not at the end.
- * Method: iced-x86 decodes and classifies; what can be read from the bytes is read from them, as each
- * question to WebAssembly costs as much as decoding. The opcode of a branch tells the size of its field,
- * and the field its target.
+ * Method: iced-x86 decodes and classifies, once for all instructions that begin alike (`shapes.ts`); what can be read
+ * from the bytes is read from them. The opcode of a branch tells the size of its field, and the field its target.
  * Limits: branches with a 16-bit operand size (Intel's processors ignore the prefix, AMD's cut the
  * target) and eip-relative operands (their sum wraps at 4 GiB) are refused, like code that does not decode.
  */
 import type { Decoder, Instruction } from 'iced-x86';
 import { iced } from './iced.ts';
+import { ADDRESS_SIZE, isPrefix, isRex, OPERAND_SIZE } from './prefixes.ts';
+import { NO_SHAPE, remember, type Shape, shapeAt } from './shapes.ts';
 
 /**
  * Where control goes after an instruction. `next` also holds system calls, int3 and other interrupts,
@@ -47,26 +48,99 @@ export interface Insn {
   fieldAt: number;
 }
 
+/** What a visitor returns that wants to see no more. */
+export const ENOUGH: unique symbol = Symbol('enough');
+
 /**
  * Decodes all of `bytes`, which are loaded at RVA `at`, and shows each instruction to `visit`: always the
  * same object, filled anew. False where something does not decode, is refused (see above) or runs over the
  * end; `visit` has then seen what comes before it.
  */
-export function decodeRange(bytes: Uint8Array, at: number, visit: (insn: Insn) => void): boolean {
-  if (bytes.length === 0) return true;
-  const { Decoder, DecoderOptions, Instruction } = iced();
-  instruction ??= new Instruction();
-  const decoder = new Decoder(64, bytes, DecoderOptions.None);
+export function decodeRange(bytes: Uint8Array, at: number, visit: (insn: Insn) => unknown): boolean {
+  const insn = emptyInsn();
+  const end = bytes.length;
+  let decoder: Decoder | undefined;
   try {
-    // Its ip stays 0: addresses come from the fields, without bigints.
-    return decodeWith(decoder, instruction, bytes, at, visit);
+    for (let start = 0; start < end; start += insn.length) {
+      const shape = shapeAt(bytes, start);
+      if (shape !== NO_SHAPE) {
+        if (!fillIn(shape, bytes, start, at, insn)) return false;
+      } else {
+        decoder ??= newDecoder(bytes);
+        if (!decodeAt(decoder, bytes, start, at, insn)) return false;
+      }
+      if (visit(insn) === ENOUGH) return true;
+    }
+    return true;
   } finally {
-    decoder.free();
+    decoder?.free();
   }
 }
 
-/** Reused, and never while `visit` runs, which may decode too. */
+function newDecoder(bytes: Uint8Array): Decoder {
+  const { Decoder, DecoderOptions } = iced();
+  // Its ip stays 0: addresses come from the fields, without bigints.
+  return new Decoder(64, bytes, DecoderOptions.None);
+}
+
+/** Reused: nothing is asked of it once the instruction is filled in. */
 let instruction: Instruction | undefined;
+
+function decodeAt(decoder: Decoder, bytes: Uint8Array, start: number, at: number, insn: Insn): boolean {
+  instruction ??= new (iced().Instruction)();
+  decoder.position = start;
+  decoder.decodeOut(instruction);
+  if (!readInsn(decoder, instruction, bytes, start, at, insn)) return false;
+  remember(bytes, start, shapeOf(insn));
+  return true;
+}
+
+/** In the order of their numbers in shapes. */
+const FLOWS: readonly Flow[] = [
+  'next',
+  'jump',
+  'conditional',
+  'call',
+  'indirect-jump',
+  'indirect-call',
+  'return',
+  'stop',
+];
+
+/** Bits: length 0-3, flow 4-6, bytes of a branch's displacement 7-9, where the field begins 10-13 (0: none). */
+function shapeOf({ at, length, flow, branchSize, fieldAt }: Insn): Shape {
+  const field = fieldAt < 0 ? 0 : fieldAt - at;
+  return length | (FLOWS.indexOf(flow) << 4) | (branchSize << 7) | (field << 10);
+}
+
+/** Fills in an instruction of a known shape. False where the bytes end before it does. */
+function fillIn(shape: Shape, bytes: Uint8Array, start: number, at: number, insn: Insn): boolean {
+  const length = shape & 15;
+  const next = start + length;
+  if (next > bytes.length) return false;
+  insn.at = at + start;
+  insn.length = length;
+  insn.flow = FLOWS[(shape >>> 4) & 7] ?? 'next';
+  insn.target = -1;
+  insn.branchSize = 0;
+  insn.ipTarget = -1;
+  insn.fieldAt = -1;
+  const field = shape >>> 10;
+  const isShort = (shape & SHORT_BRANCH) !== 0;
+  if (field === 0 && !isShort) return true;
+  const address = at + next + (isShort ? int8(bytes, next - 1) : int32(bytes, start + field));
+  const known = address < 0 ? -1 : address;
+  if (!isShort) insn.fieldAt = at + start + field;
+  if ((shape & ANY_BRANCH) === 0) insn.ipTarget = known;
+  else {
+    insn.branchSize = isShort ? 1 : 4;
+    insn.target = known;
+  }
+  return true;
+}
+
+const SHORT_BRANCH = 1 << 7;
+const ANY_BRANCH = 7 << 7;
 
 // iced-x86's FlowControl.
 const NEXT = 0;
@@ -75,22 +149,6 @@ const RETURN = 4;
 const INDIRECT_CALL = 6;
 const INTERRUPT = 7;
 const INVALID = 9;
-
-function decodeWith(
-  decoder: Decoder,
-  raw: Instruction,
-  bytes: Uint8Array,
-  at: number,
-  visit: (insn: Insn) => void,
-): boolean {
-  const insn = emptyInsn();
-  for (let start = 0; start < bytes.length; start += insn.length) {
-    decoder.decodeOut(raw);
-    if (!readInsn(decoder, raw, bytes, start, at, insn)) return false;
-    visit(insn);
-  }
-  return true;
-}
 
 export const emptyInsn = (): Insn => ({
   at: 0,
@@ -147,13 +205,6 @@ function displacementOffset(decoder: Decoder, raw: Instruction): number {
 
 const HLT = 0xf4;
 
-const OPERAND_SIZE = 0x66;
-const ADDRESS_SIZE = 0x67;
-/** Legacy prefixes: segments (3e is also notrack), sizes, lock, repne (also bnd), rep. */
-const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, OPERAND_SIZE, ADDRESS_SIZE, 0xf0, 0xf2, 0xf3]);
-const isPrefix = (byte: number | undefined): boolean => byte !== undefined && PREFIXES.has(byte);
-const isRex = (byte: number | undefined): boolean => byte !== undefined && (byte & 0xf0) === 0x40;
-
 /** Has an address-size prefix in front of its opcode. */
 function isAddress32(bytes: Uint8Array, start: number): boolean {
   for (let p = start; isPrefix(bytes[p]) || isRex(bytes[p]); p++) if (bytes[p] === ADDRESS_SIZE) return true;
@@ -179,7 +230,7 @@ function readBranch(bytes: Uint8Array, start: number, length: number, insn: Insn
   if (operand16 && !wide) return false;
   const isShort = opcode === 0xeb || (opcode >= 0x70 && opcode <= 0x7f) || (opcode >= 0xe0 && opcode <= 0xe3);
   const field = start + length - (isShort ? 1 : 4);
-  const distance = isShort ? ((bytes[field] ?? 0) << 24) >> 24 : int32(bytes, field);
+  const distance = isShort ? int8(bytes, field) : int32(bytes, field);
   const target = insn.at + length + distance;
   insn.flow = flow;
   insn.branchSize = isShort ? 1 : 4;
@@ -196,6 +247,8 @@ function branchFlow(opcode: number, second: number): 'jump' | 'conditional' | 'c
   if (opcode === 0x0f && second >= 0x80 && second <= 0x8f) return 'conditional';
   return opcode === 0xc7 ? 'conditional' : 'next';
 }
+
+const int8 = (bytes: Uint8Array, at: number): number => ((bytes[at] ?? 0) << 24) >> 24;
 
 const int32 = (bytes: Uint8Array, at: number): number =>
   (bytes[at] ?? 0) |
