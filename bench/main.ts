@@ -156,7 +156,7 @@ async function measure(options: SuiteOptions, work: string, cleanup: Cleanup): P
   };
   if (options.dryRun) return report;
   const how: ColdOptions = { runner, rounds: options.rounds, abort: cleanup.abort, onProgress: talk };
-  return { ...report, ...(await measureParts(options, ready, recorded, how, throttle, store, unmeasured)) };
+  return { ...report, ...(await measureParts(options, ready, recorded, how, throttle, unmeasured)) };
 }
 
 async function measureParts(
@@ -165,7 +165,6 @@ async function measureParts(
   recorded: readonly Recorded[],
   how: ColdOptions,
   throttle: ReturnType<typeof makeThrottle> | undefined,
-  store: string,
   unmeasured: string[],
 ): Promise<Pick<SuiteReport, 'cold' | 'warm' | 'exactness' | 'recorder'>> {
   const has = (part: SuiteOptions['parts'][number]): boolean => options.parts.includes(part);
@@ -199,7 +198,7 @@ async function measureParts(
   );
   const traced = recorded.filter(({ program }) => ['gcc', 'node'].includes(program.name));
   const recorder = has('recorder')
-    ? await measureRecorder(traced, `${store}-overhead`, options.rounds * 2, how.abort, how.onProgress)
+    ? await measureRecorder(traced, { ...how, folder: how.runner.folder, rounds: options.rounds * 2 })
     : [];
   return { cold, warm, exactness, recorder };
 }

@@ -35,13 +35,14 @@ export interface ExactnessResult {
 export interface RecorderResult {
   readonly title: string;
   readonly plainMs: Summary;
-  /** The first recordings of a command. */
-  readonly thoroughMs: Summary;
-  readonly thoroughRatio: RatioSummary;
-  /** The default from then on. */
-  readonly learntMs: Summary;
-  readonly learntRatio: RatioSummary;
-  /** How many of these were light, 0 to 1. */
+  readonly modes: readonly {
+    readonly name: string;
+    readonly ms: Summary;
+    /** What it is compared with. */
+    readonly against: string;
+    readonly ratio: RatioSummary;
+  }[];
+  /** How many of the default recordings of a learnt command were light, 0 to 1. */
   readonly light: number;
 }
 
@@ -112,15 +113,19 @@ function exactnessTable(results: readonly ExactnessResult[]): string {
 }
 
 function recorderTable(results: readonly RecorderResult[]): string {
-  const rows = results.map((one) => [
-    one.title,
-    formatMs(one.plainMs.median),
-    formatMs(one.thoroughMs.median),
-    withInterval(one.thoroughRatio),
-    formatMs(one.learntMs.median),
-    withInterval(one.learntRatio),
-    `${Math.round(one.light * 100)} %`,
+  const names = [...new Set(results.flatMap(({ modes }) => modes.map(({ name }) => name)))];
+  const against = (name: string): string =>
+    results.flatMap(({ modes }) => modes).find((mode) => mode.name === name)?.against ?? '';
+  const rows = names.map((name) => [
+    name,
+    against(name),
+    ...results.flatMap(({ modes }) => {
+      const mode = modes.find((one) => one.name === name);
+      return mode === undefined ? ['', ''] : [formatMs(mode.ms.median), withInterval(mode.ratio)];
+    }),
   ]);
-  const titles = ['program', 'plain', 'first runs', 'ratio (95 %)', 'from then on', 'ratio (95 %)', 'light'];
-  return `The program's own time while it is recorded, against plain (warm).\n\n${markdownTable(titles, rows)}`;
+  const plain = ['plain', '', ...results.flatMap(({ plainMs }) => [formatMs(plainMs.median), ''])];
+  const titles = ['', 'compared with', ...results.flatMap(({ title }) => [title, 'ratio (95 %)'])];
+  const light = results.map(({ title, light: part }) => `${title} ${Math.round(part * 100)} %`).join(', ');
+  return `The program's own time while it is recorded (warm). Of the default recordings of a learnt command were light: ${light}.\n\n${markdownTable(titles, [plain, ...rows])}`;
 }

@@ -86,7 +86,8 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
   const paths = new PathReader();
   const fileUse = new FileUse(paths);
   const snapshots = new Snapshots(paths, request.code);
-  const faultAround = new FaultAround(request.filter);
+  const exactPages = request.filter && request.exactPages !== false;
+  const faultAround = new FaultAround(exactPages);
   const waker = new Waker([SIGCHLD, ...HANDLED]);
   const signals = new OwnSignals(request);
   // Fault-around first: what was mapped must be registered before anything else is done about it.
@@ -128,7 +129,7 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
         durationMs,
         method: {
           // Without the filter nobody tells of new mappings.
-          pages: faultAround.refused || listener === undefined ? 'fault-around' : 'exact',
+          pages: faultAround.refused || listener === undefined || !exactPages ? 'fault-around' : 'exact',
           lookups: listener === undefined ? 'unseen' : 'seen',
           functions: code === undefined ? 'unseen' : 'seen',
           kernel: release(),

@@ -23,6 +23,8 @@ export interface RecordRequest {
   readonly stopAfterMs: number | undefined;
   /** Page tables only, with next to no cost for the program: no tracer, no observers. */
   readonly light?: boolean;
+  /** False: fault-around stays on, so pages are rounded up: to measure what exact ones cost. */
+  readonly exactPages?: boolean;
   /** False: no seccomp filter, so no look-ups and read() files. */
   readonly filter: boolean;
   /** More observers, for techniques that need other events. */

@@ -2,7 +2,7 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
-import type { Command as CommandLine } from 'commander';
+import { type Command as CommandLine, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import { nextRecording } from '../../profile/learn.ts';
 import type { Command, Profile } from '../../profile/model.ts';
@@ -19,6 +19,7 @@ interface RecordOptions extends StoreOption {
   readonly functions?: boolean;
   readonly quiet?: boolean;
   readonly fromMisses?: boolean;
+  readonly faultAround?: boolean;
   readonly json?: string;
 }
 
@@ -40,6 +41,8 @@ export function registerRecord(program: CommandLine): void {
     .option('--from-misses', 'run an image built with --cold deny, and add the functions that it lacked')
     .option('--json <file>', 'with --from-misses: write what was missed to a file (docs/formats.md)')
     .option('-q, --quiet', 'say nothing but errors')
+    // For measurements: what exact pages cost.
+    .addOption(new Option('--fault-around', 'with --thorough: let the kernel round pages up').hideHelp())
     .passThroughOptions()
     .action(run);
   addStoreOption(command);
@@ -119,6 +122,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
     stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
     light,
     filter: options.filter,
+    exactPages: options.faultAround !== true,
     code,
     onProgress: progress.update,
   });
