@@ -69,10 +69,14 @@ static int look_through(struct restoring *r) {
     }
     if (words > 0 && !(map->protection & PROT_WRITE)) r->soft[i / 64] |= 1ull << i % 64;
   }
-  after = end;
-  /* The loader's table of modules is one by address, and has the vDSO as the last. */
+  r->end = end;
+  return fixup == header->fixup_count && slid_pages_are_all(r, slid);
+}
+
+/* The loader's table of modules is one by address, and has the vDSO as the last. Kernels put it below in the legacy layout. */
+static int vdso_is_above(const struct restoring *r) {
   u64 vdso = aux(r->start, AT_SYSINFO_EHDR);
-  return fixup == header->fixup_count && slid_pages_are_all(r, slid) && (vdso == 0 || vdso >= after);
+  return vdso == 0 || vdso >= r->end;
 }
 
 int is_overlaid(const struct restoring *r, const struct linked_map *map) {
@@ -246,6 +250,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   r.is_filtered = sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);
+  if (!vdso_is_above(&r)) return verdict(LINKED_BAD_ADDRESS, image->header->map_count);
   r.moves_vdso = move_vdso(&r);
   /* Fewer maps are then written to. */
   if (r.moves_vdso) look_through(&r);

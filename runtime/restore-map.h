@@ -25,6 +25,7 @@ struct restoring {
   int stays;  /* the program is at its place already */
   int is_filtered; /* system calls are */
   int moves_vdso; /* to where the image has it; else the words that point into it are written */
+  u64 end;    /* of the highest map */
   u32 mapped; /* maps of the table before this one are done */
   u64 soft[LINKED_MAPS_MAX / 64]; /* a bit for each map: it is writable until all is written */
   struct move moves[MOVES_MAX]; /* of the program's pages */

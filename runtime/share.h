@@ -214,7 +214,7 @@ struct linked_watch {
 #define LINKED_BAD_PROGRAM 8u     /* the program that the kernel mapped is another */
 #define LINKED_BAD_FILE 9u        /* `index`: of the file that is missing or has changed */
 #define LINKED_BAD_WATCH 10u      /* `index`: of the path that is there, is missing or has changed */
-#define LINKED_BAD_ADDRESS 11u    /* `index`: of the map whose range is taken, or for which there is no memory */
+#define LINKED_BAD_ADDRESS 11u    /* `index`: of the map whose range is taken, or for which there is no memory; or how many there are, where the vDSO is below them */
 #define LINKED_BAD_CALL 12u       /* the kernel refused a call that the loader makes */
 #define LINKED_BAD_DEBUGGER 13u   /* a debugger has started it: its breakpoints stand where the kernel put the program */
 struct linked_answer {

@@ -1,6 +1,6 @@
 /** `winnow build --root DIR --only share`: programs of a copied root file system start linked in there. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmdirSync, statSync, symlinkSync, utimesSync } from 'node:fs';
+import { mkdirSync, readlinkSync, renameSync, rmdirSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRoot, ShareScene } from './share-scene.ts';
@@ -140,6 +140,46 @@ describe.runIf(isRoot)('linked programs of another root (root alone can run its 
     expect(start('one', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
     utimesSync(join(root, library), 1, 1);
     expect(start('one', ['say'])).toMatchObject({ status: 5, stderr: 'plain\n' });
+  });
+
+  it.each(['share', 'select,share'])(
+    'are refreshed when they would start plainly in the root, with %s',
+    (only) => {
+      build('one', only);
+      winnow('image drop', 'alone');
+      const version = () => readlinkSync(join(store, 'images', 'one'));
+      const before = version();
+      const notes = good('image show', 'one').stdout;
+      expect(notes.match(/would start linked now/g)).toHaveLength(2);
+      // What happens to this machine's files is nothing to it.
+      utimesSync(library, 2, 2);
+      expect(good('image refresh', '--stale').stderr).toBe('');
+      expect(version()).toBe(before);
+      utimesSync(join(root, library), 3, only.length);
+      const shown = good('image show', 'one').stdout;
+      expect(shown).toContain(`would start by its own loader now: a module has changed: ${library}`);
+      expect(good('image refresh', '--stale').stderr).toContain('refreshed one\n');
+      expect(version()).not.toBe(before);
+      expect(start('one', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
+      expect(good('image refresh', '--stale').stderr).toBe('');
+    },
+  );
+
+  it('are left as they are where their root is not there', () => {
+    const moved = `${root}-elsewhere`;
+    renameSync(root, moved);
+    try {
+      const refresh = (...words: readonly string[]): Ran =>
+        winnowOn(join(moved, STORE))('image refresh', words, { cwd: scene.folder, env: scene.env });
+      const before = readlinkSync(join(moved, STORE, 'images', 'one'));
+      const ran = refresh('--stale');
+      expect([ran.status, ran.stderr]).toEqual([0, `left one as it is: its root ${root} is not there\n`]);
+      const named = refresh('one');
+      expect([named.status, codeOf(named)]).toEqual([2, 'E_USAGE']);
+      expect(readlinkSync(join(moved, STORE, 'images', 'one'))).toBe(before);
+    } finally {
+      renameSync(moved, root);
+    }
   });
 
   it('are refused where the image would not be found in the root', () => {

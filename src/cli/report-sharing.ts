@@ -81,6 +81,7 @@ async function imageStartOf(
     if (error instanceof WinnowError && error.code === 'E_NO_IMAGE') return none;
     throw error;
   }
+  if (image.manifest.root !== undefined) return { missing: 'the image was built for another root' };
   const path = realpathSync(program);
   const shared = image.manifest.share?.programs.find((one) => one.path === path);
   if (shared === undefined) return none;

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
+import { insideRoot } from '../profile/inside-root.ts';
 import { readTrusted } from '../profile/store-files.ts';
 import { decodeLinked } from '../share/linked/linked-decode.ts';
 import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked/linked-model.ts';
@@ -45,31 +46,35 @@ export function checkShared(image: {
   readonly path: string;
   readonly manifest: ImageManifest;
 }): CheckedProgram[] {
-  const { share, select } = image.manifest;
-  const look = lookAsShown(image.path, select?.modules ?? []);
-  const isShown = select !== undefined;
-  const shown = checkModules(image)?.modules ?? [];
+  const { share, select, root } = image.manifest;
+  const original: Look = root === undefined ? lookAtFile : (path) => lookAtFile(insideRoot(root, path));
+  const look = lookAsShown(image.path, select?.modules ?? [], original);
+  const sight = { look, original, isElsewhere: select !== undefined || root !== undefined };
+  // Whether anything can be mounted in another root is not known here.
+  const shown = root === undefined ? (checkModules(image)?.modules ?? []) : [];
   const reasons = new Map(
     shown.flatMap(({ path, leftOut }) => (leftOut === undefined ? [] : [[path, leftOut]])),
   );
   return (share?.programs ?? []).map((program) => {
     const notShown = reasons.get(program.path);
-    const checked = checkProgram(image.path, program, { look, isShown });
+    const checked = checkProgram(image.path, program, sight);
     return notShown === undefined ? checked : { ...checked, notShown };
   });
 }
 
 interface Sight {
   readonly look: Look;
-  /** Whether a start sees other files than we do. */
-  readonly isShown: boolean;
+  /** Without copies of modules. */
+  readonly original: Look;
+  /** Whether a start sees other files than we do by these paths. */
+  readonly isElsewhere: boolean;
 }
 
 /** What a start sees: copies of modules in place of the originals that they were made from. */
-function lookAsShown(folder: string, modules: readonly SelectedModule[]): Look {
+function lookAsShown(folder: string, modules: readonly SelectedModule[], original: Look): Look {
   const copies = new Map(modules.map((module) => [module.inode, module]));
   return (path) => {
-    const now = lookAtFile(path);
+    const now = original(path);
     const module = now === undefined ? undefined : copies.get(String(now.inode));
     const isOriginal =
       module !== undefined && now?.size === module.size && String(now.mtimeNs) === module.mtimeNs;
@@ -127,7 +132,7 @@ function whyRefused(
   { path, size, mtimeNs, inode, restore, linked, libraryPath }: SharedProgram,
   { guards, sight }: { readonly guards: readonly CheckedGuard[]; readonly sight: Sight },
 ): string | undefined {
-  const now = lookAtFile(path);
+  const now = sight.original(path);
   const isSame =
     now?.kind === 'file' &&
     now.size === size &&
@@ -139,8 +144,8 @@ function whyRefused(
     return `${broken.kind === 'module' ? REFUSED.file : REFUSED.watch}: ${broken.path}`;
   try {
     const { refused } = askRestore(join(folder, restore), join(folder, linked), libraryPath);
-    // Restore sees the originals, as we do. It has judged the machine before it comes to files.
-    if (sight.isShown && (refused === 'file' || refused === 'watch')) return undefined;
+    // Restore sees this machine's originals. It has judged the machine before it comes to files.
+    if (sight.isElsewhere && (refused === 'file' || refused === 'watch')) return undefined;
     return refused === 'good' ? undefined : REFUSED[refused];
   } catch (error) {
     if (error instanceof WinnowError) return 'its launcher cannot be run';

@@ -4,6 +4,7 @@ import { libc } from './libc.ts';
 
 const prlimitRaw = libc.func('int prlimit(int pid, int resource, const void *next, void *previous)');
 const setAffinityRaw = libc.func('int sched_setaffinity(int pid, size_t size, const void *mask)');
+const personality = libc.func('int personality(ulong persona)');
 const getAffinityRaw = libc.func('int sched_getaffinity(int pid, size_t size, void *mask)');
 
 /** Numbers of getrlimit(2). */
@@ -52,4 +53,24 @@ export function pinTo(process: Pid, cpu: number): boolean {
   const mask = Buffer.alloc(MASK_BYTES);
   mask.writeUInt8(1 << (cpu & 7), cpu >> 3);
   return setAffinityRaw(process, mask.length, mask) === 0;
+}
+
+/** <sys/personality.h> */
+const ASK = 0xffff_ffff;
+const ADDR_COMPAT_LAYOUT = 0x0020_0000;
+const ADDR_NO_RANDOMIZE = 0x0004_0000;
+
+/**
+ * Lets `start` begin processes whose addresses are random, in the kernel's usual layout, although this one was begun
+ * without (`setarch -R`, `-L`; debuggers do that). Where the kernel refuses it they are as this one is.
+ */
+export function withRandomAddresses<T>(start: () => T): T {
+  const own = personality(ASK);
+  const wanted = own & ~(ADDR_COMPAT_LAYOUT | ADDR_NO_RANDOMIZE);
+  if (own < 0 || wanted === own || personality(wanted) < 0) return start();
+  try {
+    return start();
+  } finally {
+    personality(own);
+  }
 }

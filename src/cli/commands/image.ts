@@ -1,4 +1,5 @@
 /** `winnow image`: what has been built. */
+import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import {
@@ -11,6 +12,10 @@ import {
 } from '../options.ts';
 
 interface ReadOptions extends JsonOption, StoreOption {}
+
+/** A root may be on a disk that is not mounted, or be gone with its container. */
+const isThere = (root: string | undefined): boolean =>
+  root === undefined || statSync(root, { throwIfNoEntry: false })?.isDirectory() === true;
 
 /** The version of the JSON forms (docs/formats-image.md). */
 const JSON_VERSION = 1;
@@ -65,10 +70,10 @@ function addShow(group: Command): void {
     const image = readImage((await openDirs(options)).dirs, name);
     const plan = readPlan(image);
     const unfetched = readPlanMisses(image, plan);
-    // Another machine's files cannot be looked at from here.
+    // What can be mounted in another root is not known here.
     const isHere = image.manifest.root === undefined;
     const modules = isHere ? checkModules(image) : undefined;
-    const programs = isHere ? checkShared(image) : [];
+    const programs = isThere(image.manifest.root) ? checkShared(image) : [];
     const prelinked = isHere ? checkPrelinked(image) : [];
     if (options.json === true) {
       const { manifest, path } = image;
@@ -130,6 +135,11 @@ function addRefresh(group: Command): void {
           );
     for (const name of wanted) {
       const image = readImage(dirs, name);
+      const { root } = image.manifest;
+      if (names.length === 0 && !isThere(root)) {
+        say(`left ${name} as it is: its root ${root} is not there`);
+        continue;
+      }
       if (options.stale === true && !(await isStale(image))) continue;
       await refreshImage(store, image);
       say(`refreshed ${name}`);

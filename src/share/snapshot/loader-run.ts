@@ -12,6 +12,7 @@ import { readdirSync } from 'node:fs';
 import { type Pid, type Tid, tid } from '../../base/brands.ts';
 import { errnoOf } from '../../base/errors.ts';
 import { readFdLink } from '../../record/proc.ts';
+import { withRandomAddresses } from '../../sys/limits.ts';
 import { type Mapping, readMaps } from '../../sys/maps.ts';
 import * as pt from '../../sys/ptrace.ts';
 import { startWaiting, type WaitingProgram } from '../../sys/start.ts';
@@ -57,16 +58,18 @@ export interface StoppedLoader {
  * @throws Refusal where the loader cannot be followed, or says that it cannot link the program.
  */
 export function runLoader(program: string, circumstances: Circumstances, align: number): StoppedLoader {
-  const stub = startWaiting({
-    program,
-    argv: circumstances.argv,
-    env: circumstances.env,
-    openFiles: 0,
-    ignoredSignals: '0',
-    blockedSignals: '0',
-    descriptors: [],
-    cwd: circumstances.cwd,
-  });
+  const stub = withRandomAddresses(() =>
+    startWaiting({
+      program,
+      argv: circumstances.argv,
+      env: circumstances.env,
+      openFiles: 0,
+      ignoredSignals: '0',
+      blockedSignals: '0',
+      descriptors: [],
+      cwd: circumstances.cwd,
+    }),
+  );
   const tracee = tid(stub.pid);
   adopt(stub, tracee);
   let memory: TraceeMemory | undefined;

@@ -105,7 +105,7 @@ function referenceRun(
 const outOfOrder = (): Refusal =>
   new Refusal(
     'addresses that do not tell apart',
-    'the kernel must place programs, the loader and the stack at random, the program below the loader: see kernel.randomize_va_space',
+    'the kernel must place programs, the loader and the stack at random, the program below the loader: sysctl kernel.randomize_va_space=2',
   );
 
 /** Adds a run whose anchors slide differently. */
