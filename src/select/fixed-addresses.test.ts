@@ -6,7 +6,7 @@ import { afterAll, expect, it } from 'vitest';
 import { readElfFile } from '../elf/read.ts';
 import { analyseModule } from '../rewrite/analyse.ts';
 import type { Unit } from '../rewrite/model.ts';
-import { settleFixedAddresses } from './fixed-addresses.ts';
+import { runInPlace, settleFixedAddresses } from './fixed-addresses.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-fixed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -22,7 +22,7 @@ int (*volatile table[])(int) = { pointed, both };
 PAGE int main(void) { return called(1) + neighbour(1) + both(1) + table[0](1) + table[1](1); }
 `;
 
-function settle(...flags: string[]): { moved: string[]; inPlace: string[] } {
+function settle(...flags: string[]): { moved: string[]; inPlace: string[]; stillRun: string[] } {
   const path = join(folder, `program${flags.join('')}`);
   writeFileSync(`${path}.c`, SOURCE);
   execFileSync('gcc', ['-O1', '-fno-toplevel-reorder', ...flags, '-o', path, `${path}.c`]);
@@ -35,14 +35,25 @@ function settle(...flags: string[]): { moved: string[]; inPlace: string[] } {
   const units = analysis.units.filter((unit) => wanted.includes(nameOf(unit)));
   expect(units).toHaveLength(wanted.length);
   const { moved, inPlace } = settleFixedAddresses(image, analysis, units);
-  return { moved: moved.map(nameOf).sort(), inPlace: inPlace.map(nameOf).sort() };
+  return {
+    moved: moved.map(nameOf).sort(),
+    inPlace: inPlace.map(nameOf).sort(),
+    stillRun: runInPlace(image, moved).map(nameOf),
+  };
 }
 
 it('leaves alone what is called by its address, and what shares its pages', () => {
   // main is called by its address too, from the start-up code.
-  expect(settle('-no-pie')).toEqual({ moved: ['both', 'called'], inPlace: ['main', 'neighbour', 'pointed'] });
+  expect(settle('-no-pie')).toMatchObject({
+    moved: ['both', 'called'],
+    inPlace: ['main', 'neighbour', 'pointed'],
+  });
+});
+
+it('tells which copied functions go on running in their old place', () => {
+  expect(settle('-no-pie').stillRun).toEqual(['both']);
 });
 
 it('moves everything where addresses are not fixed', () => {
-  expect(settle('-fPIE', '-pie').inPlace).toEqual([]);
+  expect(settle('-fPIE', '-pie')).toMatchObject({ inPlace: [], stillRun: [] });
 });

@@ -49,6 +49,13 @@ export function settleFixedAddresses(
   return { moved: units.filter((unit) => !stays(unit)), inPlace: units.filter(stays) };
 }
 
+/** Of units that were copied, those that whoever has their address goes on to run in their old place. */
+export function runInPlace(image: ElfImage, copied: readonly Unit[]): Unit[] {
+  if (image.header.type !== ET_EXEC) return [];
+  const named = namedAddresses(image, new Set(copied.map(({ start }) => start)));
+  return copied.filter(({ start }) => named.has(start));
+}
+
 function pagesOf({ start, end }: Unit): number[] {
   const first = Math.floor(start / PAGE_SIZE);
   return Array.from({ length: Math.ceil(end / PAGE_SIZE) - first }, (_, index) => first + index);

@@ -94,6 +94,17 @@ describe('chooseHotUnits', () => {
     expect(stubs.some(({ start }) => isOf(image, start, 'puts'))).toBe(false);
   });
 
+  it('takes the stubs that used code leads to which stays where it is', () => {
+    const { image, analysis, at } = build(...NO_IBT);
+    const units = analysis.units.map((unit) =>
+      unit.start === at('never') ? { ...unit, kept: 'a reason' } : unit,
+    );
+    const stubsOf = (entered: readonly Rva[]): Rva[] =>
+      startsOf(chooseHotUnits(image, { ...analysis, units }, entered).units);
+    expect(stubsOf([at('never')]).some((start) => isOf(image, start, 'puts'))).toBe(true);
+    expect(stubsOf([at('twice')]).some((start) => isOf(image, start, 'puts'))).toBe(false);
+  });
+
   it('counts what was entered and cannot move', () => {
     const { image, analysis, at } = build(...NO_IBT);
     const units = analysis.units.map((unit) =>

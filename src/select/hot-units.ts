@@ -10,7 +10,7 @@
  *
  * Method: the units that hold entered addresses, in the order of first use; in front of them what runs
  * whatever the program does (the entry point, DT_INIT, DT_FINI, constructors, destructors, and what of
- * the compiler's start-up code these branch to), and the PLT stubs that any copied unit leads to. Stubs are 16 bytes each and
+ * the compiler's start-up code these branch to), and the PLT stubs that any used unit leads to, copied or not: branches of originals lead to copies too. Stubs are 16 bytes each and
  * used from everywhere, so they stand together.
  *
  * Limits: a unit that must not move stays, and what it does runs the original.
@@ -52,7 +52,7 @@ export function chooseHotUnits(image: ElfImage, analysis: ModuleAnalysis, entere
     stayed.set(reason, (stayed.get(reason) ?? 0) + 1);
   }
   const always = startUnits(image, analysis);
-  const stubs = stubUnits(image, analysis, [...always, ...used]);
+  const stubs = stubUnits(image, analysis, [...always, ...used, ...cold]);
   const units = new Set([...always, ...stubs, ...used].filter(({ kept }) => kept === undefined));
   return { units: [...units], stayed, cold: [...cold] };
 }

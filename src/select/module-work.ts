@@ -19,9 +19,10 @@ import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from
 import { pagesOfUnits } from './code-pages.ts';
 import { bytesOnDisk, coldOf, separateCold } from './cold-code.ts';
 import { COLD_ENDING } from './cold-layout.ts';
+import { runInPlace } from './fixed-addresses.ts';
 import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
-import { rewrittenPages } from './rewritten-pages.ts';
+import { rewrittenPages, unseenUnits } from './rewritten-pages.ts';
 
 export interface ModuleJob {
   readonly use: ModuleUse;
@@ -83,7 +84,8 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
   const copied = rewritten.map.clones.map(({ unit }) => unit);
-  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, cold);
+  const running = [...cold, ...runInPlace(image, copied), ...unseenUnits(analysis)];
+  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, running);
   const { bytes, coldFile, stored } = separate(examined, rewritten, { context, treated });
   if (
     !gains &&
