@@ -1,6 +1,7 @@
-/** Which of the dynamic programs under /usr/bin get an image after linking, and whether they do the same from it. */
+/** Which of the dynamic programs under /usr/bin get an image after linking, or prelinked libraries, and whether they do the same then. */
 import { chmodSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import type { Sharing } from '../src/cli/build-techniques.ts';
 import { probeProgram } from '../src/elf/probe.ts';
 import { openCleanup } from './support/cleanup.ts';
 import { badUsage, COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
@@ -13,10 +14,13 @@ import { REPOSITORY } from './support/winnow.ts';
 
 const USAGE = `usage: npm run bench:share-programs -- [options] [PROGRAM...]      (as root; half an hour)
   --every N        only every Nth program
-  --json FILE      where the results go (default bench/results/share-programs.json for a whole run)
+  --share HOW      image (default) or prelink
+  --json FILE      where the results go (default for a whole run: bench/results/share-programs.json, or
+                   share-programs-prelink.json)
   --no-install     do not install the hundred Debian packages that bring the programs
 `;
 const BIN = '/usr/bin';
+const SHARINGS = ['image', 'prelink'] as const;
 
 process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
@@ -24,7 +28,11 @@ async function main(args: readonly string[]): Promise<number> {
   const { values, positionals } = parseSuiteArgs(
     {
       args: [...args],
-      options: { ...COMMON_OPTIONS, every: { type: 'string', default: '1' } },
+      options: {
+        ...COMMON_OPTIONS,
+        every: { type: 'string', default: '1' },
+        share: { type: 'string', default: 'image' },
+      },
       allowPositionals: true,
     },
     USAGE,
@@ -36,22 +44,25 @@ async function main(args: readonly string[]): Promise<number> {
   const every = Number(values.every);
   if (!Number.isInteger(every) || every < 1)
     throw badUsage(`--every takes a whole number from 1 on, not ${values.every}`, USAGE);
+  const share: Sharing | undefined = SHARINGS.find((one) => one === values.share);
+  if (share === undefined) throw badUsage(`--share takes image or prelink, not ${values.share}`, USAGE);
   const whole = positionals.length === 0 && every === 1;
   if (!values['no-install']) installMissing(PROGRAM_PACKAGES);
   const programs =
     positionals.length > 0 ? positionals : dynamicPrograms().filter((_, index) => index % every === 0);
-  const results = await tryAll(programs);
+  const results = await tryAll(programs, share);
   const report = {
     date: new Date().toISOString(),
+    share,
     starts: STARTS,
     packages: PROGRAM_PACKAGES.length,
     results,
   };
-  const json =
-    values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'share-programs.json') : undefined);
+  const name = share === 'image' ? 'share-programs' : 'share-programs-prelink';
+  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', `${name}.json`) : undefined);
   if (json !== undefined) writeJson(resolve(json), 'bench-share-programs', report);
   const text = renderCorpus(report);
-  if (whole) replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), 'share-programs', text);
+  if (whole) replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), name, text);
   process.stdout.write(text);
   return results.some(({ kind }) => kind === 'wrong') ? 1 : 0;
 }
@@ -74,7 +85,7 @@ function dynamicPrograms(): string[] {
   });
 }
 
-async function tryAll(programs: readonly string[]): Promise<CorpusResult[]> {
+async function tryAll(programs: readonly string[], share: Sharing): Promise<CorpusResult[]> {
   const cleanup = openCleanup();
   try {
     const work = mkdtempSync('/var/lib/winnow-bench-');
@@ -83,7 +94,7 @@ async function tryAll(programs: readonly string[]): Promise<CorpusResult[]> {
     const results: CorpusResult[] = [];
     for (const [index, path] of programs.entries()) {
       if (cleanup.abort.aborted) break;
-      const result = await tryProgram(path, work);
+      const result = await tryProgram(path, work, share);
       results.push(result);
       if (process.stderr.isTTY || result.kind === 'wrong' || result.kind === 'unused' || index % 50 === 0)
         process.stderr.write(`${index + 1}/${programs.length} ${path}: ${JSON.stringify(result)}\n`);

@@ -24,6 +24,7 @@
 #include "prelink.h"
 
 #include "audit.h"
+#include "misses.h"
 #include "modules.h"
 #include "text.h"
 
@@ -90,14 +91,27 @@ static int is_good_copy(const struct prelink_module *module, struct file_id *id)
   return good;
 }
 
+static void note(u32 what, u32 index) {
+  const char *path = audit_beside(PRELINK_MISSES, 0);
+  if (path != NULL) misses_add(path, process.user, what, index);
+}
+
+static u32 module_index(const struct prelink_module *module) { return (u32)(module - table.modules); }
+
+static int miss_module(u32 what, const struct prelink_module *module) {
+  note(what, module_index(module));
+  return 0;
+}
+
 static int files_are_the_same(const struct prelink_program *one) {
   struct sys_stat stat;
   for (u32 i = 0; i < one->module_count; i++) {
     const struct prelink_module *module = &modules[i];
-    if (sys_fstatat(AT_FDCWD, prelink_text(&table, module->path), &stat, 0) < 0) return 0;
-    if (!prelink_is_file(module->size, module->mtime_sec, module->mtime_nsec, module->inode, &stat)) return 0;
+    if (sys_fstatat(AT_FDCWD, prelink_text(&table, module->path), &stat, 0) < 0 ||
+        !prelink_is_file(module->size, module->mtime_sec, module->mtime_nsec, module->inode, &stat))
+      return miss_module(PRELINK_MISS_FILE, module);
     originals[i] = (struct file_id){stat.dev, stat.ino};
-    if (module->dynamic != 0 && !is_good_copy(module, &copies[i])) return 0;
+    if (module->dynamic != 0 && !is_good_copy(module, &copies[i])) return miss_module(PRELINK_MISS_COPY, module);
   }
   return 1;
 }
@@ -113,11 +127,15 @@ static int area_is_free(const struct prelink_program *one) {
 
 static void choose_program(void) {
   struct sys_stat stat;
-  if (loader_is_spoken_to() || sys_fstatat(AT_FDCWD, SELF, &stat, 0) < 0) return;
+  if (sys_fstatat(AT_FDCWD, SELF, &stat, 0) < 0) return;
   const struct prelink_program *one = prelink_find(&table, &stat);
   if (one == NULL) return;
+  u32 index = (u32)(one - table.programs);
   modules = table.modules + one->module_first;
-  if (files_are_the_same(one) && area_is_free(one)) program = one;
+  if (loader_is_spoken_to()) return note(PRELINK_MISS_ENVIRONMENT, index);
+  if (!files_are_the_same(one)) return;
+  if (!area_is_free(one)) return note(PRELINK_MISS_AREA, index);
+  program = one;
 }
 
 static _Noreturn void fail(void) {
@@ -146,6 +164,7 @@ static _Noreturn void execute_plainly(void) {
 }
 
 static void give_up(void) {
+  note(PRELINK_MISS_MODULE, module_index(&modules[next]));
   if (answered > 0) execute_plainly();
   program = NULL;
 }

@@ -19,6 +19,15 @@
 #define PRELINK_ALL_MODULES_MAX (1u << 17)
 #define PRELINK_SIZE_MAX (1u << 24)
 
+/* Starts without the copies, in prelink.misses (misses.h), and what the index counts: programs, or modules of all programs. */
+#define PRELINK_MISSES "prelink.misses"
+#define PRELINK_MISS_ENVIRONMENT 1u /* program: something speaks to the loader */
+#define PRELINK_MISS_FILE 2u        /* module: the original is not as it was */
+#define PRELINK_MISS_COPY 3u        /* module: its copy is not, or cannot be opened */
+#define PRELINK_MISS_AREA 4u        /* program: addresses are taken */
+#define PRELINK_MISS_MODULE 5u      /* module: another one came, or it came elsewhere */
+#define PRELINK_ANY 0xffffffffu     /* in place of an index: whatever was started */
+
 struct prelink_header {
   struct plan_envelope envelope;
   u32 program_count;

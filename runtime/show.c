@@ -27,6 +27,8 @@
 #include "show.h"
 
 #include "linked-programs.h"
+#include "misses.h"
+#include "prelink.h"
 #include "target.h"
 #include "text.h"
 
@@ -273,7 +275,12 @@ static int speaks_to_loader(char **envp) {
 static char **show_prelinked(const struct show_request *request, int wish) {
   struct sys_statfs mount;
   int may = wish < 0 || wish == (int)MODULES_SHOW_AUTO || wish == (int)MODULES_SHOW_AUDIT;
-  if (!may || speaks_to_loader(request->envp)) return request->envp;
+  if (!may) return request->envp;
+  if (speaks_to_loader(request->envp)) {
+    const char *misses = beside(request, PRELINK_MISSES);
+    if (misses != NULL) misses_add(misses, request->user, PRELINK_MISS_ENVIRONMENT, PRELINK_ANY);
+    return request->envp;
+  }
   if (sys_statfs(request->folder, &mount) < 0 || mount.flags & ST_NOEXEC) return request->envp;
   if (wish != (int)MODULES_SHOW_AUDIT && selinux_confines()) return request->envp;
   char **envp = environment_with_audit(request);

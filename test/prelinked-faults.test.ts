@@ -332,3 +332,40 @@ describe('programs that are not prelinked', () => {
     expect(existsSync(join(scene.store, 'images', 'static', 'prelink.bin'))).toBe(true);
   });
 });
+
+// Builds the image anew, so it comes last.
+describe('starts without the copies', () => {
+  it('are counted by cause, where the image is the user’s own', () => {
+    scene.build();
+    const misses = () => {
+      const { prelinked } = JSON.parse(scene.good('image show', 'one', '--json').stdout);
+      return prelinked.misses;
+    };
+    expect(misses()).toEqual({ starts: 0, isFull: false, causes: [] });
+    expect(shown()).toContain('misses     none noted');
+    scene.start(WORDS);
+    expect(misses().starts).toBe(0);
+    scene.start(WORDS, { env: { LD_BIND_NOW: '1' } });
+    scene.start(['child', '/usr/bin/env', 'LD_BIND_NOW=1', scene.fixed, ...WORDS]);
+    const front = join(scene.first, 'libm.so.6');
+    copyFileSync('/lib/x86_64-linux-gnu/libm.so.6', front);
+    scene.start(WORDS);
+    scene.start(WORDS);
+    rmSync(front);
+    const mode = statSync(scene.library).mode;
+    const saved = join(scene.folder, 'saved-library');
+    renameSync(scene.library, saved);
+    copyFileSync(saved, scene.library);
+    chmodSync(scene.library, mode);
+    scene.start(WORDS);
+    renameSync(saved, scene.library);
+    const { starts, causes } = misses();
+    expect(starts).toBe(5);
+    expect(causes).toHaveLength(4);
+    expect(causes[0]).toEqual({ cause: 'module', path: '/lib/x86_64-linux-gnu/libm.so.6', starts: 2 });
+    expect(causes).toContainEqual({ cause: 'environment', starts: 1 });
+    expect(causes).toContainEqual({ cause: 'environment', path: scene.fixed, starts: 1 });
+    expect(causes).toContainEqual({ cause: 'file', path: scene.library, starts: 1 });
+    expect(shown()).toMatch(/misses +5 starts without the copies/);
+  });
+});

@@ -1,16 +1,18 @@
 /** The table of programs with and without an image after linking: Markdown. */
+import type { Sharing } from '../../src/cli/build-techniques.ts';
 import { markdownTable } from './markdown.ts';
 import type { CorpusResult } from './share-corpus.ts';
 
 export interface CorpusReport {
   readonly date: string;
+  readonly share: Sharing;
   /** Of each program. */
   readonly starts: number;
   readonly packages: number;
   readonly results: readonly CorpusResult[];
 }
 
-export function renderCorpus({ date, starts, packages, results }: CorpusReport): string {
+export function renderCorpus({ date, share: sharing, starts, packages, results }: CorpusReport): string {
   const count = (kind: CorpusResult['kind']): number => results.filter((one) => one.kind === kind).length;
   const images = count('same') + count('built') + count('wrong');
   const share = (part: number): string => `${part} (${((100 * part) / results.length).toFixed(1)} %)`;
@@ -21,19 +23,19 @@ export function renderCorpus({ date, starts, packages, results }: CorpusReport):
     one.kind === 'wrong'
       ? [`- ${one.path} ${one.args}: ${one.what}\n`]
       : one.kind === 'unused'
-        ? [`- ${one.path}: not started from its image: ${one.why}\n`]
+        ? [`- ${one.path}: not so started: ${one.why}\n`]
         : [],
   );
   const rows = [
     ['dynamic programs under /usr/bin', String(results.length)],
-    ['start from an image', share(images)],
+    [sharing === 'image' ? 'start from an image' : 'start with prelinked libraries', share(images)],
     [`&nbsp;&nbsp;the same output and exit code in ${starts} starts each`, String(count('same'))],
     ['&nbsp;&nbsp;without an invocation that ends and says the same twice', String(count('built'))],
     ['&nbsp;&nbsp;**other output or exit code**', String(count('wrong'))],
-    ['image built, and not used', String(count('unused'))],
+    ['built, and not used', String(count('unused'))],
     ['kept as they are', share(count('kept'))],
     ...[...reasons].sort((a, b) => b[1] - a[1]).map(([reason, n]) => [`&nbsp;&nbsp;${reason}`, String(n)]),
   ];
-  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs\`: what ${packages} Debian packages bring, and what was there.\n\n`;
+  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs${sharing === 'image' ? '' : ' -- --share prelink'}\`: what ${packages} Debian packages bring, and what was there.\n\n`;
   return `${text}${markdownTable(['every dynamic program', ''], rows)}${wrong.length > 0 ? `\n${wrong.join('')}` : ''}`;
 }

@@ -1,19 +1,24 @@
 /**
- * One program of /usr/bin: whether it gets an image after linking, and whether it then does the same.
+ * One program of /usr/bin: whether it gets an image after linking, or prelinked libraries, and whether it then does the same.
  *
  * Method: the first of a few harmless arguments for which two plain runs agree in output and exit code is the invocation.
  * Then the image is built, mounted over the program in a mount namespace, and started `STARTS` times, address-space
  * randomisation as it is; each start's output and exit code must be the plain ones. That the image is what was started is
- * shown by a breakpoint at the address where only an image has the loader's last instruction (runtime/start-cost.c).
+ * shown by a breakpoint at the address where only an image has the loader's last instruction (runtime/start-cost.c). Copies of
+ * libraries are shown by the audit object, and seen in the memory of a start that ends before the first constructor.
  */
 
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Sharing } from '../../src/cli/build-techniques.ts';
+import { readElfFile } from '../../src/elf/read.ts';
 import { buildShare } from '../../src/share/build.ts';
-import type { SharedProgram } from '../../src/share/built.ts';
+import type { KeptProgram, SharedProgram } from '../../src/share/built.ts';
+import { linkedAt } from '../../src/share/closure/loader-start.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
 import { readProcessor } from '../../src/share/linked/restore-answer.ts';
+import { buildPrelinked } from '../../src/share/prelinked/build.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
 import { measureStart } from '../../src/sys/start-cost.ts';
 import { ENVIRONMENT } from './programs.ts';
@@ -28,6 +33,7 @@ export type CorpusResult = { readonly path: string } & (
 );
 
 export const STARTS = 20;
+const LOADER = '/lib64/ld-linux-x86-64.so.2';
 const ARGUMENTS = [['--version'], ['--help'], ['-V'], ['-v'], ['-h'], []];
 const TIMEOUT_MS = 10_000;
 const BUFFER = 32 << 20;
@@ -39,19 +45,68 @@ interface Outcome {
 }
 
 /** @param work a folder that everybody may enter; what is made in it is removed. */
-export async function tryProgram(path: string, work: string): Promise<CorpusResult> {
+export async function tryProgram(path: string, work: string, sharing: Sharing): Promise<CorpusResult> {
   const folder = mkdtempSync(join(work, 'p-'));
   try {
-    return await tryIn(path, folder);
+    return await tryIn(path, folder, sharing === 'image' ? linkedWay : prelinkedWay);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function tryIn(path: string, folder: string): Promise<CorpusResult> {
+/** How a program is started otherwise than plainly. */
+interface Way {
+  /** Milliseconds to the end of linking; words where the start is a plain one. */
+  readonly started: number | string;
+  readonly runOnce: (args: readonly string[], home: string) => ReturnType<typeof spawnSync>;
+}
+
+type Build = (path: string, image: string) => Promise<Way | KeptProgram>;
+
+async function tryIn(path: string, folder: string, build: Build): Promise<CorpusResult> {
   spawnSync('chmod', ['755', folder]);
   const image = join(folder, 'image');
   mkdirSync(image, { mode: 0o755 });
+  const way = await build(path, image);
+  if ('reason' in way) return { ...way, path, kind: 'kept' };
+  const { started } = way;
+  if (typeof started === 'string') return { path, kind: 'unused', why: started };
+  const invocation = findInvocation(path, folder);
+  if (invocation === undefined) return { path, kind: 'built', ms: started };
+  const { args, outcome } = invocation;
+  const text = args.join(' ');
+  for (const [index, one] of startMany(way, args, folder).entries()) {
+    const what = difference(outcome, one);
+    if (what !== undefined) return { path, kind: 'wrong', args: text, what: `start ${index + 1}: ${what}` };
+  }
+  return { path, kind: 'same', args: text, ms: started };
+}
+
+const NO_REASON: KeptProgram = { path: '', reason: 'no reason' };
+
+async function prelinkedWay(path: string, image: string): Promise<Way | KeptProgram> {
+  const object = readFileSync(runtimeFile('prelink.so'));
+  const planned = { programs: [{ path }], kept: [] };
+  const { programs, kept } = await buildPrelinked(planned, { folder: image, object, sharedMode: 0o055 });
+  const [program] = programs;
+  const at = linkedAt(readElfFile(LOADER));
+  if (program === undefined || at === undefined) return kept[0] ?? NO_REASON;
+  const LD_AUDIT = join(image, 'audit.so');
+  const env = { ...environment(image), LD_AUDIT };
+  const cost = measureStart({ program: path, argv: [path, '--version'], env, at: { rva: at } });
+  const missing = program.modules.find(
+    ({ copy }) => copy !== undefined && cost?.files.has(join(image, copy.file)) !== true,
+  );
+  return {
+    started: missing === undefined && cost !== undefined ? cost.linkNs / 1e6 : 'its copies were not shown',
+    runOnce: (args, home) => {
+      const plain = options(home);
+      return spawnSync(path, args, { ...plain, env: { ...plain.env, LD_AUDIT } });
+    },
+  };
+}
+
+async function linkedWay(path: string, image: string): Promise<Way | KeptProgram> {
   const { programs, kept } = await buildShare(
     { programs: [{ path }], kept: [] },
     {
@@ -64,21 +119,16 @@ async function tryIn(path: string, folder: string): Promise<CorpusResult> {
     },
   );
   const [program] = programs;
-  if (program === undefined) {
-    const [{ reason, detail } = { reason: 'no reason', detail: undefined }] = kept;
-    return { path, kind: 'kept', reason, ...(detail === undefined ? {} : { detail }) };
-  }
-  const started = startTime(path, image, program);
-  if (typeof started === 'string') return { path, kind: 'unused', why: started };
-  const invocation = findInvocation(path, folder);
-  if (invocation === undefined) return { path, kind: 'built', ms: started };
-  const { args, outcome } = invocation;
-  const text = args.join(' ');
-  for (const [index, one] of startMany(path, join(image, program.copy), args, folder).entries()) {
-    const what = difference(outcome, one);
-    if (what !== undefined) return { path, kind: 'wrong', args: text, what: `start ${index + 1}: ${what}` };
-  }
-  return { path, kind: 'same', args: text, ms: started };
+  if (program === undefined) return kept[0] ?? NO_REASON;
+  return {
+    started: startTime(path, image, program),
+    runOnce: (args, home) => {
+      // In a mount namespace in which the copy lies over the program.
+      const script = 'mount --make-rslave / && mount --bind "$1" "$2" && shift && exec "$@"';
+      const words = ['--mount', 'sh', '-c', script, 'sh', join(image, program.copy), path, ...args];
+      return spawnSync('unshare', words, options(home));
+    },
+  };
 }
 
 /** Milliseconds to the end of linking; words where the start does not come from the image. */
@@ -137,19 +187,9 @@ function runIn(folder: string, run: (home: string) => ReturnType<typeof spawnSyn
   };
 }
 
-/** Every start in a mount namespace in which the copy lies over the program. */
-function startMany(path: string, copy: string, args: readonly string[], folder: string): Outcome[] {
-  const script = 'mount --make-rslave / && mount --bind "$1" "$2" && shift && exec "$@"';
-  return Array.from({ length: STARTS }, () => {
-    const words = ['--mount', 'sh', '-c', script, 'sh', copy, path, ...args];
-    return (
-      runIn(folder, (home) => spawnSync('unshare', words, options(home))) ?? {
-        status: 'did not end',
-        stdout: '',
-        stderr: '',
-      }
-    );
-  });
+function startMany({ runOnce }: Way, args: readonly string[], folder: string): Outcome[] {
+  const none = { status: 'did not end', stdout: '', stderr: '' };
+  return Array.from({ length: STARTS }, () => runIn(folder, (home) => runOnce(args, home)) ?? none);
 }
 
 function difference(plain: Outcome, other: Outcome): string | undefined {

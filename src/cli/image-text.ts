@@ -4,7 +4,7 @@ import type { BuiltImage } from '../image/build.ts';
 import type { Image, ListedImage } from '../image/images.ts';
 import type { CheckedModules } from '../image/modules-check.ts';
 import type { PlanMisses } from '../image/plan-misses.ts';
-import type { CheckedPrelinked } from '../image/prelink-check.ts';
+import type { CheckedPrelink } from '../image/prelink-check.ts';
 import type { CheckedProgram } from '../image/share-check.ts';
 import type { PlanExplanation } from '../prefetch/explain.ts';
 import { explainGap, REASONS } from '../prefetch/explain.ts';
@@ -167,7 +167,7 @@ export function renderImage(
     readonly modules: CheckedModules | undefined;
     readonly programs: readonly CheckedProgram[];
     readonly unfetched: PlanMisses | undefined;
-    readonly prelinked: readonly CheckedPrelinked[];
+    readonly prelinked: CheckedPrelink | undefined;
   },
   withFiles: boolean,
 ): string {

@@ -46,5 +46,7 @@ const variantOf = (joined: JoinedFigures | undefined): ShareVariant =>
 export async function isStale(image: Image): Promise<boolean> {
   const { checkShared } = await import('../image/share-check.ts');
   const { checkPrelinked } = await import('../image/prelink-check.ts');
-  return [...checkShared(image), ...checkPrelinked(image)].some(({ refused }) => refused !== undefined);
+  return [...checkShared(image), ...(checkPrelinked(image)?.programs ?? [])].some(
+    ({ refused }) => refused !== undefined,
+  );
 }

@@ -9,8 +9,15 @@ import { checkTrustedFile, readTrusted } from '../profile/store-files.ts';
 import type { FileStamp, PrelinkedProgram } from '../share/prelinked/model.ts';
 import { decodePrelinked } from '../share/prelinked/prelinked-decode.ts';
 import type { ImageManifest } from './manifest.ts';
+import { type PrelinkMisses, readPrelinkMisses } from './prelink-misses.ts';
 
 const WRITABLE = 0o022;
+
+export interface CheckedPrelink {
+  readonly programs: readonly CheckedPrelinked[];
+  /** Undefined where they are not counted. */
+  readonly misses: PrelinkMisses | undefined;
+}
 
 export interface CheckedPrelinked {
   readonly path: string;
@@ -20,22 +27,30 @@ export interface CheckedPrelinked {
   readonly area: string;
 }
 
-/** @throws WinnowError E_STORE_… */
+/** Undefined where the image has no prelinked libraries. @throws WinnowError E_STORE_… */
 export function checkPrelinked(image: {
   readonly path: string;
   readonly manifest: ImageManifest;
-}): CheckedPrelinked[] {
+}): CheckedPrelink | undefined {
   const { prelink } = image.manifest;
-  if (prelink === undefined) return [];
+  if (prelink === undefined) return undefined;
   const table = readTable(image.path);
-  return prelink.programs.map(({ path, size, mtimeNs, inode }) => {
+  const stamps = prelink.programs.map(({ path, size, mtimeNs, inode }) => ({
+    path,
+    stamp: { size, mtimeNs: BigInt(mtimeNs), inode: BigInt(inode) },
+  }));
+  const programs = stamps.map(({ path, stamp }): CheckedPrelinked => {
     if ('missing' in table) return { path, refused: table.missing, area: '' };
-    const stamp = { size, mtimeNs: BigInt(mtimeNs), inode: BigInt(inode) };
     const program = table.programs.find((one) => isSame(one, stamp));
     if (program === undefined) return { path, refused: 'the table does not know it', area: '' };
     const refused = whyRefused(image.path, path, program);
     return { path, area: program.area.start.toString(16), ...(refused === undefined ? {} : { refused }) };
   });
+  const misses = readPrelinkMisses(image.path, {
+    programs: 'missing' in table ? [] : table.programs,
+    pathOf: (program) => stamps.find(({ stamp }) => isSame(program, stamp))?.path,
+  });
+  return { programs, misses };
 }
 
 type Table = { readonly programs: readonly PrelinkedProgram[] } | { readonly missing: string };

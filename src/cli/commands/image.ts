@@ -74,7 +74,7 @@ function addShow(group: Command): void {
     const isHere = image.manifest.root === undefined;
     const modules = isHere ? checkModules(image) : undefined;
     const programs = isThere(image.manifest.root) ? checkShared(image) : [];
-    const prelinked = isHere ? checkPrelinked(image) : [];
+    const prelinked = isHere ? checkPrelinked(image) : undefined;
     if (options.json === true) {
       const { manifest, path } = image;
       const shown = {
@@ -85,7 +85,7 @@ function addShow(group: Command): void {
         modules,
         unfetched,
       };
-      const more = { ...(manifest.share && { programs }), ...(manifest.prelink && { prelinked }) };
+      const more = { ...(manifest.share && { programs }), ...(prelinked && { prelinked }) };
       writeJson('image', JSON_VERSION, { ...shown, ...more });
       return;
     }

@@ -1,6 +1,6 @@
 /** Builds what the plan says: for each program its libraries' copies, and prelink.bin for all of them. The essay is in model.ts. */
 import { randomInt } from 'node:crypto';
-import { rmSync, statSync } from 'node:fs';
+import { rmSync, statSync, truncateSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { PAGE_SIZE } from '../../base/brands.ts';
 import { WinnowError } from '../../base/errors.ts';
@@ -64,6 +64,7 @@ export async function buildPrelinked(
   const writeTable = (all: readonly Candidate[]): void =>
     writeCopy(table, encodePrelinked(all.map(({ program }) => program)), mode);
   writeTable(candidates);
+  writeCopy(join(folder, 'prelink.misses'), new Uint8Array(), mode);
   const good = candidates.filter(({ closure, program, places }) => {
     const reason = whyNotStarted(closure, folder, places);
     if (reason === undefined) return true;
@@ -75,6 +76,8 @@ export async function buildPrelinked(
     rmSync(table);
     writeTable(good);
   }
+  // What the trial starts noted.
+  truncateSync(join(folder, 'prelink.misses'));
   return { programs: good.map(({ program }) => program), kept: stayed };
 }
 

@@ -15,6 +15,10 @@ const STRUCTS = {
   prelink_module: layout.PRELINK_MODULE,
 };
 
+function missNumber(cause: (typeof layout.PRELINK_MISSES)[number]['cause']): number {
+  return layout.PRELINK_MISSES.findIndex((one) => one.cause === cause) + 1;
+}
+
 const CONSTANTS = {
   PRELINK_MAGIC: layout.PRELINK_MAGIC,
   PRELINK_VERSION: layout.PRELINK_VERSION,
@@ -22,6 +26,12 @@ const CONSTANTS = {
   PRELINK_MODULES_MAX: layout.PRELINK_MODULES_MAX,
   PRELINK_ALL_MODULES_MAX: layout.PRELINK_ALL_MODULES_MAX,
   PRELINK_SIZE_MAX: layout.PRELINK_SIZE_MAX,
+  PRELINK_MISS_ENVIRONMENT: missNumber('environment'),
+  PRELINK_MISS_FILE: missNumber('file'),
+  PRELINK_MISS_COPY: missNumber('copy'),
+  PRELINK_MISS_AREA: missNumber('area'),
+  PRELINK_MISS_MODULE: missNumber('module'),
+  PRELINK_ANY: layout.PRELINK_ANY,
 };
 
 describe('the layout of prelink.bin', () => {

@@ -11,6 +11,17 @@ export const PRELINK_MODULES_MAX = 1024;
 export const PRELINK_ALL_MODULES_MAX = 2 ** 17;
 export const PRELINK_SIZE_MAX = 2 ** 24;
 
+/** Why a program started without its copies, by their numbers in prelink.misses from 1 on, and what the index counts. */
+export const PRELINK_MISSES = [
+  { cause: 'environment', about: 'program' },
+  { cause: 'file', about: 'module' },
+  { cause: 'copy', about: 'module' },
+  { cause: 'area', about: 'program' },
+  { cause: 'module', about: 'module' },
+] as const;
+/** In place of an index. */
+export const PRELINK_ANY = 0xffff_ffff;
+
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const PRELINK_HEADER = {
   size: 48,
