@@ -1,7 +1,7 @@
 /** Real programs start linked and do the same: by winnow verify, and 20 starts each. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PROGRAMS as ALL } from './programs.ts';
 import { ShareScene } from './share-scene.ts';
@@ -64,12 +64,35 @@ describe.each(PROGRAMS)('%s', (name, status, [command = '', ...words]) => {
     expect(verified.stdout).toMatch(/^same: /);
   });
 
-  it('starts 20 times the same', () => {
+  it('starts 20 times the same', () => startsTheSame(name, 20));
+
+  it.skipIf(name === 'gcc')('starts 50 times the same at other addresses', () => {
+    scene.good('build', '--name', name, '--only', 'share', '--slide');
+    startsTheSame(name, 50);
+  });
+
+  function startsTheSame(image: string, times: number): void {
     const plain = spawnSync(command, words, { cwd: input, env: scene.env });
-    for (let i = 0; i < 20; i += 1) {
-      const ran = spawnSync(scene.launcher(name), words, { argv0: command, cwd: input, env: scene.env });
+    for (let i = 0; i < times; i += 1) {
+      const ran = spawnSync(scene.launcher(image), words, { argv0: command, cwd: input, env: scene.env });
       expect([ran.status, ran.stdout, ran.stderr]).toEqual([plain.status, plain.stdout, plain.stderr]);
     }
+  }
+});
+
+const VERSIONS = ['/usr/bin/inkscape', '/usr/bin/gdb'];
+describe.each(VERSIONS)('%s, at other addresses at each start', (program) => {
+  it.skipIf(!isThere(program))('says the same 40 times', () => {
+    const name = `version-${basename(program)}`;
+    scene.good('record', '-q', '--name', name, '--', program, '--version');
+    scene.good('build', '--name', name, '--only', 'share', '--slide');
+    const plain = spawnSync(program, ['--version'], { env: scene.env });
+    for (let i = 0; i < 40; i += 1) {
+      const ran = spawnSync(scene.launcher(name), ['--version'], { argv0: program, env: scene.env });
+      expect([ran.status, ran.stdout, ran.stderr]).toEqual([plain.status, plain.stdout, plain.stderr]);
+    }
+    const { programs } = JSON.parse(scene.good('image show', name, '--json').stdout);
+    for (const { misses } of programs) expect(misses.starts).toBe(0);
   });
 });
 
@@ -86,28 +109,32 @@ const KINDS = [
   'traps',
 ];
 
-describe.each(['files', 'joined', 'direct'])(
-  'linked programs of many kinds behave like themselves (%s)',
-  (variant) => {
-    const wanted = ALL.filter(({ name }) => KINDS.includes(name));
+const WAYS: readonly (readonly [way: string, options: readonly string[]])[] = [
+  ['files', []],
+  ['joined', ['--variant', 'joined']],
+  ['direct', ['--variant', 'direct']],
+  ['slid', ['--slide']],
+];
 
-    it('are all there', () => {
-      expect(wanted.map(({ name }) => name).sort()).toEqual([...KINDS].sort());
-    });
+describe.each(WAYS)('linked programs of many kinds behave like themselves (%s)', (variant, options) => {
+  const wanted = ALL.filter(({ name }) => KINDS.includes(name));
 
-    for (const [index, program] of wanted.entries()) {
-      const missing = program.needs.filter((need) => !isThere(need));
-      it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}`, () => {
-        const name = `${variant}-${index}`;
-        // So that they can be mounted, with their children.
-        for (const path of [`${name}.store`, `${name}.store/images`])
-          mkdirSync(join(scene.folder, path), { mode: 0o755 });
-        expectSameFromImage(program, {
-          root: scene.folder,
-          name,
-          build: ['--only', 'share', '--variant', variant],
-        });
+  it('are all there', () => {
+    expect(wanted.map(({ name }) => name).sort()).toEqual([...KINDS].sort());
+  });
+
+  for (const [index, program] of wanted.entries()) {
+    const missing = program.needs.filter((need) => !isThere(need));
+    it.skipIf(!process.env.CI && missing.length > 0)(`${program.name}: ${program.kind}`, () => {
+      const name = `${variant}-${index}`;
+      // So that they can be mounted, with their children.
+      for (const path of [`${name}.store`, `${name}.store/images`])
+        mkdirSync(join(scene.folder, path), { mode: 0o755 });
+      expectSameFromImage(program, {
+        root: scene.folder,
+        name,
+        build: ['--only', 'share', ...options],
       });
-    }
-  },
-);
+    });
+  }
+});
