@@ -45,6 +45,13 @@ describe('winnow report --sharing', () => {
     const row = rowsOf()['system 6'];
     expect(row?.startMs.kind).toBe('measured');
     expect(row?.privatePages.value).toBeLessThan(without['system 1']?.privatePages.value ?? 0);
+    expect(without['system 4']?.startMs.kind).toBe('missing');
+    expect(winnow('record', ['--name', 'slid', '--', program]).status).toBe(0);
+    expect(winnow('build', ['--only', 'share', '--slide', '--name', 'slid']).status).toBe(0);
+    const both = rowsOf();
+    expect(both['system 6']?.startMs.kind).toBe('measured');
+    expect(both['system 4']?.startMs.kind).toBe('measured');
+    expect(both['system 4']?.privatePages.value).toBeGreaterThan(both['system 6']?.privatePages.value ?? 0);
   });
 
   it('runs nothing of the program', () => {

@@ -1,11 +1,12 @@
 /** Records a program and builds its image after linking, as a person would. */
-import { cpSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { UserAddress } from '../../src/base/brands.ts';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readManifest } from '../../src/image/manifest.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
+import { restoreEnd } from '../../src/share/linked/restore-end.ts';
 import { runProcess } from '../../src/sys/spawn.ts';
+import type { LinkedAt } from '../../src/sys/start-cost.ts';
 import { SCRATCH } from './programs.ts';
 import { shell } from './sh.ts';
 import type { ShareProgram } from './share-programs.ts';
@@ -23,14 +24,25 @@ export interface SharedImage {
   /** The program itself; undefined where it got no image, with the reason. */
   readonly linked: LinkedProgram | undefined;
   /** The same with its modules joined; of starts alone. */
-  readonly joined: (LinkedProgram & { readonly buildMs: number }) | undefined;
+  readonly joined: BuiltProgram | undefined;
+  /** At other addresses at each start. */
+  readonly slid: BuiltProgram | undefined;
+  /** Both; of starts alone. */
+  readonly slidJoined: BuiltProgram | undefined;
   readonly kept: readonly { readonly path: string; readonly reason: string; readonly detail?: string }[];
+}
+
+export interface BuiltProgram extends LinkedProgram {
+  readonly launch: string;
+  readonly buildMs: number;
 }
 
 export interface LinkedProgram {
   readonly copy: string;
-  /** Address of `_dl_start_user`. */
-  readonly start: UserAddress;
+  /** NAME.linked */
+  readonly linked: string;
+  /** Address of `_dl_start_user`; where starts slide, the last instruction of the image's launcher, which leads there. */
+  readonly start: LinkedAt;
   readonly bytes: number;
   readonly modules: number;
   readonly maps: number;
@@ -76,24 +88,18 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
   const share = readManifest(join(image, 'manifest.json')).share;
   const path = shell('readlink -f "$1"', file).trim();
   const built = share?.programs.find((one) => one.path === path);
-  const buildJoined = (): SharedImage['joined'] => {
-    const other = join(folder, 'joined');
+  const buildAs = (name: string, ...options: readonly string[]): BuiltProgram | undefined => {
+    const other = join(folder, name);
     mkdirSync(other, { mode: 0o755 });
     cpSync(join(store, 'profiles'), join(other, 'profiles'), { recursive: true });
-    const ms = winnow([
-      'build',
-      '--only',
-      'share',
-      '--variant',
-      'joined',
-      '--store',
-      other,
-      ...named.slice(2),
-    ]);
+    const ms = winnow(['build', '--only', 'share', ...options, '--store', other, ...named.slice(2)]);
     const at = join(other, 'images', program.name);
     const its = readManifest(join(at, 'manifest.json')).share?.programs.find((one) => one.path === path);
-    return its === undefined ? undefined : { ...linkedProgram(at, its), buildMs: ms };
+    return its === undefined
+      ? undefined
+      : { ...linkedProgram(at, its), launch: join(at, 'launch'), buildMs: ms };
   };
+  const isStart = built !== undefined && program.kind === 'start';
   return {
     program,
     folder,
@@ -103,30 +109,39 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
     launch: join(image, 'launch'),
     buildMs,
     linked: built === undefined ? undefined : linkedProgram(image, built),
-    joined: built === undefined || program.kind !== 'start' ? undefined : buildJoined(),
+    joined: isStart ? buildAs('joined', '--variant', 'joined') : undefined,
+    slid: built === undefined ? undefined : buildAs('slid', '--slide'),
+    slidJoined: isStart ? buildAs('slid-joined', '--slide', '--variant', 'joined') : undefined,
     kept: share?.kept ?? [],
   };
 }
 
-function linkedProgram(
-  image: string,
-  {
-    copy,
-    linked,
-    figures,
-  }: {
-    copy: string;
-    linked: string;
-    figures: { modules: number; maps: number; linkedPages: number; bytes: number };
-  },
-): LinkedProgram {
+type Shared = NonNullable<ReturnType<typeof readManifest>['share']>['programs'][number];
+
+function linkedProgram(image: string, { copy, linked, restore, slide, figures }: Shared): LinkedProgram {
   const path = join(image, linked);
   return {
     copy: join(image, copy),
-    start: decodeLinked(readFileSync(path), path).start,
+    linked: realpathSync(path),
+    start:
+      slide === undefined
+        ? { address: decodeLinked(readFileSync(path), path).start }
+        : endOf(join(image, restore)),
     bytes: figures.bytes,
     modules: figures.modules,
     maps: figures.maps,
     relocatedPages: figures.linkedPages,
   };
+}
+
+function endOf(restore: string): LinkedAt {
+  const rva = restoreEnd(readFileSync(restore), restore);
+  if (rva !== undefined) return { rva };
+  throw new WinnowError({
+    code: 'E_BENCH_START',
+    kind: 'environment',
+    what: 'the end of the launcher of a linked image is not known',
+    where: restore,
+    next: 'npm run build',
+  });
 }

@@ -10,6 +10,8 @@ export interface OwnMemory {
   /** 4 KiB pages of files that linking or the processes wrote, and that are theirs alone; at exit. */
   readonly plainPages: number;
   readonly imagePages: number;
+  /** From an image that slides. */
+  readonly slidPages?: number;
 }
 
 export function ownAtExit(image: SharedImage): OwnMemory {
@@ -18,7 +20,8 @@ export function ownAtExit(image: SharedImage): OwnMemory {
     const { file, args, env, folder } = image;
     return residentAtExit({ file: executed, argv: [file, ...args], env, cwd: folder }).ownOfFiles;
   };
-  return { plainPages: of(image.file), imagePages: of(image.launch) };
+  const slid = image.slid === undefined ? {} : { slidPages: of(image.slid.launch) };
+  return { plainPages: of(image.file), imagePages: of(image.launch), ...slid };
 }
 
 export interface SideBySide {
@@ -26,6 +29,7 @@ export interface SideBySide {
   /** Proportional set sizes (PSS) together, MiB. */
   readonly plainMib: number;
   readonly imageMib: number;
+  readonly slidMib?: number;
 }
 
 const PROCESSES = 10;
@@ -56,7 +60,8 @@ export async function sideBySide(image: SharedImage): Promise<SideBySide | undef
       await Promise.all(ended);
     }
   };
-  return { processes: PROCESSES, plainMib: await of(waits.file), imageMib: await of(image.launch) };
+  const slid = image.slid === undefined ? {} : { slidMib: await of(image.slid.launch) };
+  return { processes: PROCESSES, plainMib: await of(waits.file), imageMib: await of(image.launch), ...slid };
 }
 
 /** PSS of one process, MiB; NaN where it has ended, which spoils the sum, as it should. */

@@ -48,13 +48,14 @@ export async function measureShare(
 async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): Promise<ShareResult['wall']> {
   const argv = [image.file, ...image.args];
   const mode = (name: string, file: string) => ({ name, steps: [{ file, argv, cwd: image.folder }] });
-  const modes = [mode('plain', image.file), mode('image', image.launch)];
+  const slidMode = image.slid === undefined ? [] : [mode('slid', image.slid.launch)];
+  const modes = [mode('plain', image.file), mode('image', image.launch), ...slidMode];
   const runOnce = (one: (typeof modes)[number]): Promise<Sample> => {
     freshScratch();
     return runMode(one, { env: image.env });
   };
   for (const one of modes) await runOnce(one);
-  const [plain, linked] = await interleave({
+  const [plain, linked, slid] = await interleave({
     modes,
     rounds,
     abort,
@@ -67,6 +68,9 @@ async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): 
     plainMs: plain.wallMs,
     imageMs: linked.wallMs,
     ratio: pairedRatio(wall(plain.samples), wall(linked.samples)),
+    ...(slid === undefined
+      ? {}
+      : { slidMs: slid.wallMs, slidRatio: pairedRatio(wall(plain.samples), wall(slid.samples)) }),
   };
 }
 

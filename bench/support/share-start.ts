@@ -18,7 +18,7 @@ import { measureStart, type StartCost, type StartRequest } from '../../src/sys/s
 import type { LinkedProgram, SharedImage } from './share-image.ts';
 
 export interface StartMode {
-  readonly name: 'plain' | 'bind-now' | 'image' | 'joined';
+  readonly name: 'plain' | 'bind-now' | 'image' | 'joined' | 'slid' | 'slid-joined';
   readonly ms: Summary;
   readonly mappings: number;
   /** Private written memory of mappings of files, KiB. */
@@ -36,6 +36,8 @@ const PAGE_KIB = 4;
 
 interface Way extends StartRequest {
   readonly name: StartMode['name'];
+  /** What is mapped where the start is one from the image. */
+  readonly linked?: string;
 }
 
 /** @throws WinnowError E_BENCH_START where a mode does not come to that instruction */
@@ -69,28 +71,30 @@ function waysOf({
   env,
   linked,
   joined,
+  slid,
+  slidJoined,
 }: SharedImage & { readonly linked: LinkedProgram }): Way[] {
   const rva = linkedAt(readElf(readFileSync(LOADER), LOADER));
   if (rva === undefined) throw notReached('plain', LOADER);
   const argv = [file, ...args];
-  const fromImage = (name: StartMode['name'], { copy, start }: LinkedProgram): Way => ({
-    name,
-    program: copy,
-    argv,
-    env,
-    at: { address: start },
-  });
+  const fromImage = (name: StartMode['name'], built: LinkedProgram | undefined): Way[] =>
+    built === undefined
+      ? []
+      : [{ name, program: built.copy, argv, env, at: built.start, linked: built.linked }];
   return [
     { name: 'plain', program: file, argv, env, at: { rva } },
     { name: 'bind-now', program: file, argv, env: { ...env, LD_BIND_NOW: '1' }, at: { rva } },
-    fromImage('image', linked),
-    ...(joined === undefined ? [] : [fromImage('joined', joined)]),
+    ...fromImage('image', linked),
+    ...fromImage('joined', joined),
+    ...fromImage('slid', slid),
+    ...fromImage('slid-joined', slidJoined),
   ];
 }
 
 function startOnce(way: Way): StartCost {
   const cost = measureStart(way);
-  if (cost === undefined) throw notReached(way.name, way.program);
+  if (cost === undefined || (way.linked !== undefined && !cost.files.has(way.linked)))
+    throw notReached(way.name, way.program);
   return cost;
 }
 

@@ -2,9 +2,10 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
+import type { Image } from '../image/images.ts';
 import type { Command } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
-import type { ImageStart } from '../report/sharing-starts.ts';
+import type { ImageStart, StartsInput } from '../report/sharing-starts.ts';
 import { type JsonOption, type Operands, type StoreOption, writeJson } from './options.ts';
 
 /**
@@ -48,10 +49,10 @@ export async function reportSharing(
       });
     }
     const figures = sharingFigures(closure);
-    const image = await imageStartOf(store, options, command, closure.program);
+    const images = await imageStartsOf(store, options, command, closure.program);
     const { measureStarts } = await import('../report/sharing-starts.ts');
     const onProgress = (text: string): void => progress.update(text);
-    const starts = measureStarts({ closure, argv, image, onProgress });
+    const starts = measureStarts({ closure, argv, images, onProgress });
     progress.stop();
     const report = sharingReport({ command: argv, figures, starts });
     if (options.json === true) return writeJson('sharing', SHARING_JSON_VERSION, report);
@@ -62,31 +63,53 @@ export async function reportSharing(
   }
 }
 
-/** The image that was built for the command, where it has the program and would be used. */
-async function imageStartOf(
+/** The images that were built for the command and would be used: one of fixed addresses, and one that slides. */
+async function imageStartsOf(
   store: Store,
   options: StoreOption,
   command: Command,
   program: string,
-): Promise<ImageStart | { readonly missing: string }> {
-  const { findImage } = await import('../image/images.ts');
+): Promise<StartsInput['images']> {
+  const { findImage, imagesOfCommand } = await import('../image/images.ts');
+  const { imagesDirs } = await import('./images-of.ts');
+  const dirs = imagesDirs(store, options);
+  const path = realpathSync(program);
+  const images: Image[] = [];
+  try {
+    images.push(findImage(dirs, command));
+  } catch (error) {
+    if (!(error instanceof WinnowError) || error.code !== 'E_NO_IMAGE') throw error;
+  }
+  images.push(...imagesOfCommand(dirs, command));
+  const start = async (slides: boolean): Promise<MaybeImage> => {
+    for (const image of images) {
+      const shared = image.manifest.share?.programs.find((one) => one.path === path);
+      if (shared === undefined || (shared.slide !== undefined) !== slides) continue;
+      return await imageStartOf(image, shared);
+    }
+    const how = slides ? 'winnow build --only share --slide' : 'winnow build --only share';
+    return { missing: `no image after relocation was built (${how})` };
+  };
+  return { fixed: await start(false), slid: await start(true) };
+}
+
+type MaybeImage = ImageStart | { readonly missing: string };
+type SharedProgram = NonNullable<Image['manifest']['share']>['programs'][number];
+
+async function imageStartOf(image: Image, shared: SharedProgram): Promise<MaybeImage> {
   const { checkShared } = await import('../image/share-check.ts');
   const { decodeLinked } = await import('../share/linked/linked-decode.ts');
-  const { imagesDirs } = await import('./images-of.ts');
-  const none = { missing: 'no image after relocation was built (winnow build --only share)' };
-  let image: ReturnType<typeof findImage>;
-  try {
-    image = findImage(imagesDirs(store, options), command);
-  } catch (error) {
-    if (error instanceof WinnowError && error.code === 'E_NO_IMAGE') return none;
-    throw error;
-  }
+  const { restoreEnd } = await import('../share/linked/restore-end.ts');
   if (image.manifest.root !== undefined) return { missing: 'the image was built for another root' };
-  const path = realpathSync(program);
-  const shared = image.manifest.share?.programs.find((one) => one.path === path);
-  if (shared === undefined) return none;
-  const refused = checkShared(image).find((one) => one.path === path)?.refused;
+  const refused = checkShared(image).find((one) => one.path === shared.path)?.refused;
   if (refused !== undefined) return { missing: `the image would not be used: ${refused}` };
+  const program = join(image.path, shared.copy);
   const linked = join(image.path, shared.linked);
-  return { program: join(image.path, shared.copy), at: decodeLinked(readFileSync(linked), linked).start };
+  if (shared.slide === undefined)
+    return { program, linked, at: { address: decodeLinked(readFileSync(linked), linked).start } };
+  const restore = join(image.path, shared.restore);
+  const end = restoreEnd(readFileSync(restore), restore);
+  return end === undefined
+    ? { missing: 'the end of its launcher is not known' }
+    : { program, linked, at: { rva: end } };
 }

@@ -125,6 +125,18 @@ export function findImage(imagesDirs: readonly string[], command: Command): Imag
   );
 }
 
+/** All images that were built for a command, those built last first. */
+export function imagesOfCommand(imagesDirs: readonly string[], command: Command): Image[] {
+  const key = commandKey(command);
+  return listImages(imagesDirs)
+    .flatMap(({ name, path, manifest }) =>
+      manifest instanceof WinnowError || commandKey(manifest.command) !== key
+        ? []
+        : [{ name, path, manifest }],
+    )
+    .sort((a, b) => b.manifest.builtAt - a.manifest.builtAt);
+}
+
 /** The plan of an image. @throws WinnowError E_PLAN_…, E_IMAGE_DAMAGED, E_STORE_… */
 export function readPlan(image: Image): PrefetchPlan {
   const path = join(image.path, 'plan.bin');

@@ -2,16 +2,15 @@
  * Starts of a program as it is, with everything bound, with prelinked libraries and from its image, in turn. Each
  * ends before the first constructor.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import type { UserAddress } from '../base/brands.ts';
 import { linkedAt } from '../share/closure/loader-start.ts';
 import type { Closure } from '../share/closure/modules.ts';
 import { pagesOf } from '../share/notes/layouts.ts';
 import type { PrelinkOptions } from '../share/prelink/model.ts';
 import { prelinkClosure } from '../share/prelink/prelink.ts';
-import { measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
+import { type LinkedAt, measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
 import type { MaybeStarts, Starts } from './sharing.ts';
 
 const ROUNDS = 15;
@@ -21,19 +20,21 @@ const MOST_COPIED = 2 ** 29;
 /** An image's copy of the program, and where control comes when it is mapped. */
 export interface ImageStart {
   readonly program: string;
-  readonly at: UserAddress;
+  /** NAME.linked, which is then mapped. */
+  readonly linked: string;
+  readonly at: LinkedAt;
 }
 
 export interface StartsInput {
   readonly closure: Closure;
   readonly argv: readonly string[];
-  readonly image: ImageStart | { readonly missing: string };
+  readonly images: Readonly<Record<'fixed' | 'slid', ImageStart | { readonly missing: string }>>;
   readonly onProgress: (text: string) => void;
 }
 
 /** @throws WinnowError E_ELF_… for damaged modules. */
 export function measureStarts(input: StartsInput): Starts | { readonly missing: string } {
-  const { closure, argv, image, onProgress } = input;
+  const { closure, argv, images, onProgress } = input;
   const { program, modules } = closure;
   const loader = modules.find(({ role }) => role === 'loader');
   const rva = loader === undefined ? undefined : linkedAt(loader.image);
@@ -51,7 +52,8 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
       bindNow: { ...plain, env: { ...env, LD_BIND_NOW: '1' } },
       prelinked: copiesStart(closure, plain, 'applied', join(folder, 'prelinked')),
       slid: copiesStart(closure, plain, 'relative', join(folder, 'slid')),
-      image: 'missing' in image ? image : { ...plain, program: image.program, at: { address: image.at } },
+      image: imageWay(images.fixed, plain),
+      slidImage: imageWay(images.slid, plain),
     };
     return inTurn(ways, onProgress);
   } finally {
@@ -59,13 +61,23 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
   }
 }
 
+function imageWay(image: ImageStart | { readonly missing: string }, plain: StartRequest): Way {
+  if ('missing' in image) return image;
+  const way = { ...plain, program: image.program, at: image.at };
+  // One that is refused comes to the end of its launcher, too.
+  const files = measureStart(way)?.files;
+  return files?.has(realpathSync(image.linked)) === true
+    ? way
+    : { missing: 'the image was not used when it was started' };
+}
+
 type Way = StartRequest | { readonly missing: string };
 
 function inTurn(
-  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'image', Way>>,
+  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'image' | 'slidImage', Way>>,
   onProgress: (text: string) => void,
 ): Starts | { readonly missing: string } {
-  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image];
+  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image, ways.slidImage];
   const costs: StartCost[][] = order.map(() => []);
   for (let round = 0; round < ROUNDS; round++) {
     onProgress(`start ${round + 1} of ${ROUNDS}`);
@@ -85,7 +97,7 @@ function inTurn(
   const [plain, bindNow] = [of(0), of(1)];
   if ('missing' in plain) return plain;
   if ('missing' in bindNow) return bindNow;
-  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4) };
+  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4), slidImage: of(5) };
 }
 
 /** Writes the copies, and tries whether each is mapped where it belongs. */

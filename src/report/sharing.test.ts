@@ -120,6 +120,7 @@ const STARTS: Starts = {
   prelinked: [start(100_000, 30), start(90_000, 29), start(150_000, 29)],
   slid: [start(500_000, 64), start(600_000, 64), start(400_000, 64)],
   image: { missing: 'no image after relocation was built' },
+  slidImage: { missing: 'no image that slides was built' },
 };
 
 const command = ['draw', '--all'];
@@ -143,6 +144,16 @@ describe('the report about sharing', () => {
       expect(row.privatePages).toEqual({ kind: 'measured', value: 5 });
       expect(row.relocations).toEqual({ kind: 'measured', value: 0 });
     }
+  });
+
+  it('shows at most what relocating by pages takes, where an image relocates all of them', () => {
+    const slidImage = [start(230_000, 85), start(240_000, 85), start(235_000, 85)];
+    const { rows } = sharingReport({ command, figures: FIGURES, starts: { ...STARTS, slidImage } });
+    const row = rows.find(({ id }) => id === 'system 4');
+    expect(row?.startMs).toEqual({ kind: 'measured', value: 0.355 });
+    expect(row?.privatePages).toEqual({ kind: 'measured', value: 85 });
+    expect(row?.relocations.kind).toBe('computed');
+    expect(rows.find(({ id }) => id === 'system 6')?.startMs.kind).toBe('missing');
   });
 
   it('computes what prelinking would leave where it was not measured', () => {

@@ -52,6 +52,8 @@ export interface Starts {
   readonly slid: MaybeStarts;
   /** From an image after relocation. */
   readonly image: MaybeStarts;
+  /** From one whose start relocates all its pages to other addresses. */
+  readonly slidImage: MaybeStarts;
 }
 
 /** Or why there are none. */
@@ -83,6 +85,7 @@ export function sharingReport({ command, figures, starts }: SharingInput): Shari
       prelinked: cells(({ prelinked }) => prelinked),
       slid: cells(({ slid }) => slid),
       image: cells(({ image }) => image),
+      slidImage: cells(({ slidImage }) => slidImage),
     }),
     figures,
   };
@@ -120,6 +123,7 @@ interface Measured {
   readonly prelinked: StartCells;
   readonly slid: StartCells;
   readonly image: StartCells;
+  readonly slidImage: StartCells;
 }
 
 const NOT_BUILT = 'there is none to be started';
@@ -131,7 +135,7 @@ const BUILD_AGAIN = 'built again for each program that uses it; plain modules un
 
 function rowsOf(
   figures: SharingFigures,
-  { plain, bindNow, prelinked: copies, slid, image }: Measured,
+  { plain, bindNow, prelinked: copies, slid, image, slidImage }: Measured,
 ): SharingRow[] {
   const { prelinked, addressTables, hashedDispatcher, dispatcherPages } = figures;
   const all = computed(allRelocations(figures.relocations));
@@ -190,8 +194,9 @@ function rowsOf(
       what: 'relocated page by page when touched: at most',
       privatePages: computed(figures.relocatedPages),
       mappings,
+      // An image with --slide adds to all its pages at the start what this would add to those that are touched.
+      ...(slidImage.startMs.kind === 'measured' ? slidImage : { startMs: slidImage.startMs }),
       relocations: all,
-      startMs: missing('which relocated pages are touched is not recorded'),
       callNs: today,
       aslr: ASLR_ALL,
       update: NOTHING_TO_DO,
