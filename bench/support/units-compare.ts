@@ -70,7 +70,7 @@ function missingFdes(image: ElfImage, analysis: ModuleAnalysis): string[] {
     .map(({ start }) => `no unit holds the FDE of ${hex(start)}`);
 }
 
-/** Every function symbol lies in a unit, or is reported. */
+/** Every function symbol whose code is in the file (of a file of debugging data it is not) lies in a unit, or is reported. */
 function missingSymbols(image: ElfImage, analysis: ModuleAnalysis, compared: { symbols: number }): string[] {
   const told = new Set<number>(analysis.kept.map(({ at }) => at ?? -1));
   const functions = [...image.symbols, ...image.staticSymbols].filter(
@@ -78,6 +78,7 @@ function missingSymbols(image: ElfImage, analysis: ModuleAnalysis, compared: { s
       type === spec.STT_FUNC &&
       shndx !== spec.SHN_UNDEF &&
       rva !== undefined &&
+      image.offsetOf(rva) !== undefined &&
       ((image.segmentOf(rva)?.flags ?? 0) & spec.PF_X) !== 0,
   );
   compared.symbols += functions.length;

@@ -22,6 +22,8 @@ import * as spec from './spec.ts';
 const CI = Boolean(process.env.CI);
 const RUNS = CI ? 40_000 : 1_500;
 const ZERO = u32(0);
+/** Where framesElf's segment ends, and its section headers begin. */
+const SEGMENT_END = 0x1000;
 
 const read = (parts: Parameters<typeof framesElf>[0]): EhFrame =>
   readEhFrame(readElf(framesElf(parts), 'frames.so'));
@@ -82,6 +84,34 @@ describe('readEhFrame', () => {
     expect(read({ frame, sections: true, hdr: hdr(rows.slice(0, 1)) }).headerProblem).toMatch(
       /misses the FDE/,
     );
+  });
+
+  /** An empty .eh_frame behind the last byte of the segment; `rows` makes a header that leads to it. */
+  function emptyAtEnd(rows: Parameters<typeof hdr>[0] | undefined, sections: boolean): Uint8Array {
+    const header = rows === undefined ? undefined : hdr(rows);
+    header?.set(u32(SEGMENT_END - HDR_AT - 4), 4);
+    const bytes = framesElf({ frame: Buffer.alloc(0), hdr: header, sections });
+    // The second section header: sh_addr, sh_offset.
+    if (sections) bytes.set(u64(SEGMENT_END, SEGMENT_END), SEGMENT_END + 64 + 16);
+    return bytes;
+  }
+
+  it('takes an empty one for what it is, wherever it stands', () => {
+    const nothing = { cies: [], fdes: [] };
+    expect(read({ frame: Buffer.alloc(0), sections: true })).toMatchObject({ at: FRAME_AT, ...nothing });
+    for (const [rows, sections] of [
+      [undefined, true],
+      [[], true],
+      [[], false],
+    ] as const) {
+      const frame = readEhFrame(readElf(emptyAtEnd(rows, sections), 'empty.so'));
+      expect(frame).toMatchObject({ at: SEGMENT_END, ...nothing });
+      expect(frame.bytes).toHaveLength(0);
+      expect(frame.headerProblem).toBe(rows === undefined ? 'there is no PT_GNU_EH_FRAME' : undefined);
+    }
+    // One with a row is not empty.
+    const told = readElf(emptyAtEnd([[0x800, SEGMENT_END]], false), 'empty.so');
+    expect(() => readEhFrame(told)).toThrow(expect.objectContaining({ code: 'E_ELF_EH_FRAME' }));
   });
 
   it('reads 64-bit lengths, and CIEs without augmentation', () => {

@@ -63,7 +63,10 @@ export function readEhFrame(image: ElfImage): EhFrame {
       headerProblem: undefined,
     };
   }
-  const view = fileBytesAt(image, start);
+  const rows = found?.table?.fdes.length;
+  const isEmpty = section?.rva === start ? section.size === 0 && (rows ?? 0) === 0 : rows === 0;
+  // An empty one may be last in its segment, where nothing follows that it could have as its bytes.
+  const view = fileBytesAt(image, start) ?? (isEmpty ? NO_BYTES : undefined);
   if (view === undefined)
     throw damage(image, '.eh_frame', `0x${start.toString(16)} has no bytes in the file`);
   // A section of that name elsewhere says nothing about the records that the unwinder reads.
@@ -76,6 +79,8 @@ export function readEhFrame(image: ElfImage): EhFrame {
   const frame = { at: start, bytes, cies, fdes, header: found };
   return { ...frame, headerProblem: typeof header === 'string' ? header : problemOf(found, fdes) };
 }
+
+const NO_BYTES = new DataView(new ArrayBuffer(0));
 
 function problemOf(header: EhFrameHeader | undefined, fdes: readonly Fde[]): string | undefined {
   if (header === undefined) return 'there is no PT_GNU_EH_FRAME';

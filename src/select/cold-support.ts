@@ -2,6 +2,7 @@
  * Whether unused code can be brought, or let through, in the programs of a profile: the handler of SIGSEGV must stay the
  * audit object's, and no mask may keep the signal from it (runtime/demand-signals.c).
  */
+import { basename } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElfFile } from '../elf/read.ts';
@@ -36,12 +37,18 @@ function whyNot(path: string, context: SelectContext, isLibc: boolean): string |
   if (image === undefined) return undefined;
   if (image.sections.some(({ name }) => name === '.go.buildinfo'))
     return 'Go’s runtime takes SIGSEGV for itself, past the C library';
+  if (context.onMiss === 'log' && context.programs.includes(path) && !opensAuditObject(image, context))
+    return 'its loader opens no audit object (static, or of another C library): unused code could not be let through';
   if (!isLibc) return undefined;
   const isFound = ['__libc_sigaction', 'sigaction'].some((name) => hasCall(image, name, RT_SIGACTION));
   return isFound && hasCall(image, 'pthread_sigmask', RT_SIGPROCMASK)
     ? undefined
     : 'this C library makes its calls about signals in a way that winnow does not know';
 }
+
+/** A loader that was recorded as a program, with another one behind it, is glibc's or names none itself. */
+const opensAuditObject = ({ interp, path }: ElfImage, { loaders }: SelectContext): boolean =>
+  loaders.includes(path) || (interp !== undefined && /^ld-linux-x86-64\.so/.test(basename(interp)));
 
 /** What is gone or damaged is told for each module. */
 function readable(path: string): ElfImage | undefined {
