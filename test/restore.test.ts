@@ -2,7 +2,8 @@
  * Programs that start from NAME.linked: they do what a plain start does, and where the kernel refuses something they
  * start plainly. What the guards refuse is in restore-guards.test.ts.
  */
-import { join } from 'node:path';
+import { utimesSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { userAddress } from '../src/base/brands.ts';
 import {
@@ -21,6 +22,8 @@ let image: BuiltImage;
 let fixed: BuiltImage;
 let joined: BuiltImage;
 let joinedFixed: BuiltImage;
+let auto: BuiltImage;
+let autoFixed: BuiltImage;
 let refuse = '';
 let hold = '';
 
@@ -29,6 +32,8 @@ beforeAll(async () => {
   fixed = await scene.build(scene.compile('fixed', '-no-pie'));
   joined = await scene.build(image.program, 'joined');
   joinedFixed = await scene.build(fixed.program, 'joined');
+  auto = await scene.build(image.program, 'auto');
+  autoFixed = await scene.build(fixed.program, 'auto');
   refuse = scene.helper('refuse-call');
   hold = scene.helper('hold-code');
 });
@@ -47,6 +52,25 @@ describe('a start from an image', () => {
       expect(built.image.maps.some(({ source }) => source.kind === 'file')).toBe(false);
     }
     expect(joined.image.maps.length).toBeLessThan(image.image.maps.length);
+  });
+
+  it('does so where a small library is taken into the image, and still looks at its file', () => {
+    for (const built of [auto, autoFixed]) {
+      expectLinked(built);
+      expectLinked(built, { through: ['setarch', '-R'] });
+      expectLinked(built, { through: [hold, 'filter'] });
+      const names = built.image.files.map(({ path, isMapped }) => [basename(path), isMapped]);
+      expect(names).toContainEqual(['liblinked.so', false]);
+      expect(names).toContainEqual(['libc.so.6', true]);
+      try {
+        utimesSync(scene.library, new Date(), new Date());
+        expect(built.answer()).toBe('file');
+        expectPlain(built);
+      } finally {
+        scene.resetTimes();
+      }
+      expectLinked(built);
+    }
   });
 
   it('does so without ASLR, and with an empty environment', () => {

@@ -194,6 +194,32 @@ describe('an image of linked programs', () => {
     expect(start('auto', 'main', ['say'])).toMatchObject({ status: 5, stderr: 'linked\n' });
   });
 
+  it('takes small libraries unless none is to be taken, says so, and stays so when it is refreshed', () => {
+    scene.good('record', '-q', '--name', 'small', '--', program, 'nothing');
+    const own = () => {
+      const { manifest } = JSON.parse(scene.good('image show', 'small', '--json').stdout);
+      const [{ taken, figures }] = manifest.share.programs;
+      const options = { argv0: 'main', encoding: 'utf8', env: { ...scene.env, OWN: 'x' } } as const;
+      const ran = spawnSync(scene.launcher('small'), ['say'], options);
+      expect(ran).toMatchObject({ status: 5, stdout: 'main main x 42 3\n', stderr: 'linked\n' });
+      return { taken, pages: figures.pages };
+    };
+    const said = scene.good('build', '--name', 'small', '--only', 'share').stdout;
+    expect(said).toMatch(/^taken into the image: 1 small library, \S+ KiB of code and constants$/m);
+    expect(scene.good('image show', 'small').stdout).toMatch(/^ {2}taken {6}1 small library, .* not shared/m);
+    expect(scene.good('image refresh', 'small').stderr).toContain('refreshed small\n');
+    const auto = own();
+    expect(auto.taken).toEqual({ libraries: 1, bytes: expect.any(Number) });
+    const files = scene.good('build', '--name', 'small', '--only', 'share', '--variant', 'files').stdout;
+    expect(files).not.toContain('taken');
+    expect(scene.good('image refresh', 'small').stderr).toContain('refreshed small\n');
+    const { taken, pages } = own();
+    expect(taken).toBeUndefined();
+    expect(pages).toBeLessThan(auto.pages);
+    // Some of its pages are in the image without that, beside written ones.
+    expect(pages).toBeGreaterThanOrEqual(auto.pages - auto.taken.bytes / 4096);
+  });
+
   it('joins modules where that is asked for, says at what price, and stays so when it is refreshed', () => {
     scene.good('record', '-q', '--name', 'joined', '--', program, 'nothing');
     scene.good('build', '--name', 'joined', '--only', 'share', '--variant', 'joined');

@@ -5,13 +5,13 @@ import { expectSameFromImage, FeaturesScene } from './support/share-features-sce
 
 const isRoot = process.geteuid?.() === 0;
 const scene = new FeaturesScene();
-const VARIANTS = ['files', 'joined', 'slid'] as const;
+const VARIANTS = ['auto', 'joined', 'slid'] as const;
 const KINDS = ['-fPIE', '-no-pie'].flatMap((flag) => VARIANTS.map((variant) => [flag, variant] as const));
 afterAll(() => scene.remove());
 
-/** `slid`: of files, at other addresses at each start. */
+/** `slid`: of `auto`, at other addresses at each start. */
 const buildAs = (path: string, variant: (typeof VARIANTS)[number]): Promise<BuiltImage> =>
-  scene.build(path, variant === 'slid' ? 'files' : variant, { slides: variant === 'slid' });
+  scene.build(path, variant === 'slid' ? 'auto' : variant, { slides: variant === 'slid' });
 
 describe.each(VARIANTS)('from an image of the variant %s', (variant) => {
   const build = (path: string) => buildAs(path, variant);

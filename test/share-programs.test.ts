@@ -110,10 +110,10 @@ const KINDS = [
 ];
 
 const WAYS: readonly (readonly [way: string, options: readonly string[]])[] = [
-  ['files', []],
+  ['auto', []],
   ['joined', ['--variant', 'joined']],
   ['direct', ['--variant', 'direct']],
-  ['slid', ['--slide']],
+  ['slid', ['--slide', '--variant', 'files']],
 ];
 
 describe.each(WAYS)('linked programs of many kinds behave like themselves (%s)', (variant, options) => {

@@ -2,7 +2,7 @@
 import type { BuiltImage } from '../image/build.ts';
 import type { Image } from '../image/images.ts';
 import type { Store } from '../profile/store.ts';
-import type { JoinedFigures } from '../share/built.ts';
+import type { SharedProgram } from '../share/built.ts';
 import type { ShareVariant } from '../share/model.ts';
 import { analysesDir } from './analyses.ts';
 import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
@@ -30,7 +30,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       techniques: new Set(TECHNIQUES.filter((one) => techniques.includes(one))),
       cold,
       onMiss: select?.onMiss ?? 'abort',
-      variant: variantOf(share?.programs.find(({ joined }) => joined !== undefined)?.joined),
+      variant: variantOf(share?.programs ?? []),
       slides: share?.programs.some(({ slide }) => slide !== undefined) ?? false,
       sharing: prelink === undefined ? 'image' : 'prelink',
       all: false,
@@ -39,8 +39,13 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
   );
 }
 
-const variantOf = (joined: JoinedFigures | undefined): ShareVariant =>
-  joined === undefined ? 'files' : joined.calls === undefined ? 'joined' : 'direct';
+/** Images that were built before there was `auto` stay as they are, too. */
+function variantOf(programs: readonly Partial<Pick<SharedProgram, 'joined' | 'taken'>>[]): ShareVariant {
+  const joined = programs.find((program) => program.joined !== undefined)?.joined;
+  if (joined !== undefined) return joined.calls === undefined ? 'joined' : 'direct';
+  const isFiles = programs.length > 0 && programs.every(({ taken }) => taken === undefined);
+  return isFiles ? 'files' : 'auto';
+}
 
 /** Whether a program of the image would start by its own loader now. @throws WinnowError E_STORE_… */
 export async function isStale(image: Image): Promise<boolean> {

@@ -3,7 +3,7 @@ import type { CheckedProgram } from '../image/share-check.ts';
 import type { MissCause, ProgramMisses } from '../image/share-misses.ts';
 import { REFUSED } from '../image/share-words.ts';
 import { formatTime } from '../report/usage-text.ts';
-import type { JoinedFigures, SlideFigures } from '../share/built.ts';
+import type { JoinedFigures, SlideFigures, TakenFigures } from '../share/built.ts';
 import type { ShareExplanation } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
@@ -38,6 +38,7 @@ export function renderShare({ programs, kept, totals }: ShareExplanation): strin
   return [
     `${formatPlural(totals.programs, 'program')} linked, ${formatBytes(totals.bytes)}\n`,
     rows.length === 0 ? '' : renderTable(columns, rows),
+    takenLine(programs),
     reasons.length === 0 ? '' : `started by their own loader:\n${reasons.join('')}`,
   ].join('');
 }
@@ -58,6 +59,7 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
         `${printable(check.path)}: ${reason === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(reason)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
         ...joinedLines(program?.joined),
+        ...takenLines(program?.taken),
         slideLine(program?.slide),
         `  each start writes ${names(program?.figures.fixUps)}`,
         `  may differ ${names(program?.figures.leftovers)}`,
@@ -120,6 +122,22 @@ function slideLine(slide: SlideFigures | undefined): string {
   const own =
     programBits === 0 ? 'fixed for the program, as it is linked' : `${bits(programBits)} for the program`;
   return `  addresses  other ones at each start: ${own}, ${bits(modulesBits)} for its modules; ${formatPlural(pages, 'page')} with addresses are each process’s own`;
+}
+
+const takenWords = ({ libraries, bytes }: TakenFigures): string =>
+  `${libraries === 1 ? '1 small library' : `${formatCount(libraries)} small libraries`}, ${formatBytes(bytes)} of code and constants`;
+
+/** Of all programs; libraries that several take are in each image. */
+function takenLine(programs: ShareExplanation['programs']): string {
+  const all = programs.flatMap(({ taken }) => taken ?? []);
+  const libraries = all.reduce((sum, one) => sum + one.libraries, 0);
+  const bytes = all.reduce((sum, one) => sum + one.bytes, 0);
+  return libraries === 0 ? '' : `taken into the image: ${takenWords({ libraries, bytes })}\n`;
+}
+
+function takenLines(taken: TakenFigures | undefined): string[] {
+  if (taken === undefined || taken.libraries === 0) return [];
+  return [`  taken      ${takenWords(taken)} are this image's own, not shared with other programs`];
 }
 
 /** What is paid for few mappings. */

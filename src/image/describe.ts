@@ -84,6 +84,7 @@ function describeShare({ programs, kept }: BuiltShare): ShareManifest {
       ...(program.asksForItself === undefined ? {} : { asksForItself: program.asksForItself }),
       ...(program.libraryPath === undefined ? {} : { libraryPath: program.libraryPath }),
       ...(program.joined === undefined ? {} : { joined: program.joined }),
+      ...(program.taken === undefined ? {} : { taken: program.taken }),
       ...(program.slide === undefined ? {} : { slide: program.slide }),
       figures: {
         ...program.figures,

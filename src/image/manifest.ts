@@ -129,6 +129,8 @@ const SharedProgram = v.object({
       calls: v.exactOptional(v.object({ direct: Count, far: Count })),
     }),
   ),
+  /** Small libraries of which the image has all pages; absent: variants that take none. */
+  taken: v.exactOptional(v.object({ libraries: Count, bytes: Count })),
   /** Absent: addresses are the same at each start. */
   slide: v.exactOptional(
     v.object({

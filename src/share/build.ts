@@ -20,16 +20,17 @@ import { PT_LOAD } from '../elf/spec.ts';
 import { identifyFile, sameFile } from '../profile/identity.ts';
 import type { BuiltShare, KeptProgram, PlannedShare, ProgramToShare, SharedProgram } from './built.ts';
 import { missesName } from './built.ts';
-import { figuresOf, joinedFigures, replacedPages, slideFigures } from './figures.ts';
+import { figuresOf, joinedFigures, replacedPages, slideFigures, takenFigures } from './figures.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
-import type { FileRange, LinkedState, NotLinked, ShareVariant } from './model.ts';
-import { findQuestion } from './own-path.ts';
+import { type FileRange, isJoined, type LinkedState, type NotLinked, type ShareVariant } from './model.ts';
+import { asksForMap, findQuestion } from './own-path.ts';
 import { chooseBases } from './place/addresses.ts';
 import { type DirectCalls, directCalls } from './place/direct-calls.ts';
 import { guardsOf } from './place/guards.ts';
 import { placeLinked } from './place/place.ts';
 import { copyProgram, copyRestore, sumOfBeginning } from './place/program-copy.ts';
+import { librariesToTake } from './place/take.ts';
 import { findSanitizer } from './sanitizers.ts';
 import { isLinked, linkProgram } from './snapshot/link.ts';
 
@@ -112,6 +113,8 @@ function shareProgram(
   const elf = readElf(program, path);
   const copy = copyProgram(elf, join(image, names.restore));
   if (!Buffer.isBuffer(copy)) return copy;
+  const taken: ReadonlyMap<number, number> =
+    variant === 'auto' ? librariesToTake(state, asksForMap) : new Map();
   const reader = new FileReader(state);
   let placed: PlacedImage;
   let head: Buffer;
@@ -128,6 +131,7 @@ function shareProgram(
       programSum: sumOfBeginning(copy, elf),
       variant,
       slides,
+      taken,
     });
     head = encodeHead(placed);
   } catch (error) {
@@ -154,10 +158,11 @@ function shareProgram(
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
       libraryPath,
-      joined: variant === 'files' ? undefined : joinedFigures(state, calls),
+      joined: isJoined(variant) ? joinedFigures(state, calls) : undefined,
+      taken: variant === 'auto' ? takenFigures(taken) : undefined,
       slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
-      replaced: replacedPages(state),
+      replaced: replacedPages(state, taken),
     },
   };
 }

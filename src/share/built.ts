@@ -55,6 +55,13 @@ export interface JoinedFigures {
   readonly calls?: { readonly direct: number; readonly far: number };
 }
 
+/** Small libraries that the image has whole. */
+export interface TakenFigures {
+  readonly libraries: number;
+  /** Code and constants that stand in the image, and in the libraries' files for other programs. */
+  readonly bytes: number;
+}
+
 /** What it costs and gives that each start chooses other addresses. */
 export interface SlideFigures {
   /** How random they are: bits, not whole ones. 0: the program has fixed addresses. */
@@ -84,6 +91,8 @@ export interface SharedProgram {
   readonly libraryPath: string | undefined;
   /** Where its modules are joined in the image. */
   readonly joined: JoinedFigures | undefined;
+  /** Of variant `auto`. */
+  readonly taken: TakenFigures | undefined;
   /** Where each start chooses other addresses. */
   readonly slide: SlideFigures | undefined;
   readonly figures: ShareFigures;

@@ -1,5 +1,12 @@
 /** What share does to the programs of an image, summed up. */
-import type { Counted, JoinedFigures, KeptProgram, ShareFigures, SlideFigures } from './built.ts';
+import type {
+  Counted,
+  JoinedFigures,
+  KeptProgram,
+  ShareFigures,
+  SlideFigures,
+  TakenFigures,
+} from './built.ts';
 
 export interface KeptCount {
   readonly reason: string;
@@ -16,6 +23,7 @@ export interface ShareExplanation {
     readonly asksForItself?: string | undefined;
     readonly libraryPath?: string | undefined;
     readonly joined?: JoinedFigures | undefined;
+    readonly taken?: TakenFigures | undefined;
     readonly slide?: SlideFigures | undefined;
   }[];
   readonly kept: readonly KeptCount[];
@@ -32,12 +40,13 @@ export function explainShare({ programs, kept }: Shared): ShareExplanation {
   const sum = (count: (figures: ShareFigures) => number): number =>
     programs.reduce((total, { figures }) => total + count(figures), 0);
   return {
-    programs: programs.map(({ path, figures, asksForItself, libraryPath, joined, slide }) => ({
+    programs: programs.map(({ path, figures, asksForItself, libraryPath, joined, taken, slide }) => ({
       path,
       figures,
       asksForItself,
       libraryPath,
       joined,
+      taken,
       slide,
     })),
     kept: countKept(kept),

@@ -1,6 +1,6 @@
 /** What a linked program's image is made of, counted. */
 import { PAGE_SIZE } from '../base/brands.ts';
-import type { JoinedFigures, SharedProgram, SlideFigures } from './built.ts';
+import type { JoinedFigures, SharedProgram, SlideFigures, TakenFigures } from './built.ts';
 import { countNames } from './explain.ts';
 import type { PlacedImage, PlacedSlide, SlideRange } from './linked/linked-model.ts';
 import type { LinkedState } from './model.ts';
@@ -34,6 +34,12 @@ export function joinedFigures({ mappings }: LinkedState, calls: DirectCalls | un
   return { copied, executable, calls: { direct, far } };
 }
 
+/** @param taken clean pages of each library that is taken. */
+export function takenFigures(taken: ReadonlyMap<number, number>): TakenFigures {
+  const pages = [...taken.values()].reduce((sum, count) => sum + count, 0);
+  return { libraries: taken.size, bytes: pages * PAGE_SIZE };
+}
+
 const bitsOf = ({ places }: SlideRange): number => Math.log2(places);
 
 export function slideFigures(
@@ -49,12 +55,19 @@ export function slideFigures(
   };
 }
 
-/** Pages of files that nobody maps any more. */
-export function replacedPages({ files, mappings }: LinkedState): SharedProgram['replaced'] {
+const offsetsOfPages = (size: number): number[] =>
+  Array.from({ length: size / PAGE_SIZE }, (_, index) => index * PAGE_SIZE);
+
+/** Pages of files that nobody maps any more. @param taken files of which the image has all. */
+export function replacedPages(
+  { files, mappings }: LinkedState,
+  taken: { has(file: number): boolean },
+): SharedProgram['replaced'] {
   const pages = files.map(() => new Set<number>());
-  for (const { source, dirty } of mappings) {
+  for (const { source, size, dirty } of mappings) {
     if (source === undefined) continue;
-    for (const { offset } of dirty) pages[source.file]?.add((source.offset + offset) / PAGE_SIZE);
+    const held = taken.has(source.file) ? offsetsOfPages(size) : dirty.map(({ offset }) => offset);
+    for (const offset of held) pages[source.file]?.add((source.offset + offset) / PAGE_SIZE);
   }
   return files.flatMap(({ path }, index) => {
     const found = [...(pages[index] ?? [])].sort((a, b) => a - b);

@@ -48,10 +48,17 @@ export interface FileRange {
 }
 
 /**
- * Where clean pages come from at a start. `files`: from the modules, mapped one by one. `joined`: from copies in the image,
+ * Where clean pages come from at a start. `files`: from the modules, mapped one by one. `auto`: the same, but small libraries are
+ * in the image (take.ts). `joined`: from copies in the image,
  * which one mapping shows (join.ts). `direct`: joined, and libraries call each other directly (direct-calls.ts).
  */
-export type ShareVariant = 'files' | 'joined' | 'direct';
+export type ShareVariant = 'auto' | 'files' | 'joined' | 'direct';
+
+const VARIANTS: readonly string[] = ['auto', 'files', 'joined', 'direct'] satisfies ShareVariant[];
+export const isVariant = (word: string): word is ShareVariant => VARIANTS.includes(word);
+
+/** Whether all modules are copied into the image. */
+export const isJoined = (variant: ShareVariant): boolean => variant === 'joined' || variant === 'direct';
 
 /** A mapping as the loader left it. */
 export interface LinkedMapping {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
-import { findQuestion } from './own-path.ts';
+import { asksForMap, findQuestion } from './own-path.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-own-path-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,6 +40,17 @@ it('asks about $ORIGIN of the program alone, and of libc and the loader nothing'
   expect(findQuestion([module('other', ''), main])).toBeUndefined();
   for (const name of ['libc.so.6', 'ld-linux-x86-64.so.2'])
     expect(findQuestion([module(name, '/proc/self/exe')])).toBeUndefined();
+});
+
+it.each([
+  ['/proc/self/maps', true],
+  ['/proc/%d/smaps', true],
+  ['/proc/%ld/task/%ld/maps', true],
+  ['/proc/%d/%s', true],
+  ['/proc/self/exe', false],
+  ['/proc/meminfo', false],
+])('%j asks for the memory map: %s', (text, asks) => {
+  expect(asksForMap(module('map', text))).toBe(asks);
 });
 
 it('leaves out what is gone, and what is no module', () => {

@@ -17,6 +17,7 @@ import { mentionsOrigin } from '../elf/origin.ts';
 
 /** A file of /proc from which one learns the path, of this process or one whose number or name is put in. */
 const QUESTION = /^\/proc\/(?:self|thread-self|%[^/\0]{1,8})\/(?:exe|maps|smaps|map_files|%)/;
+const MAP = /^\/proc\/(?:self|thread-self|%[^/\0]{1,8})\/(?:maps|smaps|map_files|task|%)/;
 const LONGEST = 48;
 const KNOWS_ALL = /^(?:ld-linux-x86-64\.so\.2|libc(?:-[\d.]+)?\.so(?:\.6)?)$/;
 
@@ -26,13 +27,19 @@ export function findQuestion(modules: readonly string[]): string | undefined {
     if (KNOWS_ALL.test(basename(path))) return false;
     const bytes = readModule(path);
     if (bytes === undefined) return false;
-    return asks(bytes) || (index === 0 && mentionsOrigin(bytes));
+    return asks(bytes, QUESTION) || (index === 0 && mentionsOrigin(bytes));
   });
 }
 
-function asks(bytes: Buffer): boolean {
+/** Whether a module may look into the memory map of its process; libc and the loader, which know all names, may too. */
+export function asksForMap(path: string): boolean {
+  const bytes = readModule(path);
+  return bytes !== undefined && asks(bytes, MAP);
+}
+
+function asks(bytes: Buffer, question: RegExp): boolean {
   for (let at = bytes.indexOf('/proc/'); at >= 0; at = bytes.indexOf('/proc/', at + 1)) {
-    if (QUESTION.test(bytes.toString('latin1', at, at + LONGEST))) return true;
+    if (question.test(bytes.toString('latin1', at, at + LONGEST))) return true;
   }
   return false;
 }

@@ -153,6 +153,7 @@ export const around: Surroundings = {
   programSum: 0n,
   variant: 'files',
   slides: false,
+  taken: new Set(),
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
   files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],

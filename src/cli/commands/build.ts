@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
-import type { ShareVariant } from '../../share/model.ts';
+import { isJoined, isVariant, type ShareVariant } from '../../share/model.ts';
 import { type Sharing, TECHNIQUES, type Technique } from '../build-techniques.ts';
 import {
   addExample,
@@ -51,7 +51,7 @@ export function registerBuild(program: Command): void {
     .option('--share <how>', 'share: image (default), or prelink: copies for the stock dynamic loader')
     .option(
       '--variant <how>',
-      'share: modules stay files (default), or all is joined in the image: joined, direct',
+      'share: small libraries are taken into the image (auto, default), none (files), or all: joined, direct',
     )
     .option('--slide', 'share: random addresses at each start, for relocated pages of its own')
     .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
@@ -184,13 +184,16 @@ function onMissOf({ onMiss }: Options, cold: Cold): OnMiss {
 }
 
 function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): ShareVariant {
-  if (variant === undefined) return 'files';
-  if (variant !== 'files' && variant !== 'joined' && variant !== 'direct')
-    throw usage(`'${variant}' is no variant of linked programs`, 'give --variant files, joined or direct');
+  if (variant === undefined) return 'auto';
+  if (!isVariant(variant))
+    throw usage(
+      `'${variant}' is no variant of linked programs`,
+      'give --variant auto, files, joined or direct',
+    );
   if (!techniques.has('share'))
     throw usage('--variant is about the technique share, which is not used', 'add it: --only share');
   // What the profile knows of libraries' pages is not where a joined image has them.
-  if (variant !== 'files' && techniques.has('prefetch'))
+  if (isJoined(variant) && techniques.has('prefetch'))
     throw usage('joined images are not yet prefetched', 'leave prefetch out: --only share');
   return variant;
 }

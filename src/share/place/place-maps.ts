@@ -9,7 +9,7 @@
  *
  * Method. Neighbours that end where the next begins, with one protection, are looked at together. Short runs of
  * clean pages between written ones, or beside them, are taken into the image: a mapping costs 1 to 2 µs
- * each time, a page 4 KiB on disk once.
+ * each time, a page 4 KiB on disk once. So are all pages of libraries that are small (take.ts).
  *
  * Limits. Clean pages behind the end of their file cannot be copied, and are not.
  */
@@ -40,10 +40,20 @@ export type ReadRange = (range: FileRange, size: number) => Buffer | undefined;
 
 const ZERO_PAGE = Buffer.alloc(PAGE_SIZE);
 
-/** @param mappings ascending within each anchor. */
-export function runsOf(mappings: readonly LinkedMapping[], read: ReadRange): Run[] {
+/**
+ * @param mappings ascending within each anchor.
+ * @param isTaken whether the image has all pages of a file.
+ */
+export function runsOf(
+  mappings: readonly LinkedMapping[],
+  read: ReadRange,
+  isTaken: (file: number) => boolean,
+): Run[] {
   const runs: Run[] = [];
-  for (const stretch of stretches(mappings)) runs.push(...joined(filled(stretch.flatMap(split), read)));
+  const take = (run: Run): Run =>
+    run.content.kind === 'file' && isTaken(run.content.file) ? asPages(run, read) : run;
+  for (const stretch of stretches(mappings))
+    runs.push(...joined(filled(stretch.flatMap(split).map(take), read)));
   return runs;
 }
 
@@ -118,9 +128,14 @@ function filled(runs: readonly Run[], read: ReadRange): Run[] {
     const sides = Number(reach(index, -1)) + Number(reach(index, 1));
     const most = sides === 2 ? BETWEEN_PAGES : sides === 1 ? BESIDE_PAGES : 0;
     if (run.size > most * PAGE_SIZE) return run;
-    const pages = pagesOf(run, read);
-    return pages === undefined ? run : { ...run, content: { kind: 'pages', pages } };
+    return asPages(run, read);
   });
+}
+
+/** As it was where a page lies behind the end of its file. */
+function asPages(run: Run, read: ReadRange): Run {
+  const pages = pagesOf(run, read);
+  return pages === undefined ? run : { ...run, content: { kind: 'pages', pages } };
 }
 
 function pagesOf({ content, size }: Run, read: ReadRange): Buffer[] | undefined {

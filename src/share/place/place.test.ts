@@ -9,6 +9,9 @@ import { ANCHORS, type LinkedMapping, type LinkedState } from '../model.ts';
 import { type Bases, chooseBases } from './addresses.ts';
 import { placeLinked } from './place.ts';
 
+/** Index of the library in `LinkedState.files`. */
+const LIBRARY = 2;
+
 /** The bytes of one page as the maps of the image show it. */
 function shown(image: PlacedImage, at: number, owner: LinkedMapping): Buffer | undefined {
   const map = mapAt(image.maps, at);
@@ -60,9 +63,9 @@ function expected(linked: LinkedState, bases: Bases, mapping: LinkedMapping, ins
 describe('placing a linked program', () => {
   it('shows each page as it was linked, with the bases added, in ascending maps without overlap', () => {
     fc.assert(
-      fc.property(state, random, (linked, dice) => {
+      fc.property(state, random, fc.boolean(), (linked, dice, takes) => {
         const bases = chooseBases(linked, dice);
-        const image = placeLinked(linked, bases, around);
+        const image = placeLinked(linked, bases, { ...around, taken: new Set(takes ? [LIBRARY] : []) });
         for (const mapping of linked.mappings) {
           const { read, write, execute } = mapping.protection;
           if (!read && !write && !execute) continue;
@@ -83,6 +86,8 @@ describe('placing a linked program', () => {
           ),
         ).toBe(true);
         expect(image.files.length).toBe(2);
+        // The program is no file of the image.
+        if (takes) expect(image.files[LIBRARY - 1]?.isMapped).toBe(false);
       }),
     );
   });

@@ -24,6 +24,7 @@ import type {
 import {
   ANCHORS,
   type Anchor,
+  isJoined,
   type LinkedState,
   type Place,
   type Pointers,
@@ -47,6 +48,8 @@ export interface Surroundings {
   readonly variant: ShareVariant;
   /** Whether each start chooses other addresses: then the bases are the lowest ones. */
   readonly slides: boolean;
+  /** Files of which the image has all pages, by index. */
+  readonly taken: { has(file: number): boolean };
 }
 
 /** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, one page twice. */
@@ -54,11 +57,11 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
   const at = ({ anchor, offset }: Place): UserAddress => userAddress(bases[anchor] + offset);
   const optional = <T extends { readonly at: Place }>(value: T | undefined) =>
     value === undefined ? undefined : { ...value, at: at(value.at) };
-  const separate = runsOf(state.mappings, around.read);
-  const isJoined = around.variant !== 'files';
+  const separate = runsOf(state.mappings, around.read, (file) => around.taken.has(file));
+  const joins = isJoined(around.variant);
   const slid = around.slides ? slideOf(state, bases) : undefined;
-  const written = isJoined ? writtenWords(state, around.slides) : [];
-  const runs = isJoined ? joinRuns(separate, written, around.read) : separate;
+  const written = joins ? writtenWords(state, around.slides) : [];
+  const runs = joins ? joinRuns(separate, written, around.read) : separate;
   const pages = Pages.of(runs);
   for (const table of state.pointers) pages.addBases(table, bases);
   for (const { at: place, size } of state.fixUps) pages.clear(place, size);
@@ -93,7 +96,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
     processor: around.processor,
     libraryPath: state.libraryPath,
     files: files.map(({ index: _, ...file }) => file),
-    isJoined,
+    isJoined: joins,
     maps: ascending(runs.flatMap((run) => cutAt(mapOf(run, bases, pages, indexOf), around.programCuts))),
     fixUps: [
       ...state.fixUps.map(({ at: place, size, kind }): PlacedFixUp => ({ at: at(place), size, kind })),
