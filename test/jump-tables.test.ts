@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readElfFile } from '../src/elf/read.ts';
-import { findUnitParts } from '../src/rewrite/analyse.ts';
+import { findUnitParts, functionOf, rangeOf } from '../src/rewrite/analyse.ts';
 import { findJumpTables } from '../src/rewrite/jump-tables.ts';
 import { analysed, RewriteScene } from './support/rewrite-scene.ts';
 import { switchProgram, tablesIn } from './support/switches.ts';
@@ -29,8 +29,11 @@ const MAKES: Readonly<Record<string, readonly string[]>> = {
 function tablesOf(path: string): { sizes: number[]; reasons: string[] } {
   const image = readElfFile(path);
   const analysis = analysed(path);
-  const parts = findUnitParts(image, analysis);
-  const found = analysis.units.map((unit) => findJumpTables(image, unit, parts.inside(unit)));
+  const { insideAll } = findUnitParts(image, analysis);
+  const functions = analysis.units.flatMap((unit) =>
+    unit.kind === 'part' ? [] : [functionOf(analysis, unit)],
+  );
+  const found = functions.map((whole) => findJumpTables(image, rangeOf(whole), insideAll(whole)));
   const sizes = new Map(found.flatMap(({ tables }) => tables.map(({ at, targets }) => [at, targets.length])));
   return {
     sizes: [...sizes].toSorted(([a], [b]) => a - b).map(([, size]) => size),

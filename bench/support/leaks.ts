@@ -10,7 +10,7 @@
 import type { ElfImage } from '../../src/elf/image.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { ET_EXEC, STT_FUNC } from '../../src/elf/spec.ts';
-import { analyseModule, findUnitParts, unitAt } from '../../src/rewrite/analyse.ts';
+import { analyseModule, findUnitParts, functionOf, rangeOf, unitAt } from '../../src/rewrite/analyse.ts';
 import { findJumpTables } from '../../src/rewrite/jump-tables.ts';
 import { type Kept, type ModuleAnalysis, REFERENCE_ADDRESS, type Unit } from '../../src/rewrite/model.ts';
 import { rewriteModule } from '../../src/rewrite/rewrite.ts';
@@ -112,7 +112,8 @@ export class LeakExplainer {
 
   /** Those that stay are told by where they stand themselves, not by their unit. */
   #keptTables(unit: Unit): readonly Kept[] {
-    return findJumpTables(this.#image, unit, this.#parts.inside(unit)).kept;
+    const whole = functionOf(this.#analysis, unit);
+    return findJumpTables(this.#image, rangeOf(whole), this.#parts.insideAll(whole)).kept;
   }
 
   /** Of code that stays and leads to a place: why it stays. */

@@ -17,6 +17,7 @@ import * as spec from '../../src/elf/spec.ts';
 import type { ElfSymbol } from '../../src/elf/symbols.ts';
 import type { Clone, CloneMap, Unit } from '../../src/rewrite/model.ts';
 import { decodeRange, type Insn } from '../../src/x86/decode.ts';
+import { differingPads } from './pads-compare.ts';
 
 const MOST_COMPLAINTS = 20;
 const TABLES_SECTION = '.rodata.winnow';
@@ -30,6 +31,7 @@ export function readBack(original: ElfImage, copy: ElfImage, map: CloneMap): rea
   judge.symbols();
   judge.relocations();
   judge.frames();
+  judge.pads();
   judge.code();
   judge.tables();
   return judge.complaints;
@@ -42,6 +44,7 @@ class Judge {
   readonly #map: CloneMap;
   /** Those that were copied, ascending. */
   readonly #units: readonly Unit[];
+  readonly #byAddress: readonly { readonly start: number; readonly unit: Unit }[];
   /** Copies of jump tables: where, and the original that they were read from. */
   readonly #tables = new Map<number, number>();
 
@@ -49,6 +52,9 @@ class Judge {
     this.#old = original;
     this.#new = copy;
     this.#map = map;
+    this.#byAddress = map.clones
+      .map(({ at, unit }) => ({ start: at, unit }))
+      .toSorted((a, b) => a.start - b.start);
     this.#units = map.clones.map(({ unit }) => unit).toSorted((a, b) => a.start - b.start);
   }
 
@@ -110,11 +116,17 @@ class Judge {
     }
   }
 
-  /** Of a function that was cut, the copy of its first part is no longer than that. */
+  /** Of a function that was cut: from the copy of its first part to the end of the copies that stand behind it. */
   #sizeNow({ rva: at, size, type }: ElfSymbol): number {
     const isCode = type === spec.STT_FUNC || type === spec.STT_GNU_IFUNC;
     const unit = at === undefined || !isCode ? undefined : this.#units[lastAtOrBefore(this.#units, at)];
-    return at === undefined || unit === undefined || at >= unit.end ? size : Math.min(size, unit.end - at);
+    if (at === undefined || unit === undefined || at >= unit.end) return size;
+    const isMore = ({ kind, start }: Unit): boolean => kind === 'part' && start > at && start < at + size;
+    let i = lastAtOrBefore(this.#byAddress, this.#moved(at));
+    while (isMore(this.#byAddress[i + 1]?.unit ?? unit)) i++;
+    const last = this.#byAddress[i];
+    if (last === undefined) return size;
+    return last.start + Math.min(last.unit.end, at + size) - last.unit.start - this.#moved(at);
   }
 
   relocations(): void {
@@ -175,6 +187,11 @@ class Judge {
         expectFde(at + (from - unit.start), at + (to - unit.start) + behind, old, isWhole);
       }
     }
+  }
+
+  pads(): void {
+    for (const what of differingPads(this.#old, this.#new, this.#map).differing)
+      this.#expect(false, () => `landing pad of ${what}`);
   }
 
   code(): void {

@@ -9,9 +9,9 @@ import { findBreakpoints } from './find-breakpoints.ts';
 import { findUnits } from './find-units.ts';
 import { hasManagedCode } from './managed-code.ts';
 import type { BreakpointPlaces, CodeReferences, Kept, ModuleAnalysis, Unit } from './model.ts';
-import { RangeIndex } from './pieces.ts';
+import { indexOf } from './unit-parts.ts';
 
-export { findUnitParts } from './unit-parts.ts';
+export { findUnitParts, functionOf, rangeOf } from './unit-parts.ts';
 
 const keep = (reason: string): Kept => ({ kind: 'kept', reason });
 
@@ -38,15 +38,9 @@ export function analyseModule(image: ElfImage): ModuleAnalysis | Kept {
   }
 }
 
-const indexes = new WeakMap<readonly Unit[], RangeIndex<Unit>>();
-
 /** The unit that holds an address. */
-export function unitAt({ units }: Pick<ModuleAnalysis, 'units'>, at: number): Unit | undefined {
-  const known = indexes.get(units);
-  const index = known ?? new RangeIndex(units);
-  if (known === undefined) indexes.set(units, index);
-  return index.find(at);
-}
+export const unitAt = ({ units }: Pick<ModuleAnalysis, 'units'>, at: number): Unit | undefined =>
+  indexOf(units).find(at);
 
 /** The rows of the references whose fields stand in a unit. */
 export function* rowsOf({ field }: CodeReferences, { start, end }: Unit): Generator<number> {

@@ -16,6 +16,7 @@ import { unitAt } from './analyse.ts';
 import { CodeFields, readCodeFields } from './code-fields.ts';
 import type { CloneMap, Kept, ModuleAnalysis, Unit } from './model.ts';
 import { eachRela, pointsFromSymbol } from './relocation-records.ts';
+import { functionOf } from './unit-parts.ts';
 
 /** Fields of 32 bits reach this far. Room for what is added is left. */
 const MOST_ADDRESS = 0x7000_0000;
@@ -38,7 +39,7 @@ export function whyModuleStays(image: ElfImage): string | undefined {
 }
 
 export interface ChosenUnits {
-  /** In the order that was asked for. */
+  /** In the order that was asked for; parts of a function stand together, in their own order. */
   readonly units: readonly Unit[];
   /** Their fields, and of each unit the first row and the row behind the last. */
   readonly fields: CodeFields;
@@ -81,7 +82,19 @@ export function chooseUnits(
     rows.set(unit, [first, fields.length]);
     phases.set(unit, phase);
   }
-  return { units: [...rows.keys()], fields, rows, phases, kept };
+  return { units: withPartsTogether(analysis, [...rows.keys()]), fields, rows, phases, kept };
+}
+
+/** A function stands where the first of its parts was asked for. */
+function withPartsTogether(analysis: ModuleAnalysis, units: readonly Unit[]): readonly Unit[] {
+  const asked = new Set(units);
+  const placed = new Set<Unit>();
+  return units.flatMap((unit) => {
+    if (placed.has(unit)) return [];
+    const parts = functionOf(analysis, unit).filter((part) => asked.has(part));
+    for (const part of parts) placed.add(part);
+    return parts;
+  });
 }
 
 /**

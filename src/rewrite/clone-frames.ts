@@ -6,6 +6,7 @@ import { phasesIn } from '../elf/dwarf-expression.ts';
 import { type Cie, cfiOf, type EhFrame, type Fde, isLeftover } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
 import type { Clone, Kept } from './model.ts';
+import { type PadData, padDataWithin, readPadData } from './part-pads.ts';
 
 export interface CloneFrame {
   readonly cie: Cie;
@@ -21,8 +22,10 @@ export interface CloneFrame {
   readonly augmentation: Uint8Array;
   /** Where the LSDA pointer stands in it; undefined where the CIE knows none. */
   readonly lsdaAt: number | undefined;
-  /** Undefined: no LSDA, the pointer stays zero. */
+  /** The original's. Undefined: none, or one of its own. */
   readonly lsda: Rva | undefined;
+  /** What an LSDA of its own has to say: that of a part of a function. */
+  readonly pads: PadData | undefined;
   /** The instructions, right for code of the original's address modulo 16. */
   readonly program: Uint8Array;
   /** Where in the program bytes stand to which the difference modulo 16 must be added. */
@@ -46,7 +49,7 @@ export function cloneFrames(image: ElfImage, frame: EhFrame, clones: readonly Cl
     for (let i = firstOver(live, start); i < live.length; i++) {
       const fde = live[i];
       if (fde === undefined || fde.start >= end) break;
-      const made = frameOf(frame, fde, index, clone);
+      const made = frameOf(image, frame, fde, index, clone);
       if (typeof made === 'string') {
         return { kind: 'kept', reason: made, at: rva(Math.max(fde.start, start)) };
       }
@@ -75,12 +78,20 @@ function firstOver(fdes: readonly Fde[], at: number): number {
   return before !== undefined && before.end > at ? low - 1 : low;
 }
 
-function frameOf(frame: EhFrame, fde: Fde, index: number, clone: Clone): CloneFrame | string {
+function frameOf(
+  image: ElfImage,
+  frame: EhFrame,
+  fde: Fde,
+  index: number,
+  clone: Clone,
+): CloneFrame | string {
   const { unit } = clone;
   const start = Math.max(fde.start, unit.start);
   const part = fde.start < unit.start || fde.end > unit.end;
   // Its call sites count from the start of the FDE's code.
-  if (part && fde.lsda !== undefined) return 'a part of a function with an LSDA would be cloned';
+  const pads = part ? readPadData(image, fde) : undefined;
+  if (part && fde.lsda !== undefined && pads === undefined)
+    return 'a part of a function with an LSDA that cannot be cut';
   // Behind the last instruction comes the jump to what followed the original.
   const end = fde.end >= unit.end ? unit.start + clone.size : fde.end;
   const program = sliceCfi(
@@ -104,7 +115,8 @@ function frameOf(frame: EhFrame, fde: Fde, index: number, clone: Clone): CloneFr
     range: end - start,
     augmentation,
     lsdaAt: fde.lsdaAt === undefined ? undefined : fde.lsdaAt - (frame.at ?? 0) - behindRange,
-    lsda: fde.lsda,
+    lsda: pads === undefined ? fde.lsda : undefined,
+    pads: pads === undefined ? undefined : padDataWithin(pads, start, Math.min(fde.end, unit.end)),
     program,
     phases,
   };

@@ -44,7 +44,7 @@ export function findFragments(known: KnownCode): Fragments {
   search.run();
   const pieces = search.pieces();
   const links = new Links();
-  const sweeper = new Sweeper(known.code, links);
+  const sweeper = new Sweeper(known.image, known.code, links);
   for (const piece of pieces) sweeper.sweep(piece);
   return { pieces, links, refused: search.refused };
 }
@@ -135,7 +135,7 @@ class Search implements Surroundings {
 
   #takeStub(piece: Piece): void {
     const links = new Links();
-    new Sweeper(this.code, links).sweep(piece);
+    new Sweeper(this.#known.image, this.code, links).sweep(piece);
     this.reached.setRange(piece.start, piece.end);
     this.#stubs.push(piece);
     for (let i = 0; i < links.length; i++) this.#addLink(links.target.at(i), links.kindAt(i));

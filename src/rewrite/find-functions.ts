@@ -20,14 +20,14 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
   const pieces: Piece[] = [];
   const ranges = frame.fdes
     .filter((fde) => !isLeftover(fde))
-    .map(({ start, end, cie, lsda }) => ({
-      start,
-      end,
-      isTrampoline: cie.signalFrame,
-      hasPads: lsda !== undefined,
+    .map((fde) => ({
+      start: fde.start,
+      end: fde.end,
+      isTrampoline: fde.cie.signalFrame,
+      padded: fde.lsda === undefined ? undefined : fde,
     }))
     .sort((a, b) => a.start - b.start || a.end - b.end);
-  for (const { start, end, isTrampoline, hasPads } of ranges) {
+  for (const { start, end, isTrampoline, padded } of ranges) {
     const segment = code.segmentOf(start);
     if (segment === undefined || end > segment.end) {
       // An address that is nowhere in the module is no place to name.
@@ -45,7 +45,7 @@ export function findFunctions(frame: EhFrame, code: CodeMap, reader: StubReader)
       continue;
     }
     const stubs = tileWithStubs(reader, code, start, end);
-    if (stubs === undefined) pieces.push(newPiece('function', start, end, hasPads));
+    if (stubs === undefined) pieces.push(newPiece('function', start, end, padded));
     else for (const stub of stubs) pieces.push(newPiece('plt', stub.start, stub.end));
   }
   const index = new RangeIndex(pieces);

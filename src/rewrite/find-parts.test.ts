@@ -19,6 +19,37 @@ const filled = (bytes: number): string => `.fill ${bytes}, 1, 0x90`;
 const TWO_WAYS = (between: string): string =>
   `test %edi, %edi\njs.d32 far\nback: ${filled(80)}\n${between}\nfar: ${filled(80)}\nneg %edi\njmp.d32 back`;
 
+/** A way for each entry of a table, each at least a part long. */
+const SWITCH = `cmp $1, %edi\nlea table(%rip), %rdx\nmovslq (%rdx,%rdi,4), %rax\nadd %rdx, %rax\n${filled(40)}\njmp *%rax
+one: ${filled(60)}\nret\ntwo: ${filled(60)}\nret`;
+const TABLE = '.section .rodata\n.balign 4\ntable: .long one - table, two - table\n';
+
+interface Padded {
+  /** The personality routine. */
+  readonly routine: string;
+  /** How the data area says where pads count from. */
+  readonly padStart: string;
+  /** Start, length, pad, action. */
+  readonly rows: readonly string[];
+  readonly actions: string;
+  readonly body: string;
+}
+
+/** A function whose first call lands behind its end when it throws. */
+function padded(how: Partial<Padded>): string {
+  const { routine, padStart, rows, actions, body } = {
+    ...{ routine: '__gxx_personality_v0', padStart: '0xff', rows: ['0, 5, pad - f, 0'], actions: '' },
+    ...{ body: `pad: ${filled(60)}` },
+    ...how,
+  };
+  return `.globl f\n.type f, @function\nf: .cfi_startproc\n.cfi_personality 0x9b, routine\n.cfi_lsda 0x1b, lsda
+    call *%rax\n${filled(60)}\nret\n${body}\n${filled(40)}\nret\n.cfi_endproc
+    .data\n.balign 8\nroutine: .quad ${routine}
+    .section .gcc_except_table, "a"\nlsda: .byte ${padStart}, 0xff, 1\n.uleb128 end - begin
+    begin: ${rows.map((row) => `.uleb128 ${row.replaceAll(', ', '\n.uleb128 ')}`).join('\n')}
+    end: ${actions === '' ? '' : `.sleb128 ${actions.replaceAll(', ', '\n.sleb128 ')}`}\n`;
+}
+
 const namesOf = (made: AnalysisScene, names: readonly string[]): number[] =>
   names.map((name) => made.at(name));
 
@@ -72,9 +103,6 @@ describe('a function', () => {
     ['control runs on', TWO_WAYS('nop')],
     ['a short branch crosses', TWO_WAYS('jne far\nret')],
     ['it takes an address of its own', TWO_WAYS('lea f(%rip), %rax\nret')],
-    ['it jumps by a register', TWO_WAYS('jmp *%rax')],
-    ['it jumps by an index', TWO_WAYS('jmp *8(%rax,%rdx,8)')],
-    ['it jumps by an index in a high register', TWO_WAYS('jmp *(%rsp,%r12,8)')],
     ['it calls its own middle', TWO_WAYS('call far\nret')],
     [
       'a branch leads behind a lock prefix',
@@ -87,12 +115,17 @@ describe('a function', () => {
     expect(partsOf(scene(fdeFunction('f', code)), 'f')).toHaveLength(1);
   });
 
-  it.each(['jmp *8(%rax)', 'jmp *(%rsp)', 'jmp *8(%r12)', 'jmp *g@GOTPCREL(%rip)'])(
-    'is cut where it ends with %s',
-    (jump) => {
-      expect(partsOf(scene(fdeFunction('f', TWO_WAYS(jump))), 'f')).toHaveLength(2);
-    },
-  );
+  it.each([
+    'jmp *%rax',
+    'jmp *8(%rax,%rdx,8)',
+    'jmp *(%rsp,%r12,8)',
+    'jmp *8(%rax)',
+    'jmp *(%rsp)',
+    'jmp *8(%r12)',
+    'jmp *g@GOTPCREL(%rip)',
+  ])('is cut where it ends with %s', (jump) => {
+    expect(partsOf(scene(fdeFunction('f', TWO_WAYS(jump))), 'f')).toHaveLength(2);
+  });
 
   it('is not cut where tables point to its middle, or symbols name it', () => {
     const pointed = scene(`${fdeFunction('f', TWO_WAYS('ret'))}.data\n.quad far`);
@@ -101,12 +134,53 @@ describe('a function', () => {
     expect(partsOf(named, 'f')).toHaveLength(1);
   });
 
-  it('is not cut where it has landing pads', () => {
-    const made = scene(
-      `.globl f\n.type f, @function\nf: .cfi_startproc\n.cfi_personality 0x1b, f\n.cfi_lsda 0x1b, lsda
-       ${TWO_WAYS('ret')}\n.cfi_endproc\n.section .gcc_except_table, "a"\nlsda: .byte 0xff, 0xff, 1, 0`,
+  it('is cut at the labels of its jump table, and has breakpoints at them', () => {
+    const made = scene(fdeFunction('f', SWITCH) + TABLE);
+    const labels = namesOf(made, ['one', 'two']);
+    expect(partsOf(made, 'f').map(({ start }) => start)).toEqual([made.at('f'), ...labels]);
+    expect(partsOf(made, 'f').map(({ entries }) => entries)).toEqual(
+      [made.at('f'), ...labels].map((at) => [at]),
     );
-    expect(partsOf(made, 'f')).toHaveLength(1);
+    expect(made.breakpoints()).toEqual([made.at('f'), ...labels]);
+    expect(brokenLaws(made.image, made.analysis)).toEqual([]);
+  });
+
+  it('is not cut between two places that name the table, nor where a table is not found', () => {
+    const twice = SWITCH.replace('ret', 'lea table(%rip), %rcx\nret');
+    const made = scene(fdeFunction('f', twice) + TABLE);
+    expect(partsOf(made, 'f').map(({ start }) => start)).toEqual([made.at('f'), made.at('two')]);
+    const unknown = SWITCH.replace('lea table(%rip), %rdx', 'mov %rsi, %rdx');
+    expect(partsOf(scene(fdeFunction('f', unknown) + TABLE), 'f')).toHaveLength(1);
+  });
+
+  it('is not cut where it jumps by a register in a program at fixed addresses', () => {
+    const code = fdeFunction('f', TWO_WAYS('jmp *%rax'));
+    const program = sceneOf(workshop, code, ['-nostdlib', '-no-pie', '-static', '-Wl,-e,f']);
+    expect(partsOf(program, 'f')).toHaveLength(1);
+    expect(partsOf(scene(code), 'f')).toHaveLength(2);
+  });
+
+  it('is cut at its landing pads, and has breakpoints at them', () => {
+    const made = scene(padded({}));
+    const [pad] = namesOf(made, ['pad']);
+    expect(partsOf(made, 'f')).toMatchObject([
+      { kind: 'function', entries: [made.at('f')] },
+      { kind: 'part', start: pad, entries: [pad] },
+    ]);
+    expect(made.breakpoints()).toEqual(namesOf(made, ['f', 'pad']));
+    expect(brokenLaws(made.image, made.analysis)).toEqual([]);
+  });
+
+  it.each<[string, Partial<Padded>]>([
+    ['nothing says who reads its data area', { routine: 'somebody' }],
+    ['its pads count from an address of their own', { padStart: '0x1b, 4, 0, 0, 0' }],
+    ['its call sites do not ascend', { rows: ['5, 5, pad - f, 0', '0, 5, 0, 0'] }],
+    ['its call sites reach out of it', { rows: ['0, 250, pad - f, 0'] }],
+    ['its actions lead nowhere', { rows: ['0, 5, pad - f, 1'], actions: '1, 0' }],
+    ['the pad is that of its own part', { rows: ['pad - f + 5, 10, pad - f, 0'] }],
+    ['a pad is in the middle of an instruction', { body: '.byte 0x48, 0xc7\npad: .byte 0xc0, 1, 2, 3, 4' }],
+  ])('with landing pads is not cut where %s', (_, how) => {
+    expect(partsOf(scene(padded(how)), 'f')).toHaveLength(1);
   });
 
   it('keeps the laws of units, whatever branches it has', () => {

@@ -56,7 +56,7 @@ export function findUnits(image: ElfImage): FoundUnits {
   const functions = findFunctions(readEhFrame(image), code, stubs);
   const functionLinks = new Links();
   const partLinks = new Links();
-  const sweeper = new Sweeper(code, functionLinks, partLinks);
+  const sweeper = new Sweeper(image, code, functionLinks, partLinks);
   // A trampoline's first byte belongs to whatever stands in front of it.
   for (const piece of functions.pieces) if (piece.kept !== TRAMPOLINE) sweeper.sweep(piece);
   const fragments = findFragments({

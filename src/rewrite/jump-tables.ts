@@ -33,6 +33,8 @@ export interface JumpTable {
   readonly fields: readonly Rva[];
   /** Of each field: bytes from its start to the end of its instruction if it is pc-relative; 0: it is an address. */
   readonly tails: readonly number[];
+  /** Fields that must lead to the copy all or none: what makes the address for entries, and to add to them. */
+  readonly together: readonly (readonly Rva[])[];
   /**
    * Where the entries lead, in their order; inside the unit and its parts, or elsewhere in code. There may be
    * more than the true table has: those are never used.
@@ -63,11 +65,12 @@ export function findJumpTables(
   try {
     const { found, kept, otherJumps } = new TableSearch(code).run();
     return {
-      tables: found.map(({ candidates, targets }) => ({
+      tables: found.map(({ candidates, together, targets }) => ({
         kind: candidates[0].kind,
         at: rva(candidates[0].address),
         fields: candidates.map(({ field }) => rva(field)),
         tails: candidates.map(({ tail }) => tail),
+        together: together.map((group) => group.map(({ field }) => rva(field))),
         targets: targets.map((target) => rva(target)),
       })),
       kept,

@@ -82,6 +82,7 @@ export class PlacedClones implements CloneMap {
   readonly clones: readonly Clone[];
   /** Behind the last copy. */
   readonly end: Rva;
+  readonly #order: ReadonlyMap<Clone, number>;
   /** Ascending by unit. */
   readonly #sorted: readonly Clone[];
   readonly #starts: Uint32Array;
@@ -90,6 +91,7 @@ export class PlacedClones implements CloneMap {
 
   constructor(clones: readonly Clone[], end: Rva, canonical: CloneMap['canonical']) {
     this.clones = clones;
+    this.#order = new Map(clones.map((clone, i) => [clone, i]));
     this.end = end;
     this.canonical = canonical;
     const sorted = clones.toSorted((a, b) => a.unit.start - b.unit.start);
@@ -122,6 +124,25 @@ export class PlacedClones implements CloneMap {
   clipped(at: number, size: number): number {
     const i = this.#indexAt(at);
     return i < 0 ? size : Math.min(size, (this.#ends[i] ?? 0) - at);
+  }
+
+  /**
+   * How long a symbol of `size` bytes at an original address is in the copy: to the end of the function's last part
+   * that lies behind the first. Then whoever asks what stands at an address (dladdr) is told the function.
+   */
+  extent(at: number, size: number): number {
+    const first = this.#sorted[this.#indexAt(at)];
+    if (first === undefined) return size;
+    const endOf = (clone: Clone): number =>
+      clone.at + (Math.min(clone.unit.end, at + size) - clone.unit.start);
+    let end = endOf(first);
+    for (let i = (this.#order.get(first) ?? this.clones.length) + 1; ; i++) {
+      const next = this.clones[i];
+      const isPart = next?.unit.kind === 'part' && next.unit.start > at && next.unit.start < at + size;
+      if (next === undefined || !isPart) break;
+      end = endOf(next);
+    }
+    return end - this.find(at);
   }
 
   /** The unit that holds an address; -1: none. */

@@ -1,4 +1,5 @@
 /** Pieces of code: what units are made of, while they are still being found and judged. */
+import type { Fde } from '../elf/eh-frame.ts';
 import type { Unit } from './model.ts';
 
 export interface Piece {
@@ -16,13 +17,15 @@ export interface Piece {
    * nothing counts that they say: data that was read as code has branches to anywhere.
    */
   trusted: boolean;
-  /** It has an LSDA: its landing pads are found by their distance from its start. */
-  readonly hasPads: boolean;
+  /** The FDE of a function with an LSDA: its landing pads are found by their distance from its start. */
+  readonly padded: Fde | undefined;
   /** Where a function can be cut: starts of the parts behind the first, ascending. */
   parts: readonly number[];
+  /** Where a part of a function that can be cut is entered without a branch, ascending. */
+  aside: readonly number[];
 }
 
-export const newPiece = (kind: Piece['kind'], start: number, end: number, hasPads = false): Piece => ({
+export const newPiece = (kind: Piece['kind'], start: number, end: number, padded?: Fde): Piece => ({
   kind,
   start,
   end,
@@ -30,8 +33,9 @@ export const newPiece = (kind: Piece['kind'], start: number, end: number, hasPad
   calls: 0,
   kept: undefined,
   trusted: true,
-  hasPads,
+  padded,
   parts: [],
+  aside: [],
 });
 
 /** The first reason stands. */

@@ -30,7 +30,10 @@ describe('planUnwind, of records made by hand', () => {
       const image = made(bytesOf(head, fde(head, bytesOf(u32(0x100, 0x20), leb(0)))));
       expect(readEhFrame(image).cies[0]?.personality).toMatchObject({ at, target: 0x808 });
       const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
-      const { frame } = planned(image, clones).write(rva(0x4000), rva(0x5000), mapOf(clones));
+      const { frame } = planned(image, clones).write(
+        { hdr: rva(0x4000), frame: rva(0x5000), pads: rva(0xc0000) },
+        mapOf(clones),
+      );
       expect(0x5000 + 18 + frameView(frame).getInt32(18, true)).toBe(leads);
     }
   });
@@ -39,7 +42,9 @@ describe('planUnwind, of records made by hand', () => {
     const image = readElf(tinyElf().bytes, 'tiny.so');
     const plan = planned(image, [cloneOf(unitOf('fragment', 0x400, 0x410), 0x4000)]);
     expect([plan.hdrSize, plan.frameSize, plan.cloneFdes]).toEqual([0, 0, 0]);
-    expect(plan.write(rva(0x5000), rva(0x6000), mapOf([])).frame).toHaveLength(0);
+    expect(
+      plan.write({ hdr: rva(0x5000), frame: rva(0x6000), pads: rva(0xc0000) }, mapOf([])).frame,
+    ).toHaveLength(0);
   });
 
   it('gives code without an FDE none, and drops the zero length between pieces', () => {
@@ -58,7 +63,7 @@ describe('planUnwind, of records made by hand', () => {
     ];
     const plan = planned(image, clones);
     expect(plan.cloneFdes).toBe(1);
-    const { frame } = plan.write(rva(0x4000), rva(0x5000), mapOf(clones));
+    const { frame } = plan.write({ hdr: rva(0x4000), frame: rva(0x5000), pads: rva(0xc0000) }, mapOf(clones));
     const view = frameView(frame);
     const records: number[] = [];
     for (let at = 0; at < frame.length; at += 4 + view.getUint32(at, true))
@@ -73,7 +78,10 @@ describe('planUnwind, of records made by hand', () => {
       'own.so',
     );
     const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2000)];
-    const { frame, hdr: table } = planned(image, clones).write(rva(0x3000), rva(0x5000), mapOf(clones));
+    const { frame, hdr: table } = planned(image, clones).write(
+      { hdr: rva(0x3000), frame: rva(0x5000), pads: rva(0xc0000) },
+      mapOf(clones),
+    );
     expect(readBack(frame, table).map(({ start }) => start)).toEqual([0x800, 0x2000]);
   });
 
@@ -87,7 +95,10 @@ describe('planUnwind, of records made by hand', () => {
       spec.ET_EXEC,
     );
     const clones = [cloneOf(unitOf('function', 0x800, 0x820), 0x2100)];
-    const { frame, hdr: table } = planned(image, clones).write(rva(0x3000), rva(0x5000), mapOf(clones));
+    const { frame, hdr: table } = planned(image, clones).write(
+      { hdr: rva(0x3000), frame: rva(0x5000), pads: rva(0xc0000) },
+      mapOf(clones),
+    );
     expect(readBack(frame, table).map(({ start, end }) => [start, end])).toEqual([
       [0x800, 0x820],
       [0x2100, 0x2120],
@@ -103,7 +114,10 @@ describe('planUnwind, of records made by hand', () => {
     const clones = [cloneOf(unitOf('function', 0x800, 0x810), 0x2000)];
     const plan = planned(image, clones);
     expect(plan.hdrSize).toBe(12 + 2 * 8);
-    const { hdr: table } = plan.write(rva(0x3000), rva(0x5000), mapOf(clones));
+    const { hdr: table } = plan.write(
+      { hdr: rva(0x3000), frame: rva(0x5000), pads: rva(0xc0000) },
+      mapOf(clones),
+    );
     const view = frameView(table);
     expect([view.getInt32(12, true), view.getInt32(20, true)]).toEqual([0x800 - 0x3000, 0x2000 - 0x3000]);
   });
@@ -128,7 +142,10 @@ describe('planUnwind, of records made by hand', () => {
           const plan = planUnwind(readElf(bytes, 'fuzz.so'), clones);
           outcomes[plan.kind]++;
           if (plan.kind === 'kept') return;
-          const written = plan.write(rva(0x3000), rva(0x5000), mapOf(clones));
+          const written = plan.write(
+            { hdr: rva(0x3000), frame: rva(0x5000), pads: rva(0xc0000) },
+            mapOf(clones),
+          );
           expect([written.hdr.length, written.frame.length]).toEqual([plan.hdrSize, plan.frameSize]);
         } catch (error) {
           if (!(error instanceof WinnowError)) throw error;

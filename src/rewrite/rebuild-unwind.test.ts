@@ -261,7 +261,7 @@ describe('planUnwind', () => {
     const clones = clonesOf(image, units);
     const plan = planned(image, clones);
     const write = (others: readonly Clone[]): unknown =>
-      plan.write(rva(0x90000), rva(0xa0000), mapOf(others));
+      plan.write({ hdr: rva(0x90000), frame: rva(0xa0000), pads: rva(0xc0000) }, mapOf(others));
     expect(() => write(clones.toReversed())).toThrow(/other clones/);
     const apart = clones.map((clone, i) =>
       i % 2 === 0 ? clone : { ...clone, at: rva(clone.at + 0x1000 * i) },

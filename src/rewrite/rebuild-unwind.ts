@@ -9,13 +9,13 @@
  * each function of each clone; one zero length; and a table over all of them. Stubs of a PLT share one FDE: their
  * copies get the slice of it that is theirs, neighbours with the same row one together. Where a row asks for the
  * lowest bits of the instruction pointer, the copy's bits are put right.
+ * An LSDA counts from the start of its code, so parts of functions get LSDAs of their own (part-pads.ts).
  * Programs linked statically may have no PT_GNU_EH_FRAME and register their old tables when they start. Of an address
  * that is not in these, the unwinder asks the program headers too: so they get one.
  * Limits: modules are kept whose pointers have a variable length or are filled by relocations. An LSDA that says where its landing pads begin (LPStart) leads from the
  * clone to the original's: correct, for a page more. Neither GCC nor Clang writes such by default.
  */
 import type { Rva } from '../base/brands.ts';
-import { viewOf } from '../elf/bytes.ts';
 import {
   baseOf,
   DW_EH_PE_absptr,
@@ -24,16 +24,17 @@ import {
   DW_EH_PE_omit,
   DW_EH_PE_pcrel,
   DW_EH_PE_sdata4,
-  DW_EH_PE_udata4,
   formatOf,
   formatSize,
 } from '../elf/dwarf.ts';
 import { type Cie, type EhFrame, type Fde, isLeftover, readEhFrame } from '../elf/eh-frame.ts';
-import { HDR_TABLE_ENCODING } from '../elf/eh-frame-hdr.ts';
 import type { ElfImage } from '../elf/image.ts';
 import * as spec from '../elf/spec.ts';
 import { type CloneFrame, cloneFrames } from './clone-frames.ts';
 import type { Clone, CloneMap, Kept } from './model.ts';
+import { padDataSize, writePadData } from './part-pads.ts';
+import { PointerWriter } from './pointer-writer.ts';
+import { headerSize, type Row, writeHeader } from './unwind-header.ts';
 
 export interface UnwindPlan {
   readonly kind: 'unwind';
@@ -44,6 +45,8 @@ export interface UnwindPlan {
   readonly hdrSize: number;
   /** Bytes of .eh_frame, to be aligned to 8. */
   readonly frameSize: number;
+  /** Bytes of the LSDAs of parts of functions, to be aligned to 4. */
+  readonly padsSize: number;
   /** FDEs for clones. */
   readonly cloneFdes: number;
   /** Clones that unwind rightly, but not by copies alone. */
@@ -53,12 +56,23 @@ export interface UnwindPlan {
    *
    * @param map with the planned clones. They may have moved since, all of them by the same multiple of 16.
    */
-  write(hdrAt: Rva, frameAt: Rva, map: CloneMap): { readonly hdr: Uint8Array; readonly frame: Uint8Array };
+  write(at: UnwindPlaces, map: CloneMap): UnwindBytes;
+}
+
+export interface UnwindPlaces {
+  readonly hdr: Rva;
+  readonly frame: Rva;
+  readonly pads: Rva;
+}
+
+export interface UnwindBytes {
+  readonly hdr: Uint8Array;
+  readonly frame: Uint8Array;
+  readonly pads: Uint8Array;
 }
 
 /** The room for what is added to a module, so that 32 bits lead from any place of it to any other. */
 const MOST_ADDED = 2 ** 29;
-const HDR_SIZE = 12;
 
 /**
  * @param clones with addresses whose distances are final.
@@ -71,8 +85,16 @@ export function planUnwind(image: ElfImage, clones: readonly Clone[]): UnwindPla
     return kept('nothing says whether it has unwind tables');
   }
   if (frame.header === undefined && !frame.fdes.some((fde) => !isLeftover(fde))) {
-    const none = { hdr: new Uint8Array(), frame: new Uint8Array() };
-    return { kind: 'unwind', hdrSize: 0, frameSize: 0, cloneFdes: 0, kept: [], write: () => none };
+    const none = { hdr: new Uint8Array(), frame: new Uint8Array(), pads: new Uint8Array() };
+    return {
+      kind: 'unwind',
+      hdrSize: 0,
+      frameSize: 0,
+      padsSize: 0,
+      cloneFdes: 0,
+      kept: [],
+      write: () => none,
+    };
   }
   const reason = whyNot(image, frame);
   if (reason !== undefined) return kept(reason);
@@ -82,13 +104,14 @@ export function planUnwind(image: ElfImage, clones: readonly Clone[]): UnwindPla
   const rows = layout.fdes.filter(({ listed }) => listed).length + layout.clones.length;
   return {
     kind: 'unwind',
-    hdrSize: HDR_SIZE + 8 * rows,
+    hdrSize: headerSize(rows),
     frameSize: layout.size,
+    padsSize: layout.padsSize,
     cloneFdes: layout.clones.length,
     kept: cloned.kept,
-    write: (hdrAt, frameAt, map) => {
-      const written = writeFrame(frame, layout, frameAt, clones, map);
-      return { hdr: writeHdr(hdrAt, frameAt, written.rows), frame: written.bytes };
+    write: (at, map) => {
+      const { bytes, rows, pads } = writeFrame(frame, layout, at, clones, map);
+      return { hdr: writeHeader(at.hdr, at.frame, rows), frame: bytes, pads };
     },
   };
 }
@@ -131,9 +154,18 @@ interface Layout {
   readonly cies: readonly { readonly cie: Cie; readonly at: number }[];
   /** `listed`: it has a row in the table. */
   readonly fdes: readonly { readonly fde: Fde; readonly at: number; readonly listed: boolean }[];
-  readonly clones: readonly { readonly clone: CloneFrame; readonly at: number; readonly size: number }[];
+  readonly clones: readonly PlacedFrame[];
   readonly cieAt: ReadonlyMap<Cie, number>;
   readonly size: number;
+  readonly padsSize: number;
+}
+
+interface PlacedFrame {
+  readonly clone: CloneFrame;
+  readonly at: number;
+  readonly size: number;
+  /** Where its own LSDA stands, if it has one, from the first of those. */
+  readonly padsAt: number;
 }
 
 /** Offsets of all records. */
@@ -156,12 +188,15 @@ function layOut(image: ElfImage, frame: EhFrame, frames: readonly CloneFrame[]):
     fdes.push({ fde, at: place(fde.size), listed });
   }
   for (const cie of frame.cies.slice(i)) cies.push({ cie, at: place(cie.size) });
+  let padsSize = 0;
   const clones = frames.map((clone) => {
     const size = sizeOf(clone);
-    return { clone, at: place(size), size };
+    const padsAt = padsSize;
+    if (clone.pads !== undefined) padsSize += padDataSize(clone.pads);
+    return { clone, at: place(size), size, padsAt };
   });
   place(4);
-  return { cies, fdes, clones, cieAt: new Map(cies.map(({ cie, at }) => [cie, at])), size: next };
+  return { cies, fdes, clones, cieAt: new Map(cies.map(({ cie, at }) => [cie, at])), size: next, padsSize };
 }
 
 /** Length, distance to the CIE, start, range, augmentation data, instructions, filled up with no-operations. */
@@ -170,20 +205,15 @@ function sizeOf({ cie, augmentation, program }: CloneFrame): number {
   return Math.ceil(size / 4) * 4;
 }
 
-interface Row {
-  readonly start: number;
-  /** RVA of the FDE. */
-  readonly fde: number;
-}
-
 function writeFrame(
   { at: oldBase, bytes: old }: EhFrame,
   layout: Layout,
-  base: Rva,
+  { frame: base, pads: padsBase }: UnwindPlaces,
   planned: readonly Clone[],
   map: CloneMap,
-): { readonly bytes: Uint8Array; readonly rows: Row[] } {
+): { readonly bytes: Uint8Array; readonly rows: Row[]; readonly pads: Uint8Array } {
   const bytes = new Uint8Array(layout.size);
+  const pads = new Uint8Array(layout.padsSize);
   const out = new PointerWriter(bytes, base);
   const rows: Row[] = [];
   const copy = (record: Cie | Fde, at: number): number => {
@@ -206,7 +236,7 @@ function writeFrame(
     if (fde.lsdaAt !== undefined) out.pointer(moved + fde.lsdaAt, fde.cie.lsdaEncoding, fde.lsda ?? 0);
     if (listed) rows.push({ start: fde.start, fde: base + at });
   }
-  for (const { clone, at, size } of layout.clones) {
+  for (const { clone, at, size, padsAt } of layout.clones) {
     const start = startOf(clone, planned, map);
     const { cie, augmentation, program, lsdaAt, phases } = clone;
     const pcSize = formatSize(cie.pcEncoding) ?? 0;
@@ -217,14 +247,20 @@ function writeFrame(
     out.pointer(at + 8, cie.pcEncoding, start.copy);
     out.number(at + 8 + pcSize, pcSize, clone.range);
     bytes.set(augmentation, dataAt);
-    if (lsdaAt !== undefined) out.pointer(dataAt + lsdaAt, cie.lsdaEncoding, clone.lsda ?? 0);
+    const lsda = clone.pads === undefined ? clone.lsda : padsBase + padsAt;
+    if (lsdaAt !== undefined) out.pointer(dataAt + lsdaAt, cie.lsdaEncoding, lsda ?? 0);
+    if (clone.pads !== undefined) {
+      const own = pads.subarray(padsAt, padsAt + padDataSize(clone.pads));
+      const part = { ...start, length: clone.range };
+      writePadData(clone.pads, part, (pad) => map.copyOf(pad) ?? pad, own, padsBase + padsAt);
+    }
     bytes.set(program, programAt);
     for (const phase of phases) {
       bytes[programAt + phase] = ((program[phase] ?? 0) + start.original - start.copy) & 15;
     }
     rows.push({ start: start.copy, fde: base + at });
   }
-  return { bytes, rows };
+  return { bytes, rows, pads };
 }
 
 /** Where the code of a clone's FDE begins, and where its original did. */
@@ -242,48 +278,4 @@ function startOf(
     throw new Error('clones that share an FDE have moved apart');
   }
   return { copy: first.at + from, original: first.unit.start + from };
-}
-
-function writeHdr(at: Rva, frameAt: Rva, rows: Row[]): Uint8Array {
-  const bytes = new Uint8Array(HDR_SIZE + 8 * rows.length);
-  const out = new PointerWriter(bytes, at);
-  bytes.set([1, DW_EH_PE_pcrel | DW_EH_PE_sdata4, DW_EH_PE_udata4, HDR_TABLE_ENCODING]);
-  out.pointer(4, DW_EH_PE_pcrel | DW_EH_PE_sdata4, frameAt);
-  out.u32(8, rows.length);
-  rows.sort((a, b) => a.start - b.start);
-  for (const [i, { start, fde }] of rows.entries()) {
-    out.number(HDR_SIZE + 8 * i, 4, start - at);
-    out.number(HDR_SIZE + 8 * i + 4, 4, fde - at);
-  }
-  return bytes;
-}
-
-/** Writes numbers and encoded pointers into a table of known address. */
-class PointerWriter {
-  readonly #view: DataView;
-  readonly #base: number;
-
-  constructor(bytes: Uint8Array, base: Rva) {
-    this.#view = viewOf(bytes);
-    this.#base = base;
-  }
-
-  u32(at: number, value: number): void {
-    this.#view.setUint32(at, value, true);
-  }
-
-  /** A number of 4 or 8 bytes, modulo their range. */
-  number(at: number, size: number, value: number): void {
-    this.#view.setUint32(at, value, true);
-    if (size === 8) this.#view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);
-  }
-
-  /** A pointer to `target`; 0 is none. What does not count from its own place is written by those that change it. */
-  pointer(at: number, encoding: number, target: number): void {
-    const size = formatSize(encoding);
-    if (size === undefined || size === 2) return;
-    if (baseOf(encoding) === DW_EH_PE_pcrel)
-      this.number(at, size, target === 0 ? 0 : target - (this.#base + at));
-    else if (baseOf(encoding) === DW_EH_PE_absptr) this.number(at, size, target);
-  }
 }

@@ -26,12 +26,15 @@ describe('what leads into the code', () => {
       const is = changed.symbols[i];
       const value = isCode(symbol) ? expected(symbol.value) : symbol.value;
       if (value !== symbol.value) moved++;
-      // Of a function that is cut, the name leads to the first part.
-      const unit = module.map.clones.find(
-        ({ unit: { start, end } }) => start <= symbol.value && symbol.value < end,
-      );
-      const room = value === symbol.value ? symbol.size : (unit?.unit.end ?? 0) - Number(symbol.value);
-      const size = Math.min(symbol.size, room);
+      // Of a function that is cut, the name leads to the first part, and reaches to the end of the last one.
+      const behind = Number(symbol.value) + symbol.size;
+      const ends = module.map.clones.flatMap(({ unit: { kind, start, end } }) => {
+        const isFirst = start <= symbol.value && symbol.value < end;
+        return isFirst || (kind === 'part' && start > symbol.value && start < behind) ? [end] : [];
+      });
+      const last = Math.min(behind, Math.max(...ends)) - 1;
+      const isCopy = value !== symbol.value && symbol.size > 0;
+      const size = isCopy ? Number(expected(BigInt(last)) - value) + 1 : symbol.size;
       expect(is).toMatchObject({ name: symbol.name, value, size, type: symbol.type });
       expect(is?.section).toBe(value === symbol.value ? symbol.section : hot);
       expect(is?.version).toEqual(symbol.version);

@@ -83,11 +83,11 @@ class Words {
     this.#to.setBigInt64(offset, BigInt(value), true);
   }
 
-  /** A symbol's size, where the copy holds less than the original: a part of a function. */
-  clip(symbol: number, clones: PlacedClones): void {
+  /** A symbol's size, where the copy has another one than the original: that of a function that is cut. */
+  resize(symbol: number, clones: PlacedClones): void {
     const size = this.#from.getUint32(symbol + 16, true);
-    const clipped = clones.clipped(this.#from.getUint32(symbol + 8, true), size);
-    if (clipped < size) this.#to.setUint32(symbol + 16, clipped, true);
+    const extent = clones.extent(this.#from.getUint32(symbol + 8, true), size);
+    if (extent !== size) this.#to.setUint32(symbol + 16, extent, true);
   }
 
   writeHalf(offset: number, value: number): void {
@@ -104,7 +104,7 @@ function redirectSymbols(
   let count = 0;
   eachDynamicSymbol(image, (symbol) => {
     if (!symbol.movesWithCode || !words.redirect(symbol.at + 8, clones)) return;
-    words.clip(symbol.at, clones);
+    words.resize(symbol.at, clones);
     if (section !== undefined && symbol.shndx !== spec.SHN_UNDEF) words.writeHalf(symbol.at + 6, section);
     count++;
   });

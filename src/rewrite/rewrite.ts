@@ -32,6 +32,7 @@ import {
 
 const HOT_SECTION = '.text.winnow';
 const TABLES_SECTION = '.rodata.winnow';
+const PADS_SECTION = '.gcc_except_table.winnow';
 /** A module with more such units is not what it seems to be. */
 const MOST_WITHOUT_FRAMES = 100;
 
@@ -67,9 +68,11 @@ export function rewriteModule(
   const code = bytesOf(bytes, room, layout.code);
   copyUnits(original, chosen, clones, layout.tables, code, layout.code.at);
   copyTables(layout.tables, clones, bytesOf(bytes, room, layout.tableSpan), layout.tableSpan.at);
-  const tablesOfFrames = unwind.write(layout.hdr.at, layout.frame.at, clones);
-  bytesOf(bytes, room, layout.hdr).set(tablesOfFrames.hdr);
-  bytesOf(bytes, room, layout.frame).set(tablesOfFrames.frame);
+  const { hdr, frame, pads } = layout;
+  const tablesOfFrames = unwind.write({ hdr: hdr.at, frame: frame.at, pads: pads.at }, clones);
+  bytesOf(bytes, room, hdr).set(tablesOfFrames.hdr);
+  bytesOf(bytes, room, frame).set(tablesOfFrames.frame);
+  bytesOf(bytes, room, pads).set(tablesOfFrames.pads);
   bytesOf(bytes, room, layout.headers).set(
     programHeaders({
       image: original,
@@ -163,6 +166,8 @@ interface Layout {
   readonly used: Span;
   readonly hdr: Span;
   readonly frame: Span;
+  /** LSDAs of parts of functions. */
+  readonly pads: Span;
   readonly segments: readonly AddedSegment[];
   /** Behind the last added byte that is loaded. */
   readonly end: Span['at'];
@@ -179,7 +184,7 @@ function layOut(
   room: Room,
   clones: PlacedClones,
   { tables }: FoundTables,
-  { hdrSize, frameSize }: UnwindPlan,
+  { hdrSize, frameSize, padsSize }: UnwindPlan,
 ): Layout {
   const code: Span = { at: room.at, size: clones.end - room.at };
   const cursor = new Cursor(clones.end);
@@ -191,6 +196,7 @@ function layOut(
   const used: Span = { at: room.at, size: cursor.next - room.at };
   const hdr = cursor.take(hdrSize, hasFrames ? PAGE_SIZE : 1);
   const frame = cursor.take(frameSize, 8);
+  const pads = cursor.take(padsSize, 4);
   const frames = { at: hdr.at, size: cursor.next - hdr.at, flags: PF_R };
   return {
     code,
@@ -200,6 +206,7 @@ function layOut(
     used,
     hdr,
     frame,
+    pads,
     segments: [{ ...used, flags: code.size > 0 ? PF_R | PF_X : PF_R }, ...(hasFrames ? [frames] : [])],
     end: cursor.next,
   };
@@ -208,6 +215,7 @@ function layOut(
 const addedSections = (layout: Layout, room: Room): readonly AddedPart[] => [
   ...addedPart(room, HOT_SECTION, layout.code, SHF_ALLOC | SHF_EXECINSTR, 64),
   ...addedPart(room, TABLES_SECTION, layout.tableSpan, SHF_ALLOC, 8),
+  ...addedPart(room, PADS_SECTION, layout.pads, SHF_ALLOC, 4),
 ];
 
 const movedSections = (layout: Layout, room: Room): readonly AddedPart[] => [

@@ -4,9 +4,12 @@
  * What makes a verbatim copy behave otherwise is found here, as far as the piece itself shows it: data
  * among the instructions, and code that computes with its own address.
  */
+
+import type { ElfImage } from '../elf/image.ts';
 import { decodeRange, type Flow, type Insn } from '../x86/decode.ts';
 import type { CodeMap } from './code-map.ts';
 import { findParts, pushCrossing } from './find-parts.ts';
+
 import {
   LINK_ADDRESS,
   LINK_CALL,
@@ -18,6 +21,7 @@ import {
   NumberList,
 } from './links.ts';
 import type { Piece } from './pieces.ts';
+import { findUnseenWays, type UnseenWays } from './unseen-ways.ts';
 
 export const NOT_DECODED = 'does not decode as instructions';
 export const DATA_INSIDE = 'data inside the code';
@@ -30,6 +34,7 @@ export const RESTARTABLE = 'a restartable sequence';
 const RSEQ_SIGNATURE = 0x53053053;
 
 export class Sweeper {
+  readonly #image: ElfImage;
   readonly #code: CodeMap;
   readonly #links: Links;
   readonly #partLinks: Links;
@@ -43,12 +48,14 @@ export class Sweeper {
   #flow: Flow = 'next';
   #kept: string | undefined;
   #hasData = false;
-  /** Something leads to its middle that no branch tells. */
+  /** Something may lead to its middle that nothing tells. */
   #isWhole = false;
+  #mayUseTable = false;
   #calls = 0;
 
   /** @param partLinks gets the branches between the parts of functions that can be cut. */
-  constructor(code: CodeMap, links: Links, partLinks: Links = new Links()) {
+  constructor(image: ElfImage, code: CodeMap, links: Links, partLinks: Links = new Links()) {
+    this.#image = image;
     this.#code = code;
     this.#links = links;
     this.#partLinks = partLinks;
@@ -62,7 +69,8 @@ export class Sweeper {
     this.#flow = 'next';
     this.#kept = undefined;
     this.#hasData = false;
-    this.#isWhole = piece.kind !== 'function' || piece.hasPads;
+    this.#isWhole = piece.kind !== 'function';
+    this.#mayUseTable = false;
     this.#calls = 0;
     this.#inner.cut(0);
     this.#innerCalls.cut(0);
@@ -83,8 +91,11 @@ export class Sweeper {
   }
 
   #cut(piece: Piece): void {
-    piece.parts = findParts(piece, this.#code, this.#stops.values, this.#inner);
-    if (piece.parts.length > 0) pushCrossing(piece, this.#inner, this.#partLinks);
+    const ways = (): UnseenWays | undefined => findUnseenWays(this.#image, piece, this.#mayUseTable);
+    const { parts, aside } = findParts(piece, this.#code, this.#stops.values, this.#inner, ways);
+    piece.parts = parts;
+    piece.aside = aside;
+    if (parts.length > 0) pushCrossing(piece, this.#inner, this.#partLinks);
   }
 
   #whyDistrusted(decoded: boolean): string | undefined {
@@ -110,7 +121,7 @@ export class Sweeper {
     this.#flow = flow;
     if (flow === 'call' || flow === 'indirect-call') this.#calls++;
     else if (!fallsThrough(flow)) this.#stops.push(at + length);
-    if (flow === 'indirect-jump' && mayUseTable(this.#code.bytes(at, at + length))) this.#isWhole = true;
+    if (flow === 'indirect-jump' && mayUseTable(this.#code.bytes(at, at + length))) this.#mayUseTable = true;
     if (branchSize !== 0) {
       if (target >= this.#start && target < this.#end) {
         this.#inner.push(at + length - branchSize, target, branchSize, linkKind(flow, branchSize));

@@ -44,26 +44,29 @@ export class TableEntries {
   }
 }
 
-/** Where the entries lead that may be true ones. Empty: no table of this unit. */
-export function readTargets(code: TableCode, at: number, kind: TableKind): number[] {
-  return isTableOf(code, at, kind) ? [...possibleTargets(code, at, kind)] : [];
+/** Where the entries lead that may be true ones, at most so many. Empty: no table of this unit. */
+export function readTargets(
+  code: TableCode,
+  at: number,
+  kind: TableKind,
+  most = Number.POSITIVE_INFINITY,
+): number[] {
+  return isTableOf(code, at, kind) ? [...possibleTargets(code, at, kind, most)] : [];
 }
 
 /** Whether one of the first entries leads to the unit; some may lead to unlikely code that has no other link to it. */
 export function isTableOf(code: TableCode, at: number, kind: TableKind): boolean {
-  let index = 0;
-  for (const target of possibleTargets(code, at, kind)) {
+  for (const target of possibleTargets(code, at, kind, FIRST_ENTRIES)) {
     if (code.inside(target)) return true;
-    if (++index === FIRST_ENTRIES) return false;
   }
   return false;
 }
 
 const FIRST_ENTRIES = 32;
 
-function* possibleTargets(code: TableCode, at: number, kind: TableKind): Generator<number> {
+function* possibleTargets(code: TableCode, at: number, kind: TableKind, most: number): Generator<number> {
   const entries = new TableEntries(code.image, at, kind);
-  for (let index = 0; ; index++) {
+  for (let index = 0; index < most; index++) {
     const target = entries.target(index);
     if (target === undefined || !isCode(code.image, target) || !code.mayBegin(target)) return;
     yield target;

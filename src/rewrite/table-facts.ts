@@ -35,7 +35,7 @@ function findLabels(image: ElfImage): readonly number[] {
     type === R_X86_64_RELATIVE ? [Number(addend)] : [],
   );
   return addends.filter((at) => {
-    if (at <= 0 || starts.has(at)) return false;
+    if (at <= 0 || !Number.isSafeInteger(at) || starts.has(at)) return false;
     return ((image.segmentOf(rva(at))?.flags ?? 0) & PF_X) !== 0;
   });
 }

@@ -19,6 +19,8 @@ import type { Walk, WalkedCode } from './table-walk.ts';
 export interface FoundTable {
   /** All that lead to the table's copy. */
   readonly candidates: readonly [Candidate, ...Candidate[]];
+  /** Those of them that were tried together. */
+  readonly together: readonly (readonly Candidate[])[];
   readonly targets: readonly number[];
 }
 
@@ -253,7 +255,13 @@ export class TableSearch {
     if (first === undefined) return [];
     const loads = group.flatMap(({ walk }) => [...walk.loads]);
     const bounds = loads.map((load) => (all && this.#provenBound(load, all)) ?? first.all.length);
-    return [{ candidates: [first, ...more], targets: first.all.slice(0, Math.max(...bounds)) }];
+    return [
+      {
+        candidates: [first, ...more],
+        together: group.flatMap(({ candidates }) => (candidates.length > 1 ? [candidates] : [])),
+        targets: first.all.slice(0, Math.max(...bounds)),
+      },
+    ];
   }
 
   /** The bound of an instruction that reads an entry, if nothing can come in between. */

@@ -10,16 +10,45 @@ import { RangeIndex } from './pieces.ts';
 
 const CALL = 0xe8;
 
+/** The parts of the function that a unit belongs to, in their order; the unit alone where it was not cut. */
+export function functionOf({ units }: Pick<ModuleAnalysis, 'units'>, unit: Unit): readonly Unit[] {
+  const index = indexOf(units).indexOf(unit.start);
+  let first = index;
+  while (units[first]?.kind === 'part') first--;
+  let end = index + 1;
+  while (units[end]?.kind === 'part') end++;
+  return units.slice(first, end);
+}
+
+const indexes = new WeakMap<readonly Unit[], RangeIndex<Unit>>();
+
+/** Finds units by address. */
+export function indexOf(units: readonly Unit[]): RangeIndex<Unit> {
+  const index = indexes.get(units) ?? new RangeIndex(units);
+  indexes.set(units, index);
+  return index;
+}
+
+/** All code of a function that was cut. */
+export function rangeOf(parts: readonly Unit[]): Pick<Unit, 'start' | 'end' | 'entries'> {
+  const [first] = parts;
+  const last = parts.at(-1);
+  if (first === undefined || last === undefined) throw new RangeError('a function without parts');
+  return { start: first.start, end: last.end, entries: parts.flatMap(({ entries }) => entries) };
+}
+
 export interface UnitParts {
   /** Whether an address lies in the unit or in one that is part of the same function. */
   inside(unit: Unit): (at: number) => boolean;
+  /** The same for units that belong together. */
+  insideAll(units: readonly Unit[]): (at: number) => boolean;
   /** The other parts of the unit's function, ascending. */
   partsOf(unit: Unit): readonly Unit[];
 }
 
 /** Nothing is looked for before somebody asks: large libraries have hundreds of thousands of branches. */
 export function findUnitParts(image: ElfImage, { units, references }: ModuleAnalysis): UnitParts {
-  const index = new RangeIndex(units);
+  const index = indexOf(units);
   let links: ReadonlyMap<number, ReadonlySet<number>> | undefined;
   const partsOf = (unit: Unit): readonly Unit[] => {
     links ??= linkedUnits(image, index, references);
@@ -34,7 +63,11 @@ export function findUnitParts(image: ElfImage, { units, references }: ModuleAnal
       return others.some(({ start, end }) => at >= start && at < end);
     };
   };
-  return { inside, partsOf };
+  const insideAll = (all: readonly Unit[]): ((at: number) => boolean) => {
+    const each = all.map(inside);
+    return (at) => each.some((isInside) => isInside(at));
+  };
+  return { inside, insideAll, partsOf };
 }
 
 /** Units by number that jump into each other's middle, or to a part. */

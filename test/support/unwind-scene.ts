@@ -66,14 +66,16 @@ export function withTables(
   const offset = up(image.bytes.length, PAGE);
   const hdrAt = rva(up(top, PAGE));
   const frameAt = rva(up(hdrAt + plan.hdrSize, 8));
-  const { hdr, frame } = plan.write(hdrAt, frameAt, map);
-  if (hdr.length !== plan.hdrSize || frame.length !== plan.frameSize)
+  const padsAt = rva(up(frameAt + plan.frameSize, 4));
+  const { hdr, frame, pads } = plan.write({ hdr: hdrAt, frame: frameAt, pads: padsAt }, map);
+  if (hdr.length !== plan.hdrSize || frame.length !== plan.frameSize || pads.length !== plan.padsSize)
     throw new Error('sizes are not as planned');
-  const size = frameAt - hdrAt + frame.length;
+  const size = padsAt - hdrAt + pads.length;
   const bytes = Buffer.alloc(offset + size);
   bytes.set(image.bytes);
   bytes.set(hdr, offset);
   bytes.set(frame, offset + frameAt - hdrAt);
+  bytes.set(pads, offset + padsAt - hdrAt);
   const segment = (type: number, as: number, length: number): void => {
     const index = image.segments.findIndex((one) => one.type === type);
     const at = image.header.segmentsAt + index * spec.PHDR_SIZE;
