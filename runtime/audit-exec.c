@@ -60,7 +60,8 @@ static int is_for_child(const char *path, char *const *envp, unsigned long count
   if (count > VARIABLES_MAX) return 0;
   for (unsigned long i = 0; i < count; i++)
     if (begins_with(envp[i], VARIABLE)) return 0;
-  return target_takes_audit(path) && can_open(variable + sizeof VARIABLE - 1);
+  struct sys_stat file;
+  return target_takes_audit(path, &file) && audit_wants(&file, envp) && can_open(variable + sizeof VARIABLE - 1);
 }
 
 static long execute(const char *path, char *const *argv, char *const *envp) {

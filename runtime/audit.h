@@ -34,6 +34,9 @@ u64 audit_auxiliary(const struct audit_process *process, u64 type);
 const char *audit_beside(const char *name, unsigned long least);
 int audit_contains(const char *text, char wanted);
 
+/* Whether a child that is this program, with this environment, is to be audited, too: the object says. */
+int audit_wants(const struct sys_stat *program, char *const *envp);
+
 /* audit-exec.c */
 
 /* Notes the variable (`LD_AUDIT=…`) that children are to get; 0 where it is too long. */

@@ -16,9 +16,11 @@
  * has run. Each copy then gets the original's device and inode in the loader's books, so that whoever opens the
  * original by another path gets the module that is loaded, and in a namespace of its own (dlmopen) the original.
  *
- * When the last module is there nothing is shown any more. Children get LD_AUDIT as audit-exec.c tells, and decide anew.
+ * When the last module is there nothing is shown any more. Children that are programs of the image get LD_AUDIT as audit-exec.c
+ * tells, and decide anew. All others run as if there were no image: under an auditor, glibc reserves the thread-local
+ * storage before it knows the libraries, and a program with much of it (jemalloc) does not start. The build knows.
  *
- * Limits: as audit.c's; modules lie at the same addresses in all processes, and their link_map.l_addr is 0, as it is with
+ * Limits: as audit.c's; children of programs that are none of the image's are not reached; modules lie at the same addresses in all processes, and their link_map.l_addr is 0, as it is with
  * every prelinked library.
  */
 #include "prelink.h"
@@ -50,16 +52,8 @@ static struct file_id copies[PRELINK_MODULES_MAX];
 static u32 next;     /* the module that comes now */
 static u32 answered; /* copies that the loader was told of */
 
-static int begins_with(const char *text, const char *start) {
-  while (*start && *text == *start) text++, start++;
-  return *start == 0;
-}
-
-/* Whatever speaks to the loader may change what it finds, or when it binds. */
-static int loader_is_spoken_to(void) {
-  for (char **one = process.envp; *one; one++)
-    if (begins_with(*one, "LD_") || begins_with(*one, "GLIBC_TUNABLES=")) return 1;
-  return 0;
+int audit_wants(const struct sys_stat *file, char *const *envp) {
+  return !prelink_is_spoken_to(envp) && prelink_find(&table, file) != NULL;
 }
 
 static int open_table(void) {
@@ -132,7 +126,7 @@ static void choose_program(void) {
   if (one == NULL) return;
   u32 index = (u32)(one - table.programs);
   modules = table.modules + one->module_first;
-  if (loader_is_spoken_to()) return note(PRELINK_MISS_ENVIRONMENT, index);
+  if (prelink_is_spoken_to(process.envp)) return note(PRELINK_MISS_ENVIRONMENT, index);
   if (!files_are_the_same(one)) return;
   if (!area_is_free(one)) return note(PRELINK_MISS_AREA, index);
   program = one;

@@ -26,7 +26,6 @@
 #define PRELINK_MISS_COPY 3u        /* module: its copy is not, or cannot be opened */
 #define PRELINK_MISS_AREA 4u        /* program: addresses are taken */
 #define PRELINK_MISS_MODULE 5u      /* module: another one came, or it came elsewhere */
-#define PRELINK_ANY 0xffffffffu     /* in place of an index: whatever was started */
 
 struct prelink_header {
   struct plan_envelope envelope;
@@ -88,6 +87,18 @@ static inline int prelink_open(struct prelink_table *table, const void *bytes, u
 
 static inline const char *prelink_text(const struct prelink_table *table, u32 at) {
   return at < table->header->strings_size ? table->strings + at : "";
+}
+
+static inline int prelink_begins(const char *text, const char *start) {
+  while (*start && *text == *start) text++, start++;
+  return *start == 0;
+}
+
+/* Whatever speaks to the loader may change what it finds, or when it binds. */
+static inline int prelink_is_spoken_to(char *const *envp) {
+  for (; envp != NULL && *envp; envp++)
+    if (prelink_begins(*envp, "LD_") || prelink_begins(*envp, "GLIBC_TUNABLES=")) return 1;
+  return 0;
 }
 
 static inline int prelink_is_file(u64 size, i64 sec, u32 nsec, u64 inode, const struct sys_stat *now) {

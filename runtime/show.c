@@ -27,8 +27,7 @@
 #include "show.h"
 
 #include "linked-programs.h"
-#include "misses.h"
-#include "prelink.h"
+#include "prelinked-programs.h"
 #include "target.h"
 #include "text.h"
 
@@ -223,7 +222,7 @@ static char **environment_with_audit(const struct show_request *request) {
   if (object == NULL || contains(object, ':') || contains(object, '$')) return NULL;
   unsigned long length = length_of(object);
   if (length >= AUDIT_PATH_MAX || sys_lstat(object, &stat) < 0) return NULL;
-  if (!only_owner_writes(&stat, request->user) || !target_takes_audit(request->path)) return NULL;
+  if (!only_owner_writes(&stat, request->user) || !target_takes_audit(request->path, &stat)) return NULL;
   unsigned long pointers = (count + 2) * sizeof(char *);
   unsigned long size = pointers + sizeof AUDIT_VARIABLE + length;
   long at = (long)sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -256,31 +255,11 @@ static int selinux_confines(void) {
   return 1;
 }
 
-/*
- * An image of prelinked programs: the audit object alone can show it, and withdraws where something speaks to the
- * loader (prelink.c).
- */
-static int is_prelinked(const struct show_request *request) {
-  struct sys_stat stat;
-  const char *path = beside(request, "prelink.bin");
-  return path != NULL && sys_lstat(path, &stat) >= 0 && only_owner_writes(&stat, request->user);
-}
-
-static int speaks_to_loader(char **envp) {
-  for (; *envp; envp++)
-    if (begins_with(*envp, "LD_") || begins_with(*envp, "GLIBC_TUNABLES=")) return 1;
-  return 0;
-}
-
+/* The audit object alone can show prelinked libraries (prelink.c). */
 static char **show_prelinked(const struct show_request *request, int wish) {
-  struct sys_statfs mount;
   int may = wish < 0 || wish == (int)MODULES_SHOW_AUTO || wish == (int)MODULES_SHOW_AUDIT;
-  if (!may) return request->envp;
-  if (speaks_to_loader(request->envp)) {
-    const char *misses = beside(request, PRELINK_MISSES);
-    if (misses != NULL) misses_add(misses, request->user, PRELINK_MISS_ENVIRONMENT, PRELINK_ANY);
-    return request->envp;
-  }
+  struct sys_statfs mount;
+  if (!may || !prelinked_is_for(request)) return request->envp;
   if (sys_statfs(request->folder, &mount) < 0 || mount.flags & ST_NOEXEC) return request->envp;
   if (wish != (int)MODULES_SHOW_AUDIT && selinux_confines()) return request->envp;
   char **envp = environment_with_audit(request);
@@ -290,7 +269,7 @@ static char **show_prelinked(const struct show_request *request, int wish) {
 char **show_modules(struct show_request *request) {
   struct modules_table table;
   int wish = take_wish(request->envp);
-  if (request->folder[0] == '/' && is_prelinked(request)) return show_prelinked(request, wish);
+  if (request->folder[0] == '/' && prelinked_is_there(request)) return show_prelinked(request, wish);
   /* Without /proc the launcher may know its folder by a relative path only, which serves nobody else. */
   if (wish == (int)MODULES_SHOW_PLAIN || request->folder[0] != '/' || !open_table(request, &table)) return request->envp;
   u32 way = wish >= 0 ? (u32)wish : table.header->show;

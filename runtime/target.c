@@ -61,12 +61,11 @@ static const char *interpreter_of(u8 *start, u64 have) {
   return (const char *)start + from;
 }
 
-int target_takes_audit(const char *path) {
+int target_takes_audit(const char *path, struct sys_stat *file) {
   u8 start[START_SIZE + 1] __attribute__((aligned(8)));
   for (int depth = 0; depth <= SCRIPT_DEPTH; depth++) {
-    struct sys_stat stat;
     /* Before open: opening a pipe or a device has effects. */
-    if (sys_fstatat(AT_FDCWD, path, &stat, 0) < 0 || (stat.mode & S_IFMT) != S_IFREG || stat.mode & 06000) return 0;
+    if (sys_fstatat(AT_FDCWD, path, file, 0) < 0 || (file->mode & S_IFMT) != S_IFREG || file->mode & 06000) return 0;
     int fd = (int)sys_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) return 0;
     long have = sys_read(fd, start, START_SIZE);

@@ -25,7 +25,7 @@ const RESTORE = [
 
 /** Each program of the runtime with its sources: static, without libc. */
 const PROGRAMS = {
-  launch: ['launch.c', 'linked-programs.c', 'prefetch.c', 'show.c', 'target.c'],
+  launch: ['launch.c', 'linked-programs.c', 'prefetch.c', 'prelinked-programs.c', 'show.c', 'target.c'],
   stub: ['stub.c'],
   keeper: ['keeper.c'],
   watcher: ['watcher.c'],

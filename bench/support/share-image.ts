@@ -29,11 +29,25 @@ export interface SharedImage {
   readonly slid: BuiltProgram | undefined;
   /** Both; of starts alone. */
   readonly slidJoined: BuiltProgram | undefined;
+  /** The program as it is, with prelinked libraries; undefined where it got none. */
+  readonly prelinked: PrelinkedStart | undefined;
   readonly kept: readonly { readonly path: string; readonly reason: string; readonly detail?: string }[];
 }
 
 export interface BuiltProgram extends LinkedProgram {
   readonly launch: string;
+  readonly buildMs: number;
+}
+
+export interface PrelinkedStart {
+  readonly launch: string;
+  /** For LD_AUDIT. */
+  readonly object: string;
+  /** Of the copies. */
+  readonly bytes: number;
+  /** Relocations of libraries: written in advance, and left to the loader. */
+  readonly applied: number;
+  readonly left: number;
   readonly buildMs: number;
 }
 
@@ -88,16 +102,27 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
   const share = readManifest(join(image, 'manifest.json')).share;
   const path = shell('readlink -f "$1"', file).trim();
   const built = share?.programs.find((one) => one.path === path);
-  const buildAs = (name: string, ...options: readonly string[]): BuiltProgram | undefined => {
+  const buildOther = (name: string, words: readonly string[]) => {
     const other = join(folder, name);
     mkdirSync(other, { mode: 0o755 });
     cpSync(join(store, 'profiles'), join(other, 'profiles'), { recursive: true });
-    const ms = winnow(['build', '--only', 'share', ...options, '--store', other, ...named.slice(2)]);
+    const ms = winnow(['build', '--only', 'share', ...words, '--store', other, ...named.slice(2)]);
     const at = join(other, 'images', program.name);
-    const its = readManifest(join(at, 'manifest.json')).share?.programs.find((one) => one.path === path);
+    return { at, ms, manifest: readManifest(join(at, 'manifest.json')) };
+  };
+  const buildAs = (name: string, ...options: readonly string[]): BuiltProgram | undefined => {
+    const { at, ms, manifest } = buildOther(name, options);
+    const its = manifest.share?.programs.find((one) => one.path === path);
     return its === undefined
       ? undefined
       : { ...linkedProgram(at, its), launch: join(at, 'launch'), buildMs: ms };
+  };
+  const buildPrelinked = (): SharedImage['prelinked'] => {
+    const { at, ms, manifest } = buildOther('prelinked', ['--share', 'prelink']);
+    const figures = manifest.prelink?.programs.find((one) => one.path === path)?.figures;
+    if (figures === undefined) return undefined;
+    const { bytes, applied, left } = figures;
+    return { launch: join(at, 'launch'), object: join(at, 'audit.so'), bytes, applied, left, buildMs: ms };
   };
   const isStart = built !== undefined && program.kind === 'start';
   return {
@@ -112,6 +137,7 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
     joined: isStart ? buildAs('joined', '--variant', 'joined') : undefined,
     slid: built === undefined ? undefined : buildAs('slid', '--slide'),
     slidJoined: isStart ? buildAs('slid-joined', '--slide', '--variant', 'joined') : undefined,
+    prelinked: isStart ? buildPrelinked() : undefined,
     kept: share?.kept ?? [],
   };
 }

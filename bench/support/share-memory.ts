@@ -12,6 +12,8 @@ export interface OwnMemory {
   readonly imagePages: number;
   /** From an image that slides. */
   readonly slidPages?: number;
+  /** With prelinked libraries. */
+  readonly prelinkedPages?: number;
 }
 
 export function ownAtExit(image: SharedImage): OwnMemory {
@@ -20,8 +22,13 @@ export function ownAtExit(image: SharedImage): OwnMemory {
     const { file, args, env, folder } = image;
     return residentAtExit({ file: executed, argv: [file, ...args], env, cwd: folder }).ownOfFiles;
   };
-  const slid = image.slid === undefined ? {} : { slidPages: of(image.slid.launch) };
-  return { plainPages: of(image.file), imagePages: of(image.launch), ...slid };
+  const { slid, prelinked } = image;
+  return {
+    plainPages: of(image.file),
+    imagePages: of(image.launch),
+    ...(slid === undefined ? {} : { slidPages: of(slid.launch) }),
+    ...(prelinked === undefined ? {} : { prelinkedPages: of(prelinked.launch) }),
+  };
 }
 
 export interface SideBySide {

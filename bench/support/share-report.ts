@@ -17,6 +17,12 @@ export interface ShareResult {
   readonly maps: number;
   readonly bytes: number;
   readonly joined?: { readonly bytes: number; readonly buildMs: number };
+  readonly prelinked?: {
+    readonly bytes: number;
+    readonly applied: number;
+    readonly left: number;
+    readonly buildMs: number;
+  };
   readonly start?: StartResult;
   readonly wall: {
     readonly plainMs: Summary;
@@ -24,6 +30,9 @@ export interface ShareResult {
     readonly ratio: RatioSummary;
     readonly slidMs?: Summary;
     readonly slidRatio?: RatioSummary;
+    readonly prelinkedMs?: Summary;
+    /** Plain over prelinked, round by round. */
+    readonly prelinkedRatio?: RatioSummary;
   };
   readonly own: OwnMemory;
   readonly side?: SideBySide;
@@ -57,6 +66,7 @@ function startTable(programs: readonly ShareResult[]): string {
     if (start === undefined) return [];
     const of = (name: string) => start.modes.find((mode) => mode.name === name);
     const [plain, now, image, joined] = [of('plain'), of('bind-now'), of('image'), of('joined')];
+    const prelinked = of('prelinked');
     if (plain === undefined || now === undefined || image === undefined) return [];
     return [
       [
@@ -68,14 +78,16 @@ function startTable(programs: readonly ShareResult[]): string {
         ratioText(start.ratio),
         joined === undefined ? '' : formatMs(joined.ms.median),
         joined === undefined ? '' : formatMs(joined.ms.min),
-        [plain, image, joined].map((one) => one?.mappings ?? '').join(' / '),
-        [plain, image, joined].map((one) => one?.fileKib ?? '').join(' / '),
+        prelinked === undefined ? '' : formatMs(prelinked.ms.median),
+        prelinked === undefined ? '' : formatMs(prelinked.ms.min),
+        [plain, image, joined, prelinked].map((one) => one?.mappings ?? '').join(' / '),
+        [plain, image, joined, prelinked].map((one) => one?.fileKib ?? '').join(' / '),
       ],
     ];
   });
   if (rows.length === 0) return '';
   return (
-    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own. Joined: the same image with `--variant joined`.\n\n' +
+    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own. Joined: the same image with `--variant joined`. Prelinked: the stock loader with copies of `--share prelink`. Mappings and KiB: plain / image / joined / prelinked.\n\n' +
     markdownTable(
       [
         'program',
@@ -85,6 +97,8 @@ function startTable(programs: readonly ShareResult[]): string {
         'least',
         'faster (95 %)',
         'joined',
+        'least',
+        'prelinked',
         'least',
         'mappings',
         'own KiB',
@@ -137,24 +151,28 @@ function slidTable(programs: readonly ShareResult[]): string {
 const wallTable = (programs: readonly ShareResult[]): string =>
   'The whole run, warm, the launcher’s part included.\n\n' +
   markdownTable(
-    ['program', 'plain', 'image', 'faster (95 %)'],
+    ['program', 'plain', 'image', 'faster (95 %)', 'prelinked', 'faster (95 %)'],
     programs.map(({ title, wall }) => [
       title,
       formatMs(wall.plainMs.median),
       formatMs(wall.imageMs.median),
       ratioText(wall.ratio),
+      wall.prelinkedMs === undefined ? '' : formatMs(wall.prelinkedMs.median),
+      wall.prelinkedRatio === undefined ? '' : ratioText(wall.prelinkedRatio),
     ]),
   );
 
 const memoryTable = (programs: readonly ShareResult[]): string =>
   'Pages of files that are no longer the file’s, at exit, summed over the process tree.\n\n' +
   markdownTable(
-    ['program', 'plain', 'image', 'less'],
-    programs.map(({ title, own }) => [
+    ['program', 'plain', 'image', 'less', 'prelinked', 'less'],
+    programs.map(({ title, own: { plainPages, imagePages, prelinkedPages } }) => [
       title,
-      String(own.plainPages),
-      String(own.imagePages),
-      percentLess(own.plainPages, own.imagePages),
+      String(plainPages),
+      String(imagePages),
+      percentLess(plainPages, imagePages),
+      prelinkedPages === undefined ? '' : String(prelinkedPages),
+      prelinkedPages === undefined ? '' : percentLess(plainPages, prelinkedPages),
     ]),
   );
 
@@ -178,10 +196,22 @@ function sideTable(programs: readonly ShareResult[]): string {
 }
 
 const costTable = (programs: readonly ShareResult[]): string =>
-  'The image of the program itself; the time to build is that of all programs of the recorded tree.\n\n' +
+  'The image of the program itself; the time to build is that of all programs of the recorded tree. Relocations of its libraries: written into the prelinked copies / left to the loader.\n\n' +
   markdownTable(
-    ['program', 'modules', 'relocated pages', 'mappings', 'image', 'build', 'joined', 'build'],
-    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs, joined }) => [
+    [
+      'program',
+      'modules',
+      'relocated pages',
+      'mappings',
+      'image',
+      'build',
+      'joined',
+      'build',
+      'prelinked',
+      'build',
+      'relocations',
+    ],
+    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs, joined, prelinked }) => [
       title,
       String(modules),
       String(relocatedPages),
@@ -190,5 +220,8 @@ const costTable = (programs: readonly ShareResult[]): string =>
       formatMs(buildMs),
       joined === undefined ? '' : formatBytes(joined.bytes),
       joined === undefined ? '' : formatMs(joined.buildMs),
+      prelinked === undefined ? '' : formatBytes(prelinked.bytes),
+      prelinked === undefined ? '' : formatMs(prelinked.buildMs),
+      prelinked === undefined ? '' : `${prelinked.applied} / ${prelinked.left}`,
     ]),
   );

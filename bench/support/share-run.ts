@@ -4,7 +4,7 @@ import type { Sample } from '../../src/bench/model.ts';
 import { interleave, runMode } from '../../src/bench/run.ts';
 import { pairedRatio } from '../../src/bench/stats.ts';
 import type { Conditions } from './program-suite.ts';
-import { buildSharedImage, freshScratch, type SharedImage } from './share-image.ts';
+import { buildSharedImage, freshScratch, type PrelinkedStart, type SharedImage } from './share-image.ts';
 import { ownAtExit, sideBySide } from './share-memory.ts';
 import type { ShareProgram } from './share-programs.ts';
 import type { ShareResult } from './share-report.ts';
@@ -38,6 +38,7 @@ export async function measureShare(
     ...(image.joined === undefined
       ? {}
       : { joined: { bytes: image.joined.bytes, buildMs: image.joined.buildMs } }),
+    ...(image.prelinked === undefined ? {} : { prelinked: prelinkedFigures(image.prelinked) }),
     ...(start === undefined ? {} : { start }),
     wall,
     own,
@@ -45,23 +46,43 @@ export async function measureShare(
   };
 }
 
+const prelinkedFigures = ({
+  bytes,
+  applied,
+  left,
+  buildMs,
+}: PrelinkedStart): NonNullable<ShareResult['prelinked']> => ({
+  bytes,
+  applied,
+  left,
+  buildMs,
+});
+
 async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): Promise<ShareResult['wall']> {
   const argv = [image.file, ...image.args];
   const mode = (name: string, file: string) => ({ name, steps: [{ file, argv, cwd: image.folder }] });
-  const slidMode = image.slid === undefined ? [] : [mode('slid', image.slid.launch)];
-  const modes = [mode('plain', image.file), mode('image', image.launch), ...slidMode];
+  const optional = (name: string, other: { readonly launch: string } | undefined) =>
+    other === undefined ? [] : [mode(name, other.launch)];
+  const modes = [
+    mode('plain', image.file),
+    mode('image', image.launch),
+    ...optional('slid', image.slid),
+    ...optional('prelinked', image.prelinked),
+  ];
   const runOnce = (one: (typeof modes)[number]): Promise<Sample> => {
     freshScratch();
     return runMode(one, { env: image.env });
   };
   for (const one of modes) await runOnce(one);
-  const [plain, linked, slid] = await interleave({
+  const measured = await interleave({
     modes,
     rounds,
     abort,
     onRound: (done, all) => talk(`${image.program.title}: run time ${done}/${all}`),
     runOnce,
   });
+  const of = (name: string) => measured[modes.findIndex((one) => one.name === name)];
+  const [plain, linked, slid, prelinked] = [of('plain'), of('image'), of('slid'), of('prelinked')];
   if (plain === undefined || linked === undefined) throw notLinked(image);
   const wall = (samples: readonly Sample[]): number[] => samples.map(({ wallMs }) => wallMs);
   return {
@@ -71,6 +92,12 @@ async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): 
     ...(slid === undefined
       ? {}
       : { slidMs: slid.wallMs, slidRatio: pairedRatio(wall(plain.samples), wall(slid.samples)) }),
+    ...(prelinked === undefined
+      ? {}
+      : {
+          prelinkedMs: prelinked.wallMs,
+          prelinkedRatio: pairedRatio(wall(plain.samples), wall(prelinked.samples)),
+        }),
   };
 }
 

@@ -18,7 +18,7 @@ import { measureStart, type StartCost, type StartRequest } from '../../src/sys/s
 import type { LinkedProgram, SharedImage } from './share-image.ts';
 
 export interface StartMode {
-  readonly name: 'plain' | 'bind-now' | 'image' | 'joined' | 'slid' | 'slid-joined';
+  readonly name: 'plain' | 'bind-now' | 'image' | 'joined' | 'slid' | 'slid-joined' | 'prelinked';
   readonly ms: Summary;
   readonly mappings: number;
   /** Private written memory of mappings of files, KiB. */
@@ -73,6 +73,7 @@ function waysOf({
   joined,
   slid,
   slidJoined,
+  prelinked,
 }: SharedImage & { readonly linked: LinkedProgram }): Way[] {
   const rva = linkedAt(readElf(readFileSync(LOADER), LOADER));
   if (rva === undefined) throw notReached('plain', LOADER);
@@ -88,6 +89,17 @@ function waysOf({
     ...fromImage('joined', joined),
     ...fromImage('slid', slid),
     ...fromImage('slid-joined', slidJoined),
+    ...(prelinked === undefined
+      ? []
+      : [
+          {
+            name: 'prelinked' as const,
+            program: file,
+            argv,
+            env: { ...env, LD_AUDIT: prelinked.object },
+            at: { rva },
+          },
+        ]),
   ];
 }
 

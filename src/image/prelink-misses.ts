@@ -9,7 +9,7 @@ import { PRELINK_MISSES } from '../share/prelinked/prelinked-layout.ts';
 export interface PrelinkMiss {
   /** `unknown` where a newer launcher wrote it. */
   readonly cause: (typeof PRELINK_MISSES)[number]['cause'] | 'unknown';
-  /** The program or library that it is about; undefined: whatever was started. */
+  /** The program or library that it is about. */
   readonly path?: string;
   readonly starts: number;
 }

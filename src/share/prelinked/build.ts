@@ -18,6 +18,7 @@ import type { BuiltPrelink, BuiltProgram, FileStamp, PrelinkedEntry } from './mo
 import { encodePrelinked } from './prelinked-encode.ts';
 import { PRELINK_MODULES_MAX } from './prelinked-layout.ts';
 import { slideObject } from './slide-object.ts';
+import { needsMuchStorage } from './static-storage.ts';
 import { type Copied, whyNotStarted } from './trial.ts';
 import { writeCopy } from './write-copy.ts';
 
@@ -155,6 +156,7 @@ function whyNot({ program, modules }: Closure): [reason: string, detail?: string
   const filters = modules.find(({ image }) => image.dynamic.entries.some(({ tag }) => FILTERS.includes(tag)));
   if (filters !== undefined)
     return ['a library stands in for another one (DT_FILTER, DT_AUXILIARY)', filters.path];
+  if (needsMuchStorage(modules)) return ['its libraries need much static thread-local storage'];
   const sanitizer = findSanitizer(modules.map(({ path }) => path));
   if (sanitizer !== undefined) return ['a sanitizer allows it no memory at other addresses', sanitizer];
   return undefined;

@@ -31,7 +31,6 @@ const CONSTANTS = {
   PRELINK_MISS_COPY: missNumber('copy'),
   PRELINK_MISS_AREA: missNumber('area'),
   PRELINK_MISS_MODULE: missNumber('module'),
-  PRELINK_ANY: layout.PRELINK_ANY,
 };
 
 describe('the layout of prelink.bin', () => {

@@ -19,8 +19,6 @@ export const PRELINK_MISSES = [
   { cause: 'area', about: 'program' },
   { cause: 'module', about: 'module' },
 ] as const;
-/** In place of an index. */
-export const PRELINK_ANY = 0xffff_ffff;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const PRELINK_HEADER = {
