@@ -77,7 +77,7 @@ int open_file(const struct image *image, struct folder *folder, u32 index) {
   }
   struct sys_stat stat;
   if (fd < 0) return -1;
-  if (sys_fstat(fd, &stat) >= 0 && file_is_same(&image->files[index], &stat)) return fd;
+  if (stat_of(image, fd, &stat) >= 0 && file_is_same(&image->files[index], &stat)) return fd;
   sys_close(fd);
   return -1;
 }

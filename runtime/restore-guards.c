@@ -6,6 +6,7 @@
  */
 #include "modules.h"
 #include "restore.h"
+#include "text.h"
 
 static int begins(const char *text, const char *with) {
   for (; *with; text++, with++)
@@ -13,24 +14,36 @@ static int begins(const char *text, const char *with) {
   return 1;
 }
 
-/* What a line of /proc/self/status says of the tracer; without /proc, that there is one. */
-static int is_traced(void) {
-  static const char name[] = "TracerPid:\t";
-  char text[1024];
+/* What follows `name` on a line of its own; NULL where there is none. */
+static const char *line_of(const char *text, const char *name) {
+  for (const char *at = text; *at; at++)
+    if (*at == '\n' && begins(at + 1, name)) return at + 1 + length_of(name);
+  return NULL;
+}
+
+/* PR_GET_SECCOMP would cost a fortieth of it, and filters may kill who asks. */
+void read_status(struct start *start) {
+  char text[4096];
+  start->is_traced = start->is_filtered = 1;
   int fd = (int)sys_open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 1;
+  if (fd < 0) return;
   long size = sys_read(fd, text, sizeof text - 1);
   sys_close(fd);
   text[size > 0 ? size : 0] = 0;
-  for (const char *at = text; *at; at++)
-    if (*at == '\n' && begins(at + 1, name)) return at[sizeof name] != '0';
-  return 1;
+  const char *tracer = line_of(text, "TracerPid:\t"), *filter = line_of(text, "Seccomp:\t");
+  start->is_traced = tracer == NULL || *tracer != '0';
+  /* Kernels that know no filters have no such line; but many groups may have pushed it out. */
+  start->is_filtered = filter != NULL ? *filter != '0' : tracer == NULL || size == sizeof text - 1;
+}
+
+long stat_of(const struct image *image, int fd, struct sys_stat *stat) {
+  return image->is_filtered ? sys_fstatat(fd, "", stat, AT_EMPTY_PATH) : sys_fstat(fd, stat);
 }
 
 /*
  * Debuggers that start a program switch the random addresses off, and may have written breakpoints into it, which
- * would move with it. The stack then ends where the user half does, with the program's name. To look for a tracer
- * at every start would cost 20 us, and filters may kill who asks for the personality.
+ * would move with it. The stack then ends where the user half does, with the program's name. Filters may kill who
+ * asks for the personality.
  */
 #define STACK_END ((1ull << 47) - PLAN_PAGE)
 int has_random_addresses(const struct start *start) {
@@ -38,7 +51,7 @@ int has_random_addresses(const struct start *start) {
   return !(name < STACK_END && name >= STACK_END - 2 * PLAN_PAGE);
 }
 
-static int is_debugged(const struct start *start) { return !has_random_addresses(start) && is_traced(); }
+static int is_debugged(const struct start *start) { return !has_random_addresses(start) && start->is_traced; }
 
 #define LIBRARY_PATH "LD_LIBRARY_PATH="
 
@@ -56,12 +69,6 @@ struct verdict check_surroundings(const struct start *start) {
   return verdict(LINKED_GOOD, 0);
 }
 
-static int same_text(const char *a, const char *b) {
-  for (; *a == *b; a++, b++)
-    if (*a == 0) return 1;
-  return 0;
-}
-
 /* Of several the loader takes the last; programs that have them get a plain start. */
 struct verdict check_library_path(const struct image *image, const struct start *start) {
   u32 wanted = image->header->library_path;
@@ -69,7 +76,7 @@ struct verdict check_library_path(const struct image *image, const struct start 
   for (char **at = start->envp; *at != NULL; at++) {
     if ((*at)[0] != 'L' || !begins(*at, LIBRARY_PATH)) continue;
     const char *value = *at + sizeof LIBRARY_PATH - 1;
-    if (wanted >= image->header->strings_size || found++ > 0 || !same_text(value, text_at(image, wanted)))
+    if (wanted >= image->header->strings_size || found++ > 0 || !same(value, text_at(image, wanted)))
       return verdict(LINKED_BAD_ENVIRONMENT, at - start->envp);
   }
   return verdict(wanted == LINKED_UNSET || found > 0 ? LINKED_GOOD : LINKED_BAD_ENVIRONMENT, 0);
@@ -130,7 +137,7 @@ static int head_is_whole(struct image *image, u64 file_size) {
 struct verdict image_open(struct image *image, const char *path, const struct start *start) {
   struct sys_stat stat;
   image->fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-  if (image->fd < 0 || sys_fstat(image->fd, &stat) < 0) return verdict(LINKED_BAD_IMAGE, 0);
+  if (image->fd < 0 || stat_of(image, image->fd, &stat) < 0) return verdict(LINKED_BAD_IMAGE, 0);
   if (!only_owner_writes(&stat, (u32)aux(start, AT_EUID))) return verdict(LINKED_BAD_IMAGE, 0);
   u64 size = (u64)stat.size;
   if (size < sizeof *image->header) return verdict(LINKED_BAD_IMAGE, 0);

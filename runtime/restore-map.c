@@ -9,7 +9,8 @@
  *
  * Method. First what can be undone: maps where nothing is (MAP_FIXED_NOREPLACE), then what the kernel keeps of a thread
  * (restore-state.c). Then the program's pages are moved, which is undone by moving them back. Then the
- * fix-ups, which cannot fail. Where many pages hold nothing to write but pointers into the vDSO, the vDSO is moved. A program that is at its place already (one of fixed addresses) is overlaid there as
+ * fix-ups, which cannot fail. Where many pages hold nothing to write but pointers into the vDSO, the vDSO is moved. Under a filter
+ * nothing is moved, as loaders do not: the program's pages are mapped again from its file. A program that is at its place already (one of fixed addresses) is overlaid there as
  * the last thing that can fail; from that there is no way back but an exit.
  *
  * Limits. Before Linux 6.17 mremap moves one mapping at a time, so each map of the program must lie in one.
@@ -247,7 +248,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   r.mapped = r.move_count = r.moved = r.protected = 0;
   r.reserved = r.reserved_from = 0;
   r.has_rseq = r.has_thread = r.moves_vdso = 0;
-  r.is_filtered = sys_prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
+  r.is_filtered = start->is_filtered;
   if (!find_program(&r)) return verdict(LINKED_BAD_PROGRAM, 0);
   if (!look_through(&r)) return verdict(LINKED_BAD_IMAGE, 0);
   if (!vdso_is_above(&r)) return verdict(LINKED_BAD_ADDRESS, image->header->map_count);
@@ -256,7 +257,7 @@ struct verdict restore_image(struct image *image, struct start *start, struct ju
   if (r.moves_vdso) look_through(&r);
   struct verdict found = map_table(&r, 0);
   if (found.refused == LINKED_GOOD && !state_set(&r)) found = verdict(LINKED_BAD_CALL, 0);
-  if (found.refused == LINKED_GOOD && !move_program(&r)) found = verdict(LINKED_BAD_ADDRESS, 0);
+  if (found.refused == LINKED_GOOD && !move_program(&r)) found = verdict(r.is_filtered ? LINKED_BAD_FILTER : LINKED_BAD_ADDRESS, 0);
   if (found.refused != LINKED_GOOD) {
     undo(&r);
     return found;

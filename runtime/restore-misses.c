@@ -11,8 +11,8 @@ _Static_assert(sizeof LINKED_ENDING == sizeof MISSES_ENDING, "one is written ove
 void note_miss(const char *linked, const struct start *start, struct verdict found) {
   char path[LINKED_NOTE_PATH];
   unsigned long length = length_of(linked), ending = sizeof MISSES_ENDING - 1;
-  /* With rights that its caller has not, a program leaves nothing behind. */
-  if (found.refused == LINKED_BAD_SECURE || length >= sizeof path || length < ending) return;
+  /* With rights that its caller has not, a program leaves nothing behind; and a filter may kill who writes. */
+  if (found.refused == LINKED_BAD_SECURE || start->is_filtered || length >= sizeof path || length < ending) return;
   for (unsigned long i = 0; i <= length; i++) path[i] = linked[i];
   if (!same(path + length - ending, LINKED_ENDING)) return;
   for (unsigned long i = 0; i < ending; i++) path[length - ending + i] = MISSES_ENDING[i];

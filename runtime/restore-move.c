@@ -1,6 +1,6 @@
 /*
  * restore-move.c: moves what the kernel has mapped to where the image has it: the program, and the vDSO where that is cheaper
- * than to write the words that point into it.
+ * than to write the words that point into it. Under a filter nothing is moved, as loaders do not: the program is mapped once more.
  */
 #include "restore-map.h"
 
@@ -26,7 +26,36 @@ static u32 moves_in_run(const struct restoring *r, u32 first, u64 *size) {
   return end - first;
 }
 
+/* Where in its file the kernel found what it mapped there; the file ends with the page. */
+static long place_in_file(const struct restoring *r, const struct move *move) {
+  u64 rva = move->from - r->bias;
+  for (u64 i = 0; i < r->segment_count; i++) {
+    const struct elf_segment *segment = &r->segments[i];
+    u64 first = segment->vaddr & ~(u64)(PLAN_PAGE - 1), end = segment->vaddr + segment->filesz;
+    if (segment->type != PT_LOAD || rva < first || rva + move->size > ((end + PLAN_PAGE - 1) & ~(u64)(PLAN_PAGE - 1))) continue;
+    return (long)(segment->offset - (segment->vaddr - first) + (rva - first));
+  }
+  return -1;
+}
+
+/* Under a filter: the same pages from the same file. What was kept free for them is unmapped when it is undone. */
+static int map_program_again(struct restoring *r) {
+  if (r->stays || r->move_count == 0) return 1;
+  int fd = (int)sys_open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  int good = 1;
+  for (u32 i = 0; i < r->move_count && good; i++) {
+    const struct move *move = &r->moves[i];
+    long offset = place_in_file(r, move);
+    struct linked_map again = {.at = move->to, .size = move->size, .offset = (u64)offset};
+    good = offset >= 0 && !failed(map_at(&again, move->wanted, MAP_FIXED, fd));
+  }
+  sys_close(fd);
+  return good;
+}
+
 int move_program(struct restoring *r) {
+  if (r->is_filtered && !r->stays) return map_program_again(r);
   while (!r->stays && r->moved < r->move_count) {
     u64 size;
     u32 count = moves_in_run(r, r->moved, &size);
@@ -80,7 +109,7 @@ int move_vdso(const struct restoring *r) {
   u64 now = aux(r->start, AT_SYSINFO_EHDR);
   /* Its place is random, and a page of a slid image that points into it has addresses to be written as a rule. */
   if (r->image->slide != NULL) return 0;
-  if (header->vdso_at == 0 || now == header->vdso_at || vdso_pages(r->image) < VDSO_PAGES_MOST) return 0;
+  if (r->is_filtered || header->vdso_at == 0 || now == header->vdso_at || vdso_pages(r->image) < VDSO_PAGES_MOST) return 0;
   struct linked_map room = {.at = header->vdso_at - header->vdso_lead, .size = header->vdso_lead + header->vdso_size};
   u64 end = room.at + room.size;
   if ((room.at | room.size) & (PLAN_PAGE - 1) || end > ADDRESSES_END || end < room.at) return 0;

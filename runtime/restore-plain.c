@@ -51,6 +51,7 @@ static void find_code_and_data(struct mm_map *map, u64 bias, const struct elf_se
 static u64 end_of(const char *text) { return (u64)text + length_of(text) + 1; }
 
 void tell_kernel(const struct start *start, u64 bias, const struct elf_segment *segments, u64 count) {
+  if (start->is_filtered) return;
   struct mm_map map = {0};
   find_code_and_data(&map, bias, segments, count);
   /* Nothing has asked for memory yet: both are the same. */

@@ -51,6 +51,8 @@ struct verdict slide_head(struct image *image, const struct start *start) {
   if (!is_range(slide->program_unit, slide->program_places) || !is_range(slide->unit, slide->places))
     return verdict(LINKED_BAD_IMAGE, 0);
   if (!has_random_addresses(start)) return verdict(LINKED_GOOD, 0);
+  /* Loaders ask for no random numbers. */
+  if (start->is_filtered) return verdict(LINKED_BAD_FILTER, 0);
   u64 random[2];
   if (!has_random(random, sizeof random)) return verdict(LINKED_BAD_CALL, 0);
   if (failed(sys_mprotect((void *)image->header, image->mapped, PROT_READ | PROT_WRITE))) return verdict(LINKED_BAD_CALL, 0);

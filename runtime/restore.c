@@ -82,8 +82,9 @@ static void read_stack(struct start *start, u64 *stack) {
   start->auxv_size = (u64)(at + 2 - start->auxv) * sizeof *at;
 }
 
-static void prepare(struct image *image) {
+static void prepare(struct image *image, const struct start *start) {
   image->fd = -1;
+  image->is_filtered = start->is_filtered;
   image->mapped = 0;
   image->slide = NULL;
   image->slides[LINKED_INTO_PROGRAM] = image->slides[LINKED_INTO_REST] = 0;
@@ -92,7 +93,7 @@ static void prepare(struct image *image) {
 /* Run as a program: what do the guards say here and now? */
 static _Noreturn void answer(struct start *start) {
   struct image image;
-  prepare(&image);
+  prepare(&image, start);
   read_processor(&image);
   struct verdict found = verdict(LINKED_BAD_IMAGE, 0);
   if (start->argc > 1) {
@@ -111,7 +112,7 @@ static struct verdict try_image(const char *path, struct start *start, struct ju
   struct verdict found = check_surroundings(start);
   if (found.refused != LINKED_GOOD) return found;
   struct image image;
-  prepare(&image);
+  prepare(&image, start);
   read_processor(&image);
   found = image_open(&image, path, start);
   if (found.refused == LINKED_GOOD) found = check_library_path(&image, start);
@@ -139,6 +140,7 @@ struct jump restore_main(u64 *stack) __attribute__((used));
 struct jump restore_main(u64 *stack) {
   struct start start;
   read_stack(&start, stack);
+  read_status(&start);
   if (aux(&start, AT_ENTRY) == (u64)_start) answer(&start);
   struct jump jump;
   return start_image(&start, &jump) ? jump : map_plain_loader(&start);

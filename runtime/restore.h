@@ -16,6 +16,8 @@ struct start {
   u64 *auxv;
   u64 auxv_size;            /* bytes, AT_NULL included */
   u64 *values[AUX_TYPES];   /* of the auxiliary vector, by type; NULL where there is none */
+  int is_traced;            /* or it cannot be said */
+  int is_filtered;          /* system calls are, or it cannot be said: then only those are made that loaders make */
 };
 
 static inline u64 aux(const struct start *start, unsigned type) {
@@ -28,6 +30,7 @@ static inline int failed(long result) { return result < 0 && result > -4096; }
 /* NAME.linked, open. */
 struct image {
   int fd;
+  int is_filtered; /* as struct start has it */
   const struct linked_header *header; /* the head, mapped */
   u64 mapped;                         /* bytes of it */
   const struct linked_file *files;
@@ -57,6 +60,10 @@ struct jump {
 };
 
 void read_processor(struct image *image);
+/* What /proc says of this process. */
+void read_status(struct start *start);
+/* fstat, by a call that the loader makes, too. */
+long stat_of(const struct image *image, int fd, struct sys_stat *stat);
 /* Whatever it says, image_close comes after it. */
 struct verdict image_open(struct image *image, const char *path, const struct start *start);
 void image_close(struct image *image);
@@ -96,7 +103,7 @@ struct jump map_plain_loader(struct start *start);
 
 /*
  * Tells the kernel where the program is, for /proc/PID/stat and auxv. A kernel that refuses it leaves debuggers
- * with the addresses of exec.
+ * with the addresses of exec. Under a filter it is not asked.
  */
 void tell_kernel(const struct start *start, u64 bias, const struct elf_segment *segments, u64 count);
 

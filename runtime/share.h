@@ -217,6 +217,7 @@ struct linked_watch {
 #define LINKED_BAD_ADDRESS 11u    /* `index`: of the map whose range is taken, or for which there is no memory; or how many there are, where the vDSO is below them */
 #define LINKED_BAD_CALL 12u       /* the kernel refused a call that the loader makes */
 #define LINKED_BAD_DEBUGGER 13u   /* a debugger has started it: its breakpoints stand where the kernel put the program */
+#define LINKED_BAD_FILTER 14u     /* a seccomp filter may kill who makes a call that loaders do not make */
 struct linked_answer {
   u32 refused; /* LINKED_GOOD or LINKED_BAD_… */
   u32 index;

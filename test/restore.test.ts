@@ -3,7 +3,7 @@
  * start plainly. What the guards refuse is in restore-guards.test.ts.
  */
 import { utimesSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { userAddress } from '../src/base/brands.ts';
 import {
@@ -13,6 +13,7 @@ import {
   expectPlain,
   expectSame,
   RestoreScene,
+  type Started,
   start,
 } from './support/restore-scene.ts';
 
@@ -102,12 +103,6 @@ describe('a start from an image', () => {
     expectLinked(image, { through: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] });
   });
 
-  it.runIf(isRoot)('does so in a root folder without /proc', () => {
-    const root = join(scene.folder, 'root');
-    const script = `mkdir -p ${root} && mount --bind / ${root} && exec chroot ${root} "$@"`;
-    expectLinked(image, { through: ['unshare', '-m', 'sh', '-c', script, 'sh'] });
-  });
-
   it('does so where the kernel will not be told, nor take the list of robust futexes', () => {
     // The kernel's copy of the auxiliary vector is then that of the start: `auxv 0 code 0`.
     const told = both(image, [], { through: [refuse, '157'] });
@@ -117,10 +112,20 @@ describe('a start from an image', () => {
   });
 });
 
+/** What the kernel says of the process, which it is not told of under a filter. */
+const untold = (ran: Started): Started => ({
+  ...ran,
+  stdout: ran.stdout.replace(/auxv 0 code [01]/, 'auxv 1 code 1'),
+});
+
 /** Maps that follow each other are made by one call, and then the code in them executable. */
 describe('a start from an image where nothing may become executable', () => {
   it('maps code by itself under a filter, which may kill', () => {
-    for (const built of [image, fixed]) expectLinked(built, { through: [hold, 'filter'] });
+    for (const built of [image, fixed]) {
+      const pair = both(built, undefined, { through: [hold, 'filter'] });
+      expectSame({ plain: pair.plain, ours: untold(pair.ours) });
+      expect(built.isFrom(pair.ours)).toBe(true);
+    }
   });
 
   it('maps code over the rest where the kernel refuses it', (context) => {

@@ -16,4 +16,5 @@ export const REFUSED: Readonly<Record<Answer['refused'], string>> = {
   address: 'its addresses are taken',
   call: 'the kernel refuses a call that the loader makes',
   debugger: 'a debugger has started it',
+  filter: 'a seccomp filter may not let it have addresses of its own',
 };

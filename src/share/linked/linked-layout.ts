@@ -70,6 +70,7 @@ export const REFUSALS = [
   'address',
   'call',
   'debugger',
+  'filter',
 ] as const;
 
 /** Version 1 had no `library_path` and `reserved`. */
