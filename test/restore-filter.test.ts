@@ -12,6 +12,7 @@ import {
   RestoreScene,
   type Started,
   start,
+  untold,
 } from './support/restore-scene.ts';
 
 const isRoot = process.geteuid?.() === 0;
@@ -74,12 +75,6 @@ describe('under a filter that kills for calls that no plain start makes', () => 
     expect(readFileSync(misses)).toHaveLength(0);
     rmSync(misses);
   });
-});
-
-/** What the kernel says of the process, which it is not told of under a filter. */
-const untold = (ran: Started): Started => ({
-  ...ran,
-  stdout: ran.stdout.replace(/auxv 0 code [01]/, 'auxv 1 code 1'),
 });
 
 describe('under a filter that refuses something, as containers have', () => {
