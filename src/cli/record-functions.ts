@@ -6,14 +6,23 @@ import { EntryFinder } from '../select/entries.ts';
 import { Functions } from '../select/observe.ts';
 import { analysesDir } from './analyses.ts';
 
+export interface OpenFunctions {
+  readonly observer: CodeObserver;
+  /** To be called when the recording has ended. */
+  close(): void;
+}
+
 export async function openFunctions(
   command: Command,
   env: Readonly<Record<string, string>>,
   profile: Profile | undefined,
   onProgress: (done: number, all: number) => void,
-): Promise<CodeObserver> {
+): Promise<OpenFunctions> {
   const cache = analysesDir();
   const finder = new EntryFinder(cache);
-  await analyseAhead(likelyModules(command, env, profile), finder, { cache, onProgress });
-  return new Functions((path, fd) => finder.find(path, fd));
+  const analyst = await analyseAhead(likelyModules(command, env, profile), finder, { cache, onProgress });
+  return {
+    observer: new Functions((path, fd) => finder.find(path, fd, analyst)),
+    close: () => analyst?.close(),
+  };
 }

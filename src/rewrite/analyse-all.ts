@@ -6,9 +6,10 @@
  */
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { analyseFile } from './analyse-file.ts';
 import type { Analysed, AnalyseTask } from './analyse-worker.ts';
+import { Analyst } from './analyst.ts';
 import type { BreakpointPlaces, Kept } from './model.ts';
 
 export interface AnalyseAllOptions {
@@ -31,11 +32,17 @@ const WORKER = new URL(
 );
 const isBuilt = WORKER.pathname.endsWith('.js');
 
-/** Where to break, by path; the analyses are in the cache then. A file that cannot be read is kept. */
+export interface AnalysedAll {
+  /** Where to break, by path; the analyses are in the cache. A file that cannot be read is kept. */
+  readonly places: ReadonlyMap<string, BreakpointPlaces | Kept>;
+  /** One of the threads, to be asked for more; who called closes it. Undefined where there were none. */
+  readonly analyst: Analyst | undefined;
+}
+
 export async function analyseAll(
   paths: readonly string[],
   options: AnalyseAllOptions = {},
-): Promise<Map<string, BreakpointPlaces | Kept>> {
+): Promise<AnalysedAll> {
   const { cache } = options;
   const found = new Map<string, BreakpointPlaces | Kept>();
   const sizes = new Map(paths.map((path) => [path, statSync(path, { throwIfNoEntry: false })?.size ?? 0]));
@@ -46,9 +53,9 @@ export async function analyseAll(
     options.onProgress?.(found.size, order.length);
   };
   const workers = isBuilt ? (options.workers ?? workersFor([...sizes.values()])) : 0;
-  if (workers > 0) await inThreads(order, workers, cache, add);
-  else for (const path of order) add(path, analyseFile(path, cache));
-  return found;
+  if (workers > 0) return { places: found, analyst: await inThreads(order, workers, cache, add) };
+  for (const path of order) add(path, analyseFile(path, cache));
+  return { places: found, analyst: undefined };
 }
 
 /** A single thread beside this one would only cost its start. */
@@ -68,21 +75,35 @@ async function inThreads(
   count: number,
   cache: string | undefined,
   add: (path: string, places: BreakpointPlaces | Kept) => void,
-): Promise<void> {
-  const task: AnalyseTask = { paths, next: new Int32Array(new SharedArrayBuffer(4)), cache };
-  const workers = Array.from({ length: count }, () => new Worker(WORKER, { workerData: task }));
+): Promise<Analyst> {
+  const { port1, port2 } = new MessageChannel();
+  const answered = new Int32Array(new SharedArrayBuffer(4));
+  const task: AnalyseTask = { paths, next: new Int32Array(new SharedArrayBuffer(4)), cache, line: undefined };
+  const line = { answered, port: port2 };
+  const staying = new Worker(WORKER, { workerData: { ...task, line }, transferList: [port2] });
+  const others = Array.from({ length: count - 1 }, () => new Worker(WORKER, { workerData: task }));
   try {
-    await Promise.all(
-      workers.map(
-        (worker) =>
-          new Promise<void>((resolve, reject) => {
-            worker.on('message', ({ index, places }: Analysed) => add(paths[index] ?? '', places));
-            worker.on('error', reject);
-            worker.on('exit', () => resolve());
-          }),
-      ),
-    );
-  } finally {
-    await Promise.all(workers.map((worker) => worker.terminate()));
+    await Promise.all([staying, ...others].map((worker) => worked(worker, paths, add)));
+    return new Analyst(staying, { answered, port: port1 });
+  } catch (error) {
+    port1.close();
+    await Promise.all([staying, ...others].map((worker) => worker.terminate()));
+    throw error;
   }
+}
+
+/** Until no file is left for it. */
+function worked(
+  worker: Worker,
+  paths: readonly string[],
+  add: (path: string, places: BreakpointPlaces | Kept) => void,
+): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    worker.on('message', (answer: Analysed) => {
+      if (answer === 'idle') resolve();
+      else add(paths[answer.index] ?? '', answer.places);
+    });
+    worker.on('error', reject);
+    worker.on('exit', () => resolve());
+  });
 }

@@ -160,7 +160,8 @@ describe('analyseAll', () => {
     const paths = [image.path, text, join(workshop.folder, 'missing'), image.path];
     const steps: string[] = [];
     const onProgress = (done: number, all: number): unknown => steps.push(`${done} of ${all}`);
-    const first = await analyseAll(paths, { cache: folder, onProgress });
+    const { places: first, analyst } = await analyseAll(paths, { cache: folder, onProgress });
+    expect(analyst).toBeUndefined();
     const analysis = analyseModule(image);
     if ('kind' in analysis) throw new Error(analysis.reason);
     expect(Object.fromEntries(first)).toEqual({
@@ -171,8 +172,8 @@ describe('analyseAll', () => {
     expect(steps).toEqual(['1 of 3', '2 of 3', '3 of 3']);
     expect(AnalysisCache.open(folder).read(image)).toEqual(analysis);
     expect(readdirSync(folder)).toHaveLength(1);
-    expect(await analyseAll(paths, { cache: folder })).toEqual(first);
-    expect(await analyseAll(paths)).toEqual(first);
+    expect((await analyseAll(paths, { cache: folder })).places).toEqual(first);
+    expect((await analyseAll(paths)).places).toEqual(first);
     rmSync(folder, { recursive: true });
   });
 });

@@ -6,7 +6,7 @@
  * mapped will be mapped again; of a command that was never recorded, ask the loader itself which libraries
  * the program and the programs among its arguments need (`mpirun -n 4 ./ex5`). All that is analysed by
  * several threads, and kept. Limits: plugins of a command that was never recorded are met when they
- * are mapped, and analysed then.
+ * are mapped, and analysed then, by a thread that has warmed up.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, constants, openSync, realpathSync, statSync } from 'node:fs';
@@ -15,6 +15,7 @@ import { errnoOf } from '../base/errors.ts';
 import { probeProgram } from '../elf/probe.ts';
 import type { Command, Profile } from '../profile/model.ts';
 import { analyseAll } from '../rewrite/analyse-all.ts';
+import type { Analyst } from '../rewrite/analyst.ts';
 import type { Fd } from '../sys/fds.ts';
 import { codeSegments } from './code-file.ts';
 import type { Before, EntryFinder } from './entries.ts';
@@ -34,7 +35,7 @@ export function likelyModules(
   return distinct([...programs, ...recorded, ...needed]);
 }
 
-/** Analyses those that nothing is known of yet. */
+/** Analyses those that nothing is known of yet. Where that took threads, one stays to be asked for more: the caller closes it. */
 export async function analyseAhead(
   paths: readonly string[],
   finder: EntryFinder,
@@ -43,7 +44,7 @@ export async function analyseAhead(
     /** Called after each module. */
     readonly onProgress?: (done: number, all: number) => void;
   },
-): Promise<void> {
+): Promise<Analyst | undefined> {
   const unknown = new Map<string, Before>();
   for (const path of paths) {
     withFile(path, (fd, before) => {
@@ -51,9 +52,9 @@ export async function analyseAhead(
       if (finder.known(fd) === undefined) unknown.set(path, before);
     });
   }
-  if (unknown.size === 0) return;
+  if (unknown.size === 0) return undefined;
   const { cache, onProgress } = options;
-  const places = await analyseAll([...unknown.keys()], {
+  const { places, analyst } = await analyseAll([...unknown.keys()], {
     ...(cache === undefined ? {} : { cache }),
     ...(onProgress === undefined ? {} : { onProgress }),
   });
@@ -61,6 +62,7 @@ export async function analyseAhead(
     const found = places.get(path);
     if (found !== undefined) withFile(path, (fd) => finder.keep(fd, before, found));
   }
+  return analyst;
 }
 
 /** Nothing happens where the file cannot be opened any more. */

@@ -20,6 +20,7 @@ import { makeFolder, readTrusted, replaceCached, trustedFolder } from '../profil
 import { analyseModule, breakpointPlaces } from '../rewrite/analyse.ts';
 import { AnalysisCache } from '../rewrite/analysis-cache.ts';
 import { ANALYSIS_VERSION } from '../rewrite/analysis-codec.ts';
+import type { Analyst } from '../rewrite/analyst.ts';
 import type { BreakpointPlaces, Kept } from '../rewrite/model.ts';
 import type { Fd } from '../sys/fds.ts';
 
@@ -50,14 +51,23 @@ export class EntryFinder {
     this.#analyses = dir === undefined ? undefined : AnalysisCache.open(dir);
   }
 
-  /** What is known of an open file, or what analysis finds, which is then kept. @throws WinnowError E_ELF_... */
-  find(path: string, fd: Fd): Entries {
+  /**
+   * What is known of an open file, or what analysis finds, which is then kept.
+   *
+   * @param analyst does the work while this thread waits, where there is one.
+   * @throws WinnowError E_ELF_...
+   */
+  find(path: string, fd: Fd, analyst?: Analyst): Entries {
     const known = this.known(fd);
     if (known !== undefined) return known;
     const before = { stat: fstatSync(fd, { bigint: true }), at: Date.now() };
+    return this.keep(fd, before, analyst?.ask({ fd, path }) ?? this.#analyse(path, fd));
+  }
+
+  #analyse(path: string, fd: Fd): Entries {
     const image = readElf(readFileSync(fd), path);
     const analysis = this.#analyses?.analyse(image) ?? analyseModule(image);
-    return this.keep(fd, before, 'kind' in analysis ? analysis : breakpointPlaces(analysis));
+    return 'kind' in analysis ? analysis : breakpointPlaces(analysis);
   }
 
   known(fd: Fd): Entries | undefined {

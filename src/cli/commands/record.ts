@@ -106,7 +106,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const known = store.prepare(name);
   const light = isLightRun(options, known, command);
   const progress = startLine(options.quiet === true);
-  const code =
+  const functions =
     options.functions === true
       ? await (await import('../record-functions.ts')).openFunctions(
           command,
@@ -116,16 +116,18 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
         )
       : undefined;
   // From here on the program has the terminal.
-  const recording = record({
-    command,
-    ...caller,
-    stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
-    light,
-    filter: options.filter,
-    exactPages: options.faultAround !== true,
-    code,
-    onProgress: progress.update,
-  });
+  const recording = closing(functions, () =>
+    record({
+      command,
+      ...caller,
+      stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
+      light,
+      filter: options.filter,
+      exactPages: options.faultAround !== true,
+      code: functions?.observer,
+      onProgress: progress.update,
+    }),
+  );
   progress.clear();
   const profile = store.addRun(name, recording.run);
   if (options.quiet !== true) {
@@ -135,6 +137,14 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
   const { ended } = recording;
   if (ended?.kind === 'killed') dieBySignal(ended.signal);
   exitNow(ended?.kind === 'exited' ? ended.code : 0);
+}
+
+function closing<T>(opened: { close(): void } | undefined, work: () => T): T {
+  try {
+    return work();
+  } finally {
+    opened?.close();
+  }
 }
 
 async function recordFromMisses(words: readonly string[], options: RecordOptions): Promise<void> {
