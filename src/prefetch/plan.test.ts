@@ -181,8 +181,9 @@ describe('planPrefetch', () => {
     });
     expect(plan.files.map(({ path }) => path)).toEqual([path, data]);
     expect(plan.probes[0]?.path).toBe(path);
-    // The path of the original leads to the file: what was looked up before it comes before the file.
-    expect(plan.tasks.map(({ kind }) => kind)).toEqual(['lookups', 'file', 'file']);
+    // The launcher looks up both first. The path of the original leads to the file: what was looked up before it comes before the file.
+    expect(plan.lookups.map(({ path }) => path)).toEqual([program, path, '/nowhere']);
+    expect(plan.tasks.map(({ kind }) => kind)).toEqual(['lookups', 'lookups', 'lookups', 'file', 'file']);
     expect(figures).toMatchObject({ filePages: 406, usedPages: 110, plannedPages: 110 });
   });
 

@@ -38,6 +38,7 @@ import type {
 } from './model.ts';
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
+import { urgentWork } from './urgent.ts';
 
 export interface PrefetchOptions extends DeviceOptions {
   /**
@@ -77,10 +78,18 @@ export function planPrefetch(profile: Profile, options: PrefetchOptions = {}): P
   const collected = collectFiles(used, options);
   const { files, recorded, probed, skipped, devices, figures } = collected;
   const resolve = resolver(options.root);
-  const { lookups, tasks } = orderWork(files, collectLookups(used, recorded, resolve));
   const program = profile.runs[0]?.command.program ?? '';
+  const { root, replacements, workers = WORKERS } = options;
+  const here = (path: string): string => (root === undefined ? path : insideRoot(root, path));
+  const urgent =
+    files.length === 0 ? undefined : urgentWork(program, { files: recorded, resolve, here, replacements });
+  const known = collectLookups(used, recorded, resolve);
+  const { lookups, tasks } = orderWork(files, known, {
+    ...(urgent === undefined ? {} : { urgent }),
+    workers,
+  });
   const plan = {
-    workers: options.workers ?? WORKERS,
+    workers,
     files,
     lookups,
     tasks,

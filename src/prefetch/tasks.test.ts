@@ -66,6 +66,29 @@ describe('orderWork', () => {
     ]);
   });
 
+  it('begins with what is urgent, a part of the look-ups for each worker, and does it once', () => {
+    const files = [file('/prog', 2), file('/lib/libz.so', 3), file('/lib/ld.so', 4)];
+    const urgent = { paths: ['/lib64/ld.so', '/bin/prog', '/image/prog'], files: [2] };
+    const { lookups, tasks } = orderWork(files, [missing('/etc/preload'), opened('/prog', 0)], {
+      urgent,
+      workers: 2,
+    });
+    expect(lookups).toEqual([
+      { path: '/lib64/ld.so', found: true },
+      { path: '/bin/prog', found: true },
+      { path: '/image/prog', found: true },
+      { path: '/etc/preload', found: false },
+    ]);
+    expect(tasks).toEqual([
+      { kind: 'lookups', first: 0, count: 2 },
+      { kind: 'lookups', first: 2, count: 1 },
+      { kind: 'file', file: 2, first: 0, count: 1 },
+      { kind: 'lookups', first: 3, count: 1 },
+      { kind: 'file', file: 0, first: 0, count: 1 },
+      { kind: 'file', file: 1, first: 0, count: 1 },
+    ]);
+  });
+
   it('does every extent and every look-up once, files in their order', () => {
     const counts = fc.array(fc.integer({ min: 1, max: 2000 }), { minLength: 1, maxLength: 600 });
     const lookup = fc.record({

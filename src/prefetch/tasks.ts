@@ -7,8 +7,15 @@
  * was opened, so it belongs between prog and libz.so. Method: look-ups that found a planned file are the
  * anchors; what was looked up before an anchor goes before its file. Limits: without any anchor the
  * look-ups are spread evenly over the files.
+ *
+ * Problem: a disk serves requests one after the other, and data is asked for without waiting. A look-up is
+ * a few small reads of which each waits for the one before, so behind data it waits for megabytes at each. Example: with
+ * a rewritten python3 the launcher looks up 29 originals and their copies, 17 reads from folders and inodes, before it
+ * executes the program. Method: what is urgent (`urgent.ts`) stands in front of everything, its look-ups in as many tasks as there are
+ * workers, so that none of them asks for data meanwhile. Limits: all data comes later by that.
  */
 import type { PlannedFile, PlannedLookup, Task } from './model.ts';
+import type { Urgent } from './urgent.ts';
 
 /** A task of more pages is split: several workers then ask for a large file at the same time. */
 const TASK_PAGES = 1024;
@@ -32,9 +39,9 @@ function* fileTasks(file: PlannedFile, index: number): Generator<Task> {
   }
 }
 
-function* lookupTasks(from: number, to: number): Generator<Task> {
-  for (let first = from; first < to; first += TASK_LOOKUPS) {
-    yield { kind: 'lookups', first, count: Math.min(TASK_LOOKUPS, to - first) };
+function* lookupTasks(from: number, to: number, most = TASK_LOOKUPS): Generator<Task> {
+  for (let first = from; first < to; first += most) {
+    yield { kind: 'lookups', first, count: Math.min(most, to - first) };
   }
 }
 
@@ -66,20 +73,46 @@ export interface OrderedWork {
   readonly tasks: readonly Task[];
 }
 
-/** @param lookups in the order of first use. */
-export function orderWork(files: readonly PlannedFile[], lookups: readonly AnchoredLookup[]): OrderedWork {
+const NOTHING_URGENT: Urgent = { paths: [], files: [] };
+
+/**
+ * @param lookups in the order of first use.
+ * @param workers how many take tasks.
+ */
+export function orderWork(
+  files: readonly PlannedFile[],
+  lookups: readonly AnchoredLookup[],
+  { urgent = NOTHING_URGENT, workers = 1 }: { readonly urgent?: Urgent; readonly workers?: number } = {},
+): OrderedWork {
   const before = places(lookups, files.length);
   const kept = lookups.flatMap(({ path, found, isOpened }, index) =>
     isOpened ? [] : [{ path, found, place: before[index] ?? files.length }],
   );
-  const tasks: Task[] = [];
+  const first = urgent.paths.length;
+  const share = Math.min(TASK_LOOKUPS, Math.ceil(first / workers));
+  const tasks: Task[] = [...lookupTasks(0, first, share)];
   let done = 0;
-  files.forEach((file, index) => {
+  const lookUp = (end: number): void => {
+    tasks.push(...lookupTasks(first + done, first + end));
+    done = end;
+  };
+  const early = new Set(urgent.files);
+  for (const index of early) tasks.push(...tasksOf(files, index));
+  files.forEach((_, index) => {
     let end = done;
     while (end < kept.length && (kept[end]?.place ?? 0) <= index) end += 1;
-    tasks.push(...lookupTasks(done, end), ...fileTasks(file, index));
-    done = end;
+    lookUp(end);
+    if (!early.has(index)) tasks.push(...tasksOf(files, index));
   });
-  tasks.push(...lookupTasks(done, kept.length));
-  return { lookups: kept.map(({ path, found }) => ({ path, found })), tasks };
+  lookUp(kept.length);
+  const all = [
+    ...urgent.paths.map((path) => ({ path, found: true })),
+    ...kept.map(({ path, found }) => ({ path, found })),
+  ];
+  return { lookups: all, tasks };
+}
+
+function* tasksOf(files: readonly PlannedFile[], index: number): Generator<Task> {
+  const file = files[index];
+  if (file !== undefined) yield* fileTasks(file, index);
 }
