@@ -246,6 +246,26 @@ describe('an image of linked programs', () => {
     expect(scene.good('verify', '--name', 'joined', '--', program, 'die').stdout).toMatch(/^same: /);
   });
 
+  it('fetches of a joined image what was recorded of the libraries, and not the libraries', () => {
+    scene.good('record', '-q', '--name', 'fetched', '--', program, 'nothing');
+    scene.good('build', '--name', 'fetched', '--only', 'prefetch,share', '--variant', 'joined');
+    const { plan, manifest } = JSON.parse(scene.good('image show', 'fetched', '--json').stdout);
+    const [{ figures, joined }] = manifest.share.programs;
+    const pagesOf = (file: { extents: { count: number }[] }): number =>
+      file.extents.reduce((sum, { count }) => sum + count, 0);
+    const files: { path: string; extents: { count: number }[] }[] = plan.files;
+    expect(files.map(({ path }) => path)).not.toContain(scene.library);
+    expect(files.filter(({ path }) => /\/lib(?:c|own)\.so/.test(path))).toEqual([]);
+    const linked = files.find(({ path }) => path.endsWith('/share-00-main.linked'));
+    const fetched = linked === undefined ? 0 : pagesOf(linked);
+    expect(fetched).toBeGreaterThan(figures.linkedPages);
+    expect(fetched).toBeLessThan(figures.pages / 2);
+    expect(fetched * 4096).toBeLessThan(joined.copied);
+    const options = { argv0: 'main', encoding: 'utf8', env: { ...scene.env, OWN: 'x' } } as const;
+    const ran = spawnSync(scene.launcher('fetched'), ['say'], options);
+    expect(ran).toMatchObject({ status: 5, stdout: 'main main x 42 3\n', stderr: 'linked\n' });
+  });
+
   it('chooses addresses at each start where that is asked for, says how many there are, and stays so', () => {
     scene.good('record', '-q', '--name', 'slid', '--', program, 'nothing');
     expect(scene.good('image show', 'one').stdout).toMatch(/^ {2}addresses {2}.* the same at each start/m);
@@ -281,7 +301,6 @@ describe('an image of linked programs', () => {
     [['--only', 'select,share', '--show', 'audit']],
     [['--only', 'share', '--cold', 'deny']],
     [['--only', 'share', '--variant', 'both']],
-    [['--only', 'prefetch,share', '--variant', 'joined']],
     [['--variant', 'joined']],
     [['--slide']],
   ])('is refused with %j', (words) => {

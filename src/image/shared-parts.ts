@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, linkSync, mkdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path';
 import { pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
-import type { Replacement } from '../prefetch/model.ts';
+import type { Companion, Replacement } from '../prefetch/model.ts';
 import { joinExtents, subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import type { Extent } from '../profile/model.ts';
@@ -53,23 +53,30 @@ interface LinkedPlaces {
 }
 
 /**
- * What a start needs of the programs' images: all of each, and no page of the originals that an image has in its place.
+ * What a start needs of the programs' images: all of each (of a joined one, what linking made and what was recorded), and no
+ * page of the originals that an image has in its place.
  */
 export function linkedReplacements(
   { programs, kept }: BuiltShare,
   { from, to, rewritten, root }: LinkedPlaces,
 ): [string, Replacement][] {
-  const fileOf = (name: string) => {
+  const fileOf = (name: string): Companion => {
     const { size, mtimeNs, ino, dev } = statSync(join(from, name), { bigint: true });
     return { path: join(to, name), size: Number(size), mtimeNs, inode: ino, dev };
   };
-  const copies = programs.map(({ path, copy, copySize, linked, restore }): [string, Replacement] => {
-    const last = { page: pageIndex(pagesIn(copySize) - 1), count: 1 };
-    const companions = [linked, restore].map(fileOf);
-    // The path of the loader stands at its end.
-    const { dropped, added } = rewritten.get(path) ?? { dropped: [], added: [] };
-    return [path, { ...fileOf(copy), dropped, added: [...subtract(added, [last]), last], companions }];
-  });
+  const copies = programs.map(
+    ({ path, copy, copySize, linked, restore, joinedPages }): [string, Replacement] => {
+      const last = { page: pageIndex(pagesIn(copySize) - 1), count: 1 };
+      const always = joinedPages?.always.map(({ page, count }) => ({ page: pageIndex(page), count }));
+      const own = fileOf(linked);
+      const companions = [always === undefined ? own : { ...own, extents: always }, fileOf(restore)];
+      // The path of the loader stands at its end.
+      const { dropped, added } = rewritten.get(path) ?? { dropped: [], added: [] };
+      return [path, { ...fileOf(copy), dropped, added: [...subtract(added, [last]), last], companions }];
+    },
+  );
+  if (programs.some(({ joinedPages }) => joinedPages !== undefined))
+    return [...copies, ...movedLibraries({ programs, kept }, { to, rewritten, root })];
   // Another program may map such pages as they stand in the file.
   const [only] = programs;
   if (only === undefined || programs.length > 1 || kept.length > 0) return copies;
@@ -83,13 +90,37 @@ export function linkedReplacements(
         const dropped = joinExtents([...copy.dropped, ...held]);
         return [[path, { ...copy, dropped, added: subtract(copy.added, held) }]];
       }
-      const here = root === undefined ? path : insideRoot(root, path);
-      const now = statSync(here, { bigint: true, throwIfNoEntry: false });
-      if (now === undefined) return [];
-      const { size, mtimeNs, ino, dev } = now;
-      return [[path, { path, size: Number(size), mtimeNs, inode: ino, dev, dropped: held, added: [] }]];
+      const itself = asItself(path, root);
+      return itself === undefined ? [] : [[path, { ...itself, dropped: held }]];
     });
   return [...copies, ...libraries];
+}
+
+function asItself(path: string, root: string | undefined): Replacement | undefined {
+  const here = root === undefined ? path : insideRoot(root, path);
+  const now = statSync(here, { bigint: true, throwIfNoEntry: false });
+  if (now === undefined) return undefined;
+  const { size, mtimeNs, ino, dev } = now;
+  return { path, size: Number(size), mtimeNs, inode: ino, dev, dropped: [], added: [] };
+}
+
+/** Which program used which pages was not recorded, so each gets all of what was used in any. */
+function movedLibraries(
+  { programs, kept }: BuiltShare,
+  { to, rewritten, root }: Omit<LinkedPlaces, 'from'>,
+): [string, Replacement][] {
+  const own = new Set(programs.map(({ path }) => path));
+  const moved = new Map<string, NonNullable<Replacement['moved']>>();
+  for (const { linked, joinedPages } of programs) {
+    for (const { path, pieces } of joinedPages?.modules ?? [])
+      if (!own.has(path)) moved.set(path, [...(moved.get(path) ?? []), { path: join(to, linked), pieces }]);
+  }
+  // A program that starts by its own loader maps the files.
+  const stays = kept.length > 0;
+  return [...moved].flatMap(([path, places]): [string, Replacement][] => {
+    const file = rewritten.get(path) ?? asItself(path, root);
+    return file === undefined ? [] : [[path, { ...file, moved: places, stays }]];
+  });
 }
 
 /** @param pages ascending. */

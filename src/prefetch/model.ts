@@ -30,16 +30,29 @@ export interface Replacement {
   readonly dropped: readonly Extent[];
   /** Pages that every start needs; ascending and apart. */
   readonly added: readonly Extent[];
-  /** Files of which every start that uses it needs all. */
-  readonly companions?: readonly WholeFile[];
+  /** Files that every start needs that uses it. */
+  readonly companions?: readonly Companion[];
+  /** Companions of other files in which the program finds pages of this one. */
+  readonly moved?: readonly { readonly path: string; readonly pieces: readonly MovedPages[] }[];
+  /** Whether it is used, too, where pages of it were moved. */
+  readonly stays?: boolean;
 }
 
-export interface WholeFile {
+/** Pages of one file, and where the first of them is in another. */
+export interface MovedPages {
+  readonly page: number;
+  readonly count: number;
+  readonly to: number;
+}
+
+export interface Companion {
   readonly path: string;
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly inode: bigint;
   readonly dev: bigint;
+  /** Pages that are needed, beside those that were moved to it; absent: all. */
+  readonly extents?: readonly Extent[];
 }
 
 export interface PlannedLookup {

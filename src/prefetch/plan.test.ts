@@ -187,6 +187,54 @@ describe('planPrefetch', () => {
     expect(figures).toMatchObject({ filePages: 406, usedPages: 110, plannedPages: 110 });
   });
 
+  it('fetches pages that lie in a companion of another file there, and what that needs in any case', () => {
+    const { dev } = statSync(folder, { bigint: true });
+    const linked = { path: '/images/app.linked', size: 1000 * 4096, mtimeNs: 5n, inode: 6n, dev };
+    const copy = {
+      path: '/images/app',
+      size: 60 * 4096,
+      mtimeNs: 5n,
+      inode: 7n,
+      dev,
+      dropped: [],
+      added: [],
+    };
+    const itself = statSync(data, { bigint: true });
+    const moved = [{ path: linked.path, pieces: [{ page: 0, count: 100_000, to: 500 }] }];
+    const library = {
+      path: data,
+      size: Number(itself.size),
+      mtimeNs: itself.mtimeNs,
+      inode: itself.ino,
+      dev,
+      dropped: [],
+      added: [],
+      moved,
+    };
+    const planned = (stays: boolean) =>
+      planPrefetch(profileOf(base), {
+        ...options,
+        replacements: new Map([
+          [program, { ...copy, companions: [{ ...linked, extents: [extent(0, 3), extent(9, 1)] }] }],
+          [data, { ...library, stays }],
+        ]),
+      });
+    const before = planPrefetch(profileOf(base), options).plan.files.find(({ path }) => path === data);
+    const there = (before?.extents ?? []).map(({ page, count }) => extent(page + 500, count));
+    expect(there.length).toBeGreaterThan(0);
+    const { plan, skipped, figures } = planned(false);
+    expect(plan.files.map(({ path }) => path)).toEqual([copy.path, linked.path]);
+    expect(plan.files[1]?.extents).toEqual([extent(0, 3), extent(9, 1), ...there]);
+    expect(skipped).toEqual([]);
+    expect(figures.plannedPages).toBe(
+      plan.files.flatMap(({ extents }) => extents).reduce((sum, { count }) => sum + count, 0),
+    );
+    const both = planned(true).plan.files;
+    expect(both.map(({ path }) => path)).toEqual([copy.path, linked.path, data]);
+    expect(both[2]?.extents).toEqual(before?.extents);
+    expect(both[1]?.extents).toEqual(plan.files[1]?.extents);
+  });
+
   it('looks files up below another root, and keeps their paths', () => {
     const root = join(folder, 'root');
     mkdirSync(join(root, 'real'), { recursive: true });

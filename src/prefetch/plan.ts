@@ -21,21 +21,22 @@
 import { realpathSync } from 'node:fs';
 import { PAGE_SIZE, pageIndex, pagesIn } from '../base/brands.ts';
 import { errnoOf } from '../base/errors.ts';
-import { subtract } from '../profile/extents.ts';
+import { joinExtents, pageCount, subtract } from '../profile/extents.ts';
 import { insideRoot } from '../profile/inside-root.ts';
-import type { Profile } from '../profile/model.ts';
+import type { Extent, Profile } from '../profile/model.ts';
 import { type WorkingFile, type WorkingLookup, type WorkingSet, workingSet } from '../profile/stats.ts';
 import { type Adopted, fileFinder } from './adopt.ts';
-import { choosePages, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
+import { choosePages, closeGaps, fullWeight, SURE_ENOUGH } from './choose-pages.ts';
 import { type DeviceOptions, Devices } from './devices.ts';
 import type {
+  Companion,
   PlanFigures,
   PlannedFile,
   PlannedPrefetch,
   Replacement,
   SkippedFile,
-  WholeFile,
 } from './model.ts';
+import { moveExtents } from './moved.ts';
 import { chooseProbes, type ProbedFile } from './probes.ts';
 import { type AnchoredLookup, orderWork } from './tasks.ts';
 import { urgentWork } from './urgent.ts';
@@ -134,14 +135,15 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
       readopted: 0,
     },
   };
-  for (const { file, found } of adopted) {
-    const other = options.replacements?.get(file.path);
-    const now = other ?? { path: file.path, ...found };
-    const wanted = other === undefined ? file : replaced(file, other, used);
+  const uses = adopted.map(({ file, found }) => useOf(file, found, used, options));
+  const moved = movedPages(uses, used);
+  for (const { file, found, other, now, wanted } of uses) {
     const { gapPages, chunkPages } = devices.of(now.dev);
     const chosen = choosePages(wanted, used.runs, now.size, gapPages);
     if (chosen.extents.length === 0) {
       const pages = pagesOf(file);
+      // All of it is in another file.
+      if (pages > 0 && pagesOf(wanted) === 0) continue;
       const reason = pages === 0 ? 'empty' : 'unsure-pages';
       collected.skipped.push({ path: file.path, reason, pages });
       continue;
@@ -153,7 +155,8 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
     collected.probed.push({ path, sure: chosen.sure });
     addFigures(collected.figures, wanted, planned, chosen);
     if (found.anew) collected.figures.readopted += 1;
-    for (const whole of other?.companions ?? []) addWhole(collected, whole, devices.of(whole.dev).chunkPages);
+    for (const companion of other?.companions ?? [])
+      addCompanion(collected, companion, moved.get(companion.path));
   }
   return collected;
 }
@@ -177,22 +180,59 @@ function adoptFiles(
   });
 }
 
-function addWhole(
-  { files, recorded, probed, figures }: Collected,
-  { path, size, mtimeNs, inode }: WholeFile,
-  chunkPages: number,
+/** A file of the profile, and what stands for it now. */
+interface Use {
+  readonly file: WorkingFile;
+  readonly found: Adopted;
+  readonly other: Replacement | undefined;
+  readonly now: Pick<Replacement, 'path' | 'size' | 'mtimeNs' | 'inode' | 'dev'>;
+  /** What was recorded, as it holds for `now`. */
+  readonly recorded: WorkingFile;
+  /** What of that is not in another file. */
+  readonly wanted: WorkingFile;
+}
+
+function useOf(file: WorkingFile, found: Adopted, used: WorkingSet, options: PrefetchOptions): Use {
+  const other = options.replacements?.get(file.path);
+  const now = other ?? { path: file.path, ...found };
+  const recorded = other === undefined ? file : replaced(file, other, used);
+  const gone = other?.stays === true ? [] : (other?.moved ?? []).flatMap(({ pieces }) => pieces);
+  const left = joinExtents(gone.map(({ page, count }) => ({ page: pageIndex(page), count })));
+  const wanted = { ...recorded, extents: subtract(recorded.extents, left) };
+  return { file, found, other, now, recorded, wanted };
+}
+
+/** For each file that pages were moved to, which of them enough runs used. */
+function movedPages(uses: readonly Use[], { runs }: WorkingSet): ReadonlyMap<string, readonly Extent[]> {
+  const moved = new Map<string, Extent[]>();
+  for (const { other, now, recorded } of uses) {
+    if (other?.moved === undefined) continue;
+    const { extents } = choosePages(recorded, runs, now.size, 0);
+    for (const { path, pieces } of other.moved)
+      moved.set(path, [...(moved.get(path) ?? []), ...moveExtents(extents, pieces)]);
+  }
+  return moved;
+}
+
+function addCompanion(
+  { files, recorded, probed, devices, figures }: Collected,
+  { path, size, mtimeNs, inode, dev, extents: own }: Companion,
+  moved: readonly Extent[] = [],
 ): void {
-  const count = pagesIn(size);
-  const extents = [{ page: pageIndex(0), count }];
+  const { chunkPages, gapPages } = devices.of(dev);
+  const all = pagesIn(size);
+  const used = own === undefined ? [{ page: pageIndex(0), count: all }] : joinExtents([...own, ...moved]);
+  const extents = closeGaps(used, gapPages);
   files.push({ path, size, mtimeNs, inode, chunkPages, extents });
   recorded.push(path);
-  probed.push({ path, sure: [{ page: pageIndex(0), count, hits: 1, weight: 1, how: 'mapped' }] });
-  figures.filePages += count;
-  figures.usedPages += count;
-  figures.plannedPages += count;
-  figures.usedExtents += 1;
-  figures.plannedExtents += 1;
-  figures.calls += Math.ceil(count / chunkPages);
+  probed.push({ path, sure: used.map((extent) => ({ ...extent, hits: 1, weight: 1, how: 'mapped' })) });
+  figures.filePages += all;
+  figures.usedPages += pageCount(used);
+  figures.plannedPages += pageCount(extents);
+  figures.gapPages += pageCount(extents) - pageCount(used);
+  figures.usedExtents += used.length;
+  figures.plannedExtents += extents.length;
+  figures.calls += extents.reduce((sum, { count }) => sum + Math.ceil(count / chunkPages), 0);
 }
 
 /** What the recordings say of the file that stands for `file` now. */

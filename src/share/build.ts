@@ -21,11 +21,12 @@ import { identifyFile, sameFile } from '../profile/identity.ts';
 import type { BuiltShare, KeptProgram, PlannedShare, ProgramToShare, SharedProgram } from './built.ts';
 import { missesName } from './built.ts';
 import { figuresOf, joinedFigures, replacedPages, slideFigures, takenFigures } from './figures.ts';
+import { joinedPages } from './joined-pages.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
 import { type FileRange, isJoined, type LinkedState, type NotLinked, type ShareVariant } from './model.ts';
 import { asksForMap, findQuestion } from './own-path.ts';
-import { chooseBases } from './place/addresses.ts';
+import { type Bases, chooseBases } from './place/addresses.ts';
 import { type DirectCalls, directCalls } from './place/direct-calls.ts';
 import { guardsOf } from './place/guards.ts';
 import { placeLinked } from './place/place.ts';
@@ -118,10 +119,11 @@ function shareProgram(
   const reader = new FileReader(state);
   let placed: PlacedImage;
   let head: Buffer;
+  let bases: Bases;
   let calls: DirectCalls | undefined;
   try {
     const { processor } = options;
-    const bases = chooseBases(state, undefined, { slides });
+    bases = chooseBases(state, undefined, { slides });
     calls = variant === 'direct' ? directCalls(state, bases, reader.read) : undefined;
     placed = placeLinked(state, bases, {
       ...guards,
@@ -162,6 +164,7 @@ function shareProgram(
       taken: variant === 'auto' ? takenFigures(taken) : undefined,
       slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
+      joinedPages: isJoined(variant) ? joinedPages(state, bases, placed, head.length) : undefined,
       replaced: replacedPages(state, taken),
     },
   };

@@ -73,6 +73,24 @@ export interface SlideFigures {
   readonly oddWords: number;
 }
 
+/** Pages that follow each other. */
+export interface PageRun {
+  readonly page: number;
+  readonly count: number;
+}
+
+/** Pages of a module, and where the first of them is in NAME.linked. */
+export interface PlacedPages extends PageRun {
+  readonly to: number;
+}
+
+/** Pages of a joined NAME.linked, for whoever fetches them. */
+export interface JoinedPages {
+  /** What every start needs: its head, and what linking made. In any order, without repetition. */
+  readonly always: readonly PageRun[];
+  readonly modules: readonly { readonly path: string; readonly pieces: readonly PlacedPages[] }[];
+}
+
 /** A program with an image after linking. */
 export interface SharedProgram {
   readonly path: string;
@@ -96,6 +114,8 @@ export interface SharedProgram {
   /** Where each start chooses other addresses. */
   readonly slide: SlideFigures | undefined;
   readonly figures: ShareFigures;
+  /** Where its modules are joined. */
+  readonly joinedPages: JoinedPages | undefined;
   /** Pages of modules that the image has in their place, for whoever fetches them: numbers in the file, ascending. */
   readonly replaced: readonly { readonly path: string; readonly pages: readonly number[] }[];
 }

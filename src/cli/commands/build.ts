@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { WinnowError } from '../../base/errors.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
-import { isJoined, isVariant, type ShareVariant } from '../../share/model.ts';
+import { isVariant, type ShareVariant } from '../../share/model.ts';
 import { type Sharing, TECHNIQUES, type Technique } from '../build-techniques.ts';
 import {
   addExample,
@@ -192,9 +192,6 @@ function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): Sh
     );
   if (!techniques.has('share'))
     throw usage('--variant is about the technique share, which is not used', 'add it: --only share');
-  // What the profile knows of libraries' pages is not where a joined image has them.
-  if (isJoined(variant) && techniques.has('prefetch'))
-    throw usage('joined images are not yet prefetched', 'leave prefetch out: --only share');
   return variant;
 }
 
