@@ -50,7 +50,7 @@ describe('a program made', () => {
       const before = run([program]);
       expect(before).toMatchObject({ end: 0, stderr: '' });
       expect(before.stdout).toContain('three');
-      for (const relocations of ['applied', 'relative', 'kept'] as const) {
+      for (const relocations of ['applied', 'relative', 'references', 'kept'] as const) {
         for (const [name, scheme] of Object.entries(SCHEMES)) {
           const folder = scene.path(`${make.name}-${relocations}-${name}`);
           const copies = writeCopies(program, folder, relocations, scheme);
@@ -84,7 +84,7 @@ describe('what is written in advance', () => {
       const program = make === undefined ? name : scene.make(make);
       const at = (text: string): string => scene.path(`memory-${basename(name)}`, text);
       const kept = memoryWhenLinked(writeCopies(program, at('copies'), 'kept'), at('dump-kept'));
-      for (const relocations of ['applied', 'relative'] as const) {
+      for (const relocations of ['applied', 'relative', 'references'] as const) {
         const copies = writeCopies(program, at('copies'), relocations);
         const memory = memoryWhenLinked(copies, at(`dump-${relocations}`));
         expect([...memory.keys()]).toEqual([...kept.keys()]);

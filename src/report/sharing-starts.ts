@@ -52,6 +52,7 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
       bindNow: { ...plain, env: { ...env, LD_BIND_NOW: '1' } },
       prelinked: copiesStart(closure, plain, 'applied', join(folder, 'prelinked')),
       slid: copiesStart(closure, plain, 'relative', join(folder, 'slid')),
+      bound: copiesStart(closure, plain, 'references', join(folder, 'bound')),
       image: imageWay(images.fixed, plain),
       slidImage: imageWay(images.slid, plain),
     };
@@ -74,10 +75,10 @@ function imageWay(image: ImageStart | { readonly missing: string }, plain: Start
 type Way = StartRequest | { readonly missing: string };
 
 function inTurn(
-  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'image' | 'slidImage', Way>>,
+  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'bound' | 'image' | 'slidImage', Way>>,
   onProgress: (text: string) => void,
 ): Starts | { readonly missing: string } {
-  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image, ways.slidImage];
+  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image, ways.slidImage, ways.bound];
   const costs: StartCost[][] = order.map(() => []);
   for (let round = 0; round < ROUNDS; round++) {
     onProgress(`start ${round + 1} of ${ROUNDS}`);
@@ -97,7 +98,7 @@ function inTurn(
   const [plain, bindNow] = [of(0), of(1)];
   if ('missing' in plain) return plain;
   if ('missing' in bindNow) return bindNow;
-  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4), slidImage: of(5) };
+  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4), slidImage: of(5), bound: of(6) };
 }
 
 /** Writes the copies, and tries whether each is mapped where it belongs. */

@@ -71,7 +71,7 @@ function legend(rounds: number): string {
   const times = rounds === 0 ? '' : `, medians of ${formatPlural(rounds, 'start')} in turn`;
   return (
     'pages: 4 KiB pages of modules that are private to a process; start: from execve until all is relocated\n' +
-    `no mark: measured here${times}; ~: computed from the modules; *: measured by bench:call-cost, not here\n`
+    `no mark: measured here${times}; ~: computed from the modules, the start of system 7 of copies that stand in for it; *: measured by bench:call-cost, not here\n`
   );
 }
 

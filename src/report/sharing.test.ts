@@ -119,6 +119,7 @@ const STARTS: Starts = {
   bindNow: [start(800_000, 88), start(750_000, 88), start(950_000, 88)],
   prelinked: [start(100_000, 30), start(90_000, 29), start(150_000, 29)],
   slid: [start(500_000, 64), start(600_000, 64), start(400_000, 64)],
+  bound: [start(120_000, 70), start(110_000, 70), start(160_000, 70)],
   image: { missing: 'no image after relocation was built' },
   slidImage: { missing: 'no image that slides was built' },
 };
@@ -154,6 +155,19 @@ describe('the report about sharing', () => {
     expect(row?.privatePages).toEqual({ kind: 'measured', value: 85 });
     expect(row?.relocations.kind).toBe('computed');
     expect(rows.find(({ id }) => id === 'system 6')?.startMs.kind).toBe('missing');
+  });
+
+  it('takes copies with references bound in advance for the start of a dispatcher, and says so', () => {
+    const of = (bound: Starts['bound']) =>
+      sharingReport({ command, figures: FIGURES, starts: { ...STARTS, bound } }).rows.find(
+        ({ id }) => id === 'system 7',
+      );
+    expect(of(STARTS.bound)?.startMs).toEqual({ kind: 'computed', value: 0.24 });
+    expect(of(STARTS.bound)?.privatePages).toEqual({
+      kind: 'computed',
+      value: FIGURES.prelinked.relativeAlone.pages,
+    });
+    expect(of({ missing: 'not mapped' })?.startMs).toEqual({ kind: 'missing', reason: 'not mapped' });
   });
 
   it('computes what prelinking would leave where it was not measured', () => {

@@ -19,7 +19,7 @@ import type { Scope } from '../closure/scope.ts';
 import { renumberStub } from './lazy-stubs.ts';
 import type { PlannedAddresses, PrelinkOptions } from './model.ts';
 import { addTo, wordInFile } from './slide.ts';
-import { type StayReason, whyItStays } from './stays.ts';
+import { RELATIVE, type StayReason, whyItStays } from './stays.ts';
 
 export interface Applied {
   readonly applied: number;
@@ -122,7 +122,9 @@ function applies(work: Work, relocation: Relocation): boolean {
   const reason =
     mode === 'relative' && binding !== undefined
       ? 'bound at each start'
-      : whyItStays(module, relocation, binding, planned);
+      : mode === 'references' && RELATIVE.includes(relocation.type)
+        ? 'relocated at each start'
+        : whyItStays(module, relocation, binding, planned);
   const at = wordInFile(image, relocation.rva);
   if (reason !== undefined || at === undefined) {
     const why = reason ?? 'the word is not in the file';
@@ -164,7 +166,7 @@ function applyRelr(work: Work, { offset, size, relocations }: RelocationTable): 
     const at = wordInFile(image, rva);
     if (at !== undefined) addTo(view, at, base);
   }
-  if (work.mode !== 'kept') {
+  if (work.mode !== 'kept' && work.mode !== 'references') {
     work.applied += relocations.length;
     return 0;
   }
@@ -182,9 +184,14 @@ const SIZES: Readonly<Record<string, number>> = {
   DT_RELR: spec.DT_RELRSZ,
 };
 
-function shorten({ image, view }: Work, { name, offset, size, kind }: RelocationTable, left: number): void {
+function shorten(
+  { image, view, mode }: Work,
+  { name, offset, size, kind }: RelocationTable,
+  left: number,
+): void {
   setDynamic(image, view, SIZES[name] ?? 0, left);
-  if (name === 'DT_RELA') setDynamic(image, view, spec.DT_RELACOUNT, 0);
+  // Those that are kept stand at the beginning as before.
+  if (name === 'DT_RELA' && mode !== 'references') setDynamic(image, view, spec.DT_RELACOUNT, 0);
   const type = kind === 'relr' ? spec.SHT_RELR : spec.SHT_RELA;
   for (const section of image.sections) {
     const isPart = section.offset >= offset && section.offset < offset + size;

@@ -29,9 +29,10 @@ export type PlannedAddresses = ReadonlyMap<ClosureModule, number>;
 export interface PrelinkOptions {
   /**
    * `applied`: known words are written and need no relocation; `relative`: only those that lead into their own module,
-   * and references are bound at each start; `kept`: all are applied again at each start.
+   * and references are bound at each start; `references`: only those that lead to other modules; `kept`: all are applied
+   * again at each start.
    */
-  readonly relocations: 'applied' | 'relative' | 'kept';
+  readonly relocations: 'applied' | 'relative' | 'references' | 'kept';
   /** `direct`: stubs of the PLT jump to functions whose address is known and near; with `applied` only. */
   readonly stubs?: 'through the table' | 'direct';
 }

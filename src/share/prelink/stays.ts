@@ -23,9 +23,10 @@ export type StayReason =
   | 'nothing defines it'
   | 'to a unique symbol, of which the loader keeps a list'
   | 'bound at each start'
+  | 'relocated at each start'
   | 'another type';
 
-const RELATIVE: readonly number[] = [spec.R_X86_64_RELATIVE, spec.R_X86_64_RELATIVE64];
+export const RELATIVE: readonly number[] = [spec.R_X86_64_RELATIVE, spec.R_X86_64_RELATIVE64];
 const BY_SYMBOL: readonly number[] = [spec.R_X86_64_GLOB_DAT, spec.R_X86_64_JUMP_SLOT, spec.R_X86_64_64];
 const THREAD_LOCAL: readonly number[] = [
   spec.R_X86_64_DTPMOD64,
