@@ -1,6 +1,7 @@
 /** What is recorded of files: pages touched, reads, look-ups, their order, and what is left out. */
 import { execFileSync } from 'node:child_process';
 import { statfsSync, symlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { pagesOf, Scene } from './record-scene.ts';
 
@@ -82,6 +83,60 @@ describe('read pages', () => {
   ])('a large file: %s', (_name, reads, pages) => {
     const found = run(`static char b[65536]; int fd = open("${BIG}", O_RDONLY); ${reads}`);
     expect(pagesOf(found, BIG, 'read')).toEqual(pages);
+  });
+
+  const FOLDER = dirname(BIG);
+  const BUFFER = 'static char b[65536];';
+  it.each<[string, string, number[], number[]]>([
+    [
+      'by a relative path',
+      `chdir("${FOLDER}"); open("small", O_RDONLY); read(open("./big", O_RDONLY), b, 4096);`,
+      [0, 1, 2],
+      [0],
+    ],
+    [
+      'relative to a descriptor',
+      `int d = open("${FOLDER}", O_RDONLY | O_DIRECTORY); openat(d, "small", O_RDONLY); read(openat(d, "big", O_RDONLY), b, 4096);`,
+      [0, 1, 2],
+      [0],
+    ],
+    [
+      'by a child of fork, which jumps in it',
+      `if (!fork()) { open("${SMALL}", O_RDONLY); int fd = open("${BIG}", O_RDONLY); lseek(fd, 100 * 4096, SEEK_SET); read(fd, b, 4096); _exit(0); } wait(0);`,
+      [0, 1, 2],
+      [100],
+    ],
+    [
+      'a jump in a descriptor that is another file’s now',
+      `int fd = open("${BIG}", O_RDONLY); read(fd, b, 4096); close(fd); open("${SMALL}", O_RDONLY); lseek(fd, 100 * 4096, SEEK_SET);`,
+      [0, 1, 2],
+      [0],
+    ],
+    [
+      'a jump in a duplicate, which nobody follows: all before it counts',
+      `int fd = open("${BIG}", O_RDONLY); int e = dup(fd); lseek(e, 100 * 4096, SEEK_SET); read(fd, b, 4096);`,
+      [],
+      range(0, 101),
+    ],
+    [
+      'back and forth',
+      `int fd = open("${BIG}", O_RDONLY); for (int i = 50; i < 250; i += 50) { lseek(fd, i * 4096, SEEK_SET); read(fd, b, 4096); lseek(fd, 0, SEEK_SET); read(fd, b, 4096); }`,
+      [],
+      [0, 50, 100, 150, 200],
+    ],
+  ])('opened %s', (_name, body, small, big) => {
+    const found = run(`${BUFFER} ${body}`);
+    expect(pagesOf(found, SMALL, 'read')).toEqual(small);
+    expect(pagesOf(found, BIG, 'read')).toEqual(big);
+  });
+
+  it('opened by a thread, which jumps in it', () => {
+    const source = `${BUFFER} static void *work(void *p) { open("${SMALL}", O_RDONLY); int fd = open("${BIG}", O_RDONLY);
+      lseek(fd, 100 * 4096, SEEK_SET); read(fd, b, 4096); return p; }
+      int main(void) { pthread_t t; pthread_create(&t, 0, work, 0); pthread_join(t, 0); return 0; }`;
+    const { run: found } = scene.record([scene.c(`p${serial++}`, source, '-pthread')]);
+    expect(pagesOf(found, SMALL, 'read')).toEqual([0, 1, 2]);
+    expect(pagesOf(found, BIG, 'read')).toEqual([100]);
   });
 });
 

@@ -32,10 +32,15 @@ export type TraceEvent =
   /** Another trapped system call, at its entry. */
   | { readonly kind: 'call'; readonly image: Image; readonly thread: Thread; readonly notice: Notice }
   /**
-   * Calls that looked up a path and no more (`pathsIn`): told late, the threads are long gone on. Before
+   * Calls of which nobody needs more than to know (`walkLog`, `pathsIn`): told late, the threads are long gone on. Before
    * the next event all earlier ones are told.
    */
-  | { readonly kind: 'look-ups'; readonly log: Buffer }
+  | {
+      readonly kind: 'look-ups';
+      readonly log: ArrayBuffer;
+      /** What a thread ran then. */
+      readonly imageOf: (tid: Tid) => Image | undefined;
+    }
   /**
    * An executable mapping of a file came to be at `at`: before relocation, IFUNC resolvers and
    * constructors. Only where an observer wants arrivals; what the kernel itself maps (the program and
@@ -79,7 +84,7 @@ export interface Control {
 export interface Observer {
   /** Asks for `module-mapped`: one more notice for each library. */
   readonly wantsArrivals?: boolean;
-  /** Asks for the next trapped call while its thread waits, if it is a look-up too. */
+  /** Asks for the next trapped call while its thread waits, whatever it is. */
   readonly wantsNextCall?: boolean;
   /** Asks for `fault`. */
   readonly wantsFaults?: boolean;

@@ -12,11 +12,13 @@
  * Limits: what io_uring, preadv and splice with an offset read is not seen. A library that ld.so opens
  * is mapped; of reads only its first page counts. Files opened for writing are left out at the end.
  */
-import type { Tid } from '../base/brands.ts';
-import { borrowFd, closeFd, type Fd, offsetOfFd } from '../sys/fds.ts';
+import type { Address, Tid } from '../base/brands.ts';
+import { borrowFd, closeFd, offsetOfFd } from '../sys/fds.ts';
 import { isSameOpenFile } from '../sys/kcmp.ts';
+import { type LoggedSeek, pathsIn, walkLog } from '../sys/look-ups.ts';
 import type { Notice } from '../sys/seccomp.ts';
-import { pathsIn } from '../sys/wake.ts';
+import type { FollowedFd } from '../sys/wake.ts';
+import { READINGS_MAX } from '../sys/wake-layout.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
 import { type FilePages, ImagePages } from './pages.ts';
@@ -30,20 +32,25 @@ const O_CREAT = 0o100;
 const O_TRUNC = 0o1000;
 const O_DIRECTORY = 0o200000;
 const O_PATH = 0o10000000;
-const SEEK_SET = 0n;
-const SEEK_CUR = 1n;
+const SEEK_SET = 0;
+const SEEK_CUR = 1;
 const OPENS: ReadonlySet<number> = new Set([SYS.open, SYS.openat, SYS.openat2]);
 /** A borrowed descriptor keeps its file open; more than this many and the oldest are settled. */
-const MOST_BORROWED = 256;
+const MOST_BORROWED = READINGS_MAX;
+
+/** Calls that the sleep has let go, and who made the opens among them. */
+interface Logged {
+  readonly log: ArrayBuffer;
+  readonly openedBy: readonly (Image | undefined)[];
+}
 
 /** A large file that a program has opened for reading. */
-interface Reading {
+interface Reading extends FollowedFd {
   readonly image: Image;
   readonly path: string;
   /** What /proc calls it: symbolic links resolved. */
   realPath(): string;
   readonly size: number;
-  readonly borrowed: Fd;
   /** Where the piece that is being read began. */
   from: number;
 }
@@ -52,7 +59,7 @@ export class FileUse implements Observer {
   readonly #lookups = new Set<string>();
   readonly #order = new Set<string>();
   /** What `lookups` and `order` are made of when they are asked for: programs wait for what is done earlier. */
-  #trail: (string | { readonly log: Buffer } | { readonly mapped: readonly string[] })[] = [];
+  #trail: (string | Logged | { readonly mapped: readonly string[] })[] = [];
   /** Paths opened for writing, or created. */
   readonly written = new Set<string>();
   /** Set-uid programs that a tracee executed. */
@@ -61,9 +68,12 @@ export class FileUse implements Observer {
   readonly #pages = new ImagePages();
   readonly #sizes = new Map<string, number>();
   readonly #readings = new Map<string, Reading>();
+  readonly #follows: (readings: Iterable<FollowedFd>) => void;
 
-  constructor(paths: PathReader) {
+  /** @param follows told of the descriptors in which jumps matter, whenever they have changed. */
+  constructor(paths: PathReader, follows: (readings: Iterable<FollowedFd>) => void = () => {}) {
     this.#paths = paths;
+    this.#follows = follows;
   }
 
   /** Every path looked up, in the order of first use. */
@@ -84,13 +94,14 @@ export class FileUse implements Observer {
   }
 
   pagesOf(image: Image): FilePages {
+    this.#follow();
     return this.#pages.of(image);
   }
 
   observe(event: TraceEvent, control: Control): void {
     // The loader is named nowhere but in the program's PT_INTERP, and needed first of all.
     if (event.kind === 'image-started') this.noteMapped(event.image.startFiles);
-    if (event.kind === 'look-ups') this.#trail.push(event);
+    if (event.kind === 'look-ups') this.#noteLog(event.log, event.imageOf);
     if (event.kind === 'image-replacing') this.#noteExec(event.thread, event.notice);
     if (event.kind !== 'call') return;
     const { notice } = event;
@@ -115,19 +126,44 @@ export class FileUse implements Observer {
         for (const path of step.mapped) this.#order.add(path);
         continue;
       }
-      const named =
-        typeof step === 'string' ? [step] : pathsIn(step.log).map((path) => this.#paths.tidy(path));
-      for (const path of named) {
+      for (const path of typeof step === 'string' ? [step] : this.#pathsOf(step)) {
         this.#lookups.add(path);
         this.#order.add(path);
       }
     }
   }
 
+  #noteLog(log: ArrayBuffer, imageOf: (tid: Tid) => Image | undefined): void {
+    const openedBy: (Image | undefined)[] = [];
+    walkLog(log, {
+      open: (thread) => openedBy.push(imageOf(thread)),
+      seek: (seek) => this.#noteLoggedSeek(imageOf(seek.tid), seek),
+    });
+    this.#trail.push({ log, openedBy });
+  }
+
+  #pathsOf({ log, openedBy }: Logged): string[] {
+    let opens = 0;
+    return pathsIn(log).map(({ path, open }) => {
+      const tidy = this.#paths.tidy(path);
+      const image = open === undefined ? undefined : openedBy[opens++];
+      if (open !== undefined && image !== undefined) this.#addWhole(image, tidy, open.ip, open.bytes);
+      return tidy;
+    });
+  }
+
+  /** A file that is mapped, of which the loader reads the first page; or a small one. */
+  #addWhole(image: Image, path: string, ip: Address, size: number): void {
+    const pages = this.#pages.of(image).of(path);
+    if (isLoaders(image, ip)) pages.addPages(0, 1);
+    else pages.addBytes(0, size);
+  }
+
   /** Reads what is still open to its end; call it before the result is taken. */
   settle(): void {
     for (const reading of this.#readings.values()) this.#finish(reading);
     this.#readings.clear();
+    this.#follows([]);
   }
 
   #noteExec(thread: Thread, notice: Notice): void {
@@ -138,7 +174,7 @@ export class FileUse implements Observer {
     if (stats?.isFile() !== true) return;
     if ((stats.mode & 0o6000) !== 0) this.setUid.add(path);
     // The kernel reads the first page to see what it is; a script is opened again by its interpreter.
-    this.pagesOf(thread.process.image).of(path).addPages(0, 1);
+    this.#pages.of(thread.process.image).of(path).addPages(0, 1);
   }
 
   #noteOpen(image: Image, thread: Thread, notice: Notice, path: string, control: Control): void {
@@ -150,10 +186,7 @@ export class FileUse implements Observer {
     }
     const size = this.#sizeOf(path);
     if (size <= 0) return;
-    const ip = Number(notice.ip);
-    const byLoader = image.loader.some(({ start, end }) => ip >= start && ip < end);
-    if (byLoader) this.pagesOf(image).of(path).addPages(0, 1);
-    else if (size <= SMALL_FILE) this.pagesOf(image).of(path).addBytes(0, size);
+    if (isLoaders(image, notice.ip) || size <= SMALL_FILE) this.#addWhole(image, path, notice.ip, size);
     else control.afterCall(thread, (result) => this.#borrow(image, thread, path, size, Number(result)));
   }
 
@@ -177,8 +210,9 @@ export class FileUse implements Observer {
     if (before !== undefined) this.#finish(before);
     this.#readings.delete(key);
     const realPath = (): string => readOwnLink(borrowed);
-    this.#readings.set(key, { image, path, realPath, size, borrowed, from: 0 });
+    this.#readings.set(key, { image, pid: image.pid, fd, path, realPath, size, borrowed, from: 0 });
     if (this.#readings.size > MOST_BORROWED) this.#finishOldest();
+    this.#follows(this.#readings.values());
   }
 
   #finishOldest(): void {
@@ -190,17 +224,16 @@ export class FileUse implements Observer {
   }
 
   #finish(reading: Reading): void {
-    this.#cutPiece(reading, 0);
+    this.#cutPiece(reading, offsetOfFd(reading.borrowed), 0);
     closeFd(reading.borrowed);
   }
 
-  /** What was read since the last jump; the next piece begins at `next`. */
-  #cutPiece(reading: Reading, next: number): void {
-    const at = offsetOfFd(reading.borrowed);
+  /** What was read since the last jump, up to `at`; the next piece begins at `next`. */
+  #cutPiece(reading: Reading, at: number | undefined, next: number): void {
     if (at !== undefined) {
       // Behind where the piece began: a jump to near the start, which is not noticed.
       const from = at < reading.from ? 0 : reading.from;
-      this.pagesOf(reading.image).of(reading.path).addBytes(from, Math.min(at, reading.size));
+      this.#pages.of(reading.image).of(reading.path).addBytes(from, Math.min(at, reading.size));
     }
     reading.from = next;
   }
@@ -209,10 +242,17 @@ export class FileUse implements Observer {
     const reading = this.#readingBehind(image, notice.tid, Number(notice.args[0]));
     if (reading === undefined) return;
     const offset = Number(BigInt.asIntN(64, notice.args[1]));
-    const whence = notice.args[2];
-    const base =
-      whence === SEEK_SET ? 0 : whence === SEEK_CUR ? (offsetOfFd(reading.borrowed) ?? 0) : reading.size;
-    this.#cutPiece(reading, Math.max(0, base + offset));
+    this.#jump(reading, offsetOfFd(reading.borrowed), offset, Number(notice.args[2]));
+  }
+
+  #noteLoggedSeek(image: Image | undefined, { fd, at, offset, whence }: LoggedSeek): void {
+    const reading = image === undefined ? undefined : this.#readings.get(keyOf(image, fd));
+    if (reading !== undefined) this.#jump(reading, at, offset, whence);
+  }
+
+  #jump(reading: Reading, at: number | undefined, offset: number, whence: number): void {
+    const base = whence === SEEK_SET ? 0 : whence === SEEK_CUR ? (at ?? 0) : reading.size;
+    this.#cutPiece(reading, at, Math.max(0, base + offset));
   }
 
   /** A lock belongs to the open file: our duplicate would hold it for longer than the program does. */
@@ -222,6 +262,7 @@ export class FileUse implements Observer {
     if (reading === undefined) return;
     this.#finish(reading);
     this.#readings.delete(keyOf(image, fd));
+    this.#follows(this.#readings.values());
   }
 
   #notePread(image: Image, notice: Notice): void {
@@ -230,7 +271,8 @@ export class FileUse implements Observer {
     const offset = Number(notice.args[3]);
     const size = path.startsWith('/') ? this.#sizeOf(path) : 0;
     if (offset >= size) return;
-    this.pagesOf(image)
+    this.#pages
+      .of(image)
       .of(path)
       .addBytes(offset, Math.min(size, offset + Number(notice.args[2])));
   }
@@ -243,5 +285,8 @@ export class FileUse implements Observer {
     return same ? reading : undefined;
   }
 }
+
+const isLoaders = (image: Image, ip: Address): boolean =>
+  image.loader.some(({ start, end }) => Number(ip) >= start && Number(ip) < end);
 
 const keyOf = (image: Image, fd: number): string => `${image.pid}:${fd}`;

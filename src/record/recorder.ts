@@ -83,12 +83,12 @@ function rehearse(request: RecordRequest): void {
 }
 
 function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
+  const waker = new Waker([SIGCHLD, ...HANDLED]);
   const paths = new PathReader();
-  const fileUse = new FileUse(paths);
+  const fileUse = new FileUse(paths, (followed) => waker.followSeeks(followed));
   const snapshots = new Snapshots(paths, request.code);
   const exactPages = request.filter && request.exactPages !== false;
   const faultAround = new FaultAround(exactPages);
-  const waker = new Waker([SIGCHLD, ...HANDLED]);
   const signals = new OwnSignals(request);
   // Fault-around first: what was mapped must be registered before anything else is done about it.
   const wanted = [...(request.code === undefined ? [] : [request.code]), ...(request.observers ?? [])];

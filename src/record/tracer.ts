@@ -113,7 +113,8 @@ export class Tracer implements Control {
   run(interrupted: (signals: ReadonlySet<number>) => boolean, timeoutMs: () => number): boolean {
     while (this.#family.threads.size + this.#newborn.size > 0) {
       const woken = this.#waker.wait(this.#listener, timeoutMs(), this.#mustHold);
-      if (woken.lookUps !== undefined) this.#emit({ kind: 'look-ups', log: woken.lookUps });
+      if (woken.lookUps !== undefined)
+        this.#emit({ kind: 'look-ups', log: woken.lookUps, imageOf: this.#imageOf });
       if (woken.notice !== undefined && this.#listener !== undefined)
         this.#answer(this.#listener, woken.notice);
       if (woken.listenerGone) this.#listener = undefined;
@@ -170,8 +171,12 @@ export class Tracer implements Control {
     }
   }
 
+  readonly #imageOf = (id: Tid): Image | undefined => this.#family.threads.get(id)?.process.image;
+
   #emit(event: TraceEvent): void {
     for (const observer of this.#observers) attempt(() => observer.observe(event, this));
+    if (event.kind === 'image-started') this.#waker.noteProcess(event.image.pid, event.image.loader);
+    if (event.kind === 'image-ended') this.#waker.forgetProcess(event.image.pid);
   }
 
   /** For events at which calls may be made for the tracee. */

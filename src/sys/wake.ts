@@ -1,11 +1,14 @@
 /** Waiting for several things at once: a trapped call, a stopped tracee, a signal, a time. */
 import { readSync, writeSync } from 'node:fs';
 import koffi, { type LibraryHandle } from 'koffi';
+import type { Pid } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import { closeFd, type Fd, openPipe } from './fds.ts';
 import { lastErrno, libc } from './libc.ts';
+import type { AddressRange } from './pagemap.ts';
 import { runtimeFile } from './runtime.ts';
-import { NOTICE_BYTES, type Notice, noticeIn } from './seccomp.ts';
+import { type Notice, noticeIn } from './seccomp.ts';
+import * as layout from './wake-layout.ts';
 
 export const SIGHUP = 1;
 export const SIGINT = 2;
@@ -28,22 +31,39 @@ const O_NONBLOCK = 0o4000;
 const sigaction = libc.func('int sigaction(int signal, const void *action, void *old)');
 const fcntl = libc.func('int fcntl(int fd, int command, int value)');
 
-/** What woke us: bits of runtime/look-ups.c. */
-const NOTICE = 1;
-const GONE = 2;
-const SIGNAL = 4;
-const SLEEP_HEAD = 32;
 const LOG_BYTES = 1 << 18;
 
 export interface Woken {
   /** A trapped call that waits for an answer. */
   readonly notice: Notice | undefined;
-  /** Paths of look-ups that were let go meanwhile, for `pathsIn`. */
-  readonly lookUps: Buffer | undefined;
+  /** Calls that were let go meanwhile, for `walkLog` and `pathsIn`. */
+  readonly lookUps: ArrayBuffer | undefined;
   /** Nobody is left behind the listener's filter. */
   readonly listenerGone: boolean;
   readonly signals: ReadonlySet<number>;
 }
+
+/** A descriptor of a process whose reading is followed, and our duplicate of it. */
+export interface FollowedFd {
+  readonly pid: Pid;
+  readonly fd: number;
+  readonly borrowed: Fd;
+}
+
+const word = (field: number): number => field / 4;
+const SLEEP = {
+  listener: word(layout.SLEEP.listener),
+  pipe: word(layout.SLEEP.pipe),
+  timeout: word(layout.SLEEP.timeout),
+  hold: word(layout.SLEEP.hold),
+  woken: word(layout.SLEEP.woken),
+  used: word(layout.SLEEP.used),
+  logSize: word(layout.SLEEP.log_size),
+  readingsCount: word(layout.SLEEP.readings_count),
+  readings: word(layout.SLEEP.readings),
+} as const;
+const processAt = (pid: Pid): number =>
+  layout.SLEEP.processes + (pid % layout.PROCESS_SLOTS) * layout.PROCESS.size;
 
 const NO_SIGNALS: ReadonlySet<number> = new Set();
 
@@ -52,9 +72,10 @@ export class Waker {
   readonly #pipe: { readonly read: Fd; readonly write: Fd };
   readonly #old: { readonly signal: number; readonly action: Buffer }[] = [];
   /** struct sleep of runtime/look-ups.c. */
-  readonly #sleep = new Int32Array((SLEEP_HEAD + NOTICE_BYTES) / 4);
-  readonly #log = Buffer.alloc(LOG_BYTES);
-  readonly #sleepRaw: (sleep: Int32Array, log: Buffer) => void;
+  readonly #sleep = new Int32Array(layout.SLEEP.size / 4);
+  readonly #sleepView = new DataView(this.#sleep.buffer);
+  readonly #log = new Uint8Array(LOG_BYTES);
+  readonly #sleepRaw: (sleep: Int32Array, log: Uint8Array) => void;
   readonly #bytes = Buffer.alloc(256);
 
   constructor(signals: readonly number[]) {
@@ -74,28 +95,55 @@ export class Waker {
   }
 
   /**
-   * Sleeps until something happens, or `timeoutMs` (-1: for ever) has passed. Look-ups by an absolute path
-   * are written down and let go without an end of the sleep.
+   * Sleeps until something happens, or `timeoutMs` (-1: for ever) has passed. Calls of which nobody needs more than
+   * to know are written down and let go without an end of the sleep.
    *
    * @param hold not so: they are notices like others.
    */
   wait(listener: Fd | undefined, timeoutMs: number, hold = false): Woken {
     const sleep = this.#sleep;
-    sleep[0] = listener ?? -1;
-    sleep[1] = this.#pipe.read;
-    sleep[2] = timeoutMs;
-    sleep[3] = hold ? 1 : 0;
-    sleep[5] = 0;
-    sleep[6] = LOG_BYTES;
+    sleep[SLEEP.listener] = listener ?? -1;
+    sleep[SLEEP.pipe] = this.#pipe.read;
+    sleep[SLEEP.timeout] = timeoutMs;
+    sleep[SLEEP.hold] = hold ? 1 : 0;
+    sleep[SLEEP.used] = 0;
+    sleep[SLEEP.logSize] = LOG_BYTES;
     this.#sleepRaw(sleep, this.#log);
-    const woken = sleep[4] ?? 0;
-    const used = sleep[5] ?? 0;
+    const woken = sleep[SLEEP.woken] ?? 0;
+    const used = sleep[SLEEP.used] ?? 0;
     return {
-      notice: (woken & NOTICE) === 0 ? undefined : noticeIn(sleep.buffer, SLEEP_HEAD),
-      lookUps: used === 0 ? undefined : Buffer.from(this.#log.subarray(0, used)),
-      listenerGone: (woken & GONE) !== 0,
-      signals: (woken & SIGNAL) === 0 ? NO_SIGNALS : this.#drain(),
+      notice: (woken & layout.WOKEN_NOTICE) === 0 ? undefined : noticeIn(sleep.buffer, layout.SLEEP.notice),
+      lookUps: used === 0 ? undefined : this.#log.buffer.slice(0, used),
+      listenerGone: (woken & layout.WOKEN_GONE) !== 0,
+      signals: (woken & layout.WOKEN_SIGNAL) === 0 ? NO_SIGNALS : this.#drain(),
     };
+  }
+
+  /** From now on calls of a process's first thread may be let go. @param loader where the dynamic loader's code lies in it. */
+  noteProcess(pid: Pid, loader: readonly AddressRange[]): void {
+    const at = processAt(pid);
+    this.#sleepView.setUint32(at + layout.PROCESS.pid, pid, true);
+    const [first] = loader;
+    this.#sleepView.setBigUint64(at + layout.PROCESS.loader_start, BigInt(first?.start ?? 0), true);
+    this.#sleepView.setBigUint64(at + layout.PROCESS.loader_end, BigInt(loader.at(-1)?.end ?? 0), true);
+  }
+
+  /** Its id may be another's from now on. */
+  forgetProcess(pid: Pid): void {
+    const at = processAt(pid) + layout.PROCESS.pid;
+    if (this.#sleepView.getUint32(at, true) === pid) this.#sleepView.setUint32(at, 0, true);
+  }
+
+  /** Jumps in these are written down, in others let go; at most READINGS_MAX. */
+  followSeeks(followed: Iterable<FollowedFd>): void {
+    let count = 0;
+    for (const { pid, fd, borrowed } of followed) {
+      const at = SLEEP.readings + count++ * word(layout.READING.size);
+      this.#sleep[at + word(layout.READING.pid)] = pid;
+      this.#sleep[at + word(layout.READING.fd)] = fd;
+      this.#sleep[at + word(layout.READING.borrowed)] = borrowed;
+    }
+    this.#sleep[SLEEP.readingsCount] = count;
   }
 
   /** The pipe's end to write: a byte in it is a signal's number for `wait`. */
@@ -153,15 +201,4 @@ const dlopen = libc.func('uintptr_t dlopen(const char *path, int flags)');
 function handlerAddress(): bigint {
   const RTLD_NOW = 2;
   return BigInt(dlsym(dlopen(runtimeFile('wake.so'), RTLD_NOW), 'winnow_wake'));
-}
-
-/** The paths in `Woken.lookUps`, in the order of the calls. */
-export function pathsIn(log: Buffer): string[] {
-  const paths: string[] = [];
-  for (let at = 0; at + 2 <= log.length; ) {
-    const end = at + 2 + log.readUInt16LE(at);
-    paths.push(log.toString('utf8', at + 2, end));
-    at = end;
-  }
-  return paths;
 }

@@ -21,7 +21,13 @@ export interface Layout {
 }
 
 /** Names of C fields that have another name in TypeScript: `size` is the size of the whole. */
-const C_NAMES: Readonly<Record<string, string>> = { file_size: 'size', map_size: 'size', word_size: 'size' };
+const C_NAMES: Readonly<Record<string, string>> = {
+  file_size: 'size',
+  map_size: 'size',
+  word_size: 'size',
+  log_size: 'size',
+  entry_size: 'size',
+};
 const cName = (field: string): string => C_NAMES[field] ?? field;
 
 const print = (name: string, value: string): string =>
