@@ -183,13 +183,10 @@ describe('by itself', () => {
     const store = scene.newStore();
     const record = (...options: readonly string[]) => scene.record([program], { store, options });
     const first = Array.from({ length: 5 }, () => record());
-    expect(first.map(({ stderr }) => how(stderr))).toEqual([
-      'thorough',
-      'thorough',
-      'thorough',
-      'light',
-      'light',
-    ]);
+    const kinds = first.map(({ stderr }) => how(stderr));
+    expect(kinds.slice(0, 2)).toEqual(['thorough', 'thorough']);
+    // The third one depends on whether the first two agree: where libraries lie can change a page or two.
+    expect(kinds.slice(3)).toEqual(['light', 'light']);
     expect(first[4]?.run.method).toMatchObject({ lookups: 'unseen', pages: 'fault-around' });
     // A program of another content.
     scene.c('learnt', source(300));

@@ -43,10 +43,29 @@ describe('nextRecording', () => {
     expect(next(learnt(0, {}))).toEqual({ how: 'light' });
   });
 
+  it('is learnt by two runs that agree', () => {
+    const many = { count: 2000 };
+    expect(next([run(0, THOROUGH, many), run(1, THOROUGH, many)])).toEqual({ how: 'light' });
+    expect(next([run(0, THOROUGH, { count: 2002 }), run(1, THOROUGH, many)])).toEqual({ how: 'light' });
+  });
+
+  it.each<[string, readonly Used[]]>([
+    ['more pages', [{ count: 2003 }]],
+    ['fewer pages', [{ count: 1997 }]],
+    ['other pages', [{ from: 2, count: 2000 }]],
+    ['another content', [{ count: 2000, identity: { buildId: 'bbbbbbbb' } }]],
+    ['a file more', [{ count: 2000 }, { path: '/g', count: 1 }]],
+    ['another file', [{ count: 2000, path: '/g' }]],
+  ])('is not learnt by two runs, one of which used %s', (_what, used) => {
+    const runs = [run(0, THOROUGH, ...used), run(1, THOROUGH, { count: 2000 })];
+    expect(next(runs)).toMatchObject({ why: 'learning', missing: 1 });
+    expect(next([...runs, run(2, THOROUGH, ...used)])).toEqual({ how: 'light' });
+  });
+
   it('counts runs of the same command only', () => {
     const other = { ...command, argv: ['git', 'log'] };
-    const runs = learnt(0, {}).map((one, n) => (n === 0 ? { ...one, command: other } : one));
-    expect(next(runs)).toMatchObject({ why: 'learning', missing: 1 });
+    const runs = learnt(0, {}).map((one, n) => (n < 2 ? { ...one, command: other } : one));
+    expect(next(runs)).toMatchObject({ why: 'learning', missing: 2 });
   });
 
   it.each<[string, Used, object]>([

@@ -3,8 +3,9 @@
  *
  * Problem: a thorough recording costs the program half its time again and more, a light one next to
  * nothing; but a light one sees no look-ups, and its pages are rounded up. Example: gcc on one source file
- * uses the same 2900 pages each time, until it is updated. Method: a command is learnt by LEARNING_RUNS
- * thorough runs. From then on runs are light, and one that saw what nobody has seen before makes the
+ * uses the same 2900 pages each time, until it is updated. Method: a command is learnt by two thorough runs
+ * that agree: the same content of the same files, and all but one in a thousand of the pages. Where they do not, as
+ * those of chromium, it is learnt by LEARNING_RUNS. From then on runs are light, and one that saw what nobody has seen before makes the
  * next one thorough: a file, a file's other content, or more than a handful of pages. All of it is derived
  * from the runs; the profile stores nothing for it.
  * Light pages are rounded up by fault-around to windows of 16 pages, so known pages are widened by as much
@@ -23,6 +24,8 @@ import { commandKey } from './name.ts';
 import { isLight } from './order.ts';
 
 export const LEARNING_RUNS = 3;
+/** Pages that only one of two runs used, of all. */
+const AGREEING = 0.001;
 const STALE_MS = 7 * 24 * 3600 * 1000;
 /** Fewer new pages than this are taken for chance: 256 KiB. */
 const FEW_PAGES = 64;
@@ -40,7 +43,7 @@ export interface News {
 
 export type NextRecording =
   | { readonly how: 'light' }
-  /** `missing` thorough runs until the command is learnt. */
+  /** At most `missing` thorough runs until the command is learnt. */
   | { readonly how: 'thorough'; readonly why: 'learning'; readonly missing: number }
   | { readonly how: 'thorough'; readonly why: 'news'; readonly news: News }
   | { readonly how: 'thorough'; readonly why: 'stale' };
@@ -55,8 +58,9 @@ export function nextRecording(
 ): NextRecording {
   const key = commandKey(command);
   const runs = (profile?.runs ?? []).filter((run) => commandKey(run.command) === key);
-  const missing = LEARNING_RUNS - runs.filter(isThorough).length;
-  if (missing > 0) return { how: 'thorough', why: 'learning', missing };
+  const thorough = runs.filter(isThorough);
+  const missing = LEARNING_RUNS - thorough.length;
+  if (missing > 0 && !agree(thorough)) return { how: 'thorough', why: 'learning', missing };
   const asked = runs.findIndex(isThorough);
   const earlier = (profile?.runs ?? []).filter((run) => !runs.slice(0, asked).includes(run));
   for (const run of runs.slice(0, asked)) {
@@ -73,6 +77,29 @@ function isWorthALook({ newFiles, changedFiles, pages }: News, run: Run): boolea
   const all = run.processes.flatMap((process) => process.pages.map(({ extents }) => pageCount(extents)));
   const sum = all.reduce((total, count) => total + count, 0);
   return pages > Math.max(FEW_PAGES, sum * FEW_OF_ALL);
+}
+
+/** Whether the newest two used the same. */
+function agree([newest, before]: readonly Run[]): boolean {
+  if (newest === undefined || before === undefined) return false;
+  const some = usesOf(newest).filter(({ extents }) => extents.length > 0);
+  const others = new Map(
+    usesOf(before)
+      .filter(({ extents }) => extents.length > 0)
+      .map((use) => [use.path, use]),
+  );
+  if (some.length !== others.size) return false;
+  let all = 0;
+  let apart = 0;
+  for (const { path, identity, extents } of some) {
+    const other = others.get(path);
+    if (other === undefined || !sameContent(other.identity, identity)) return false;
+    const [count, otherCount] = [pageCount(extents), pageCount(other.extents)];
+    const common = commonPages(extents, other.extents);
+    all += count + otherCount - common;
+    apart += count + otherCount - 2 * common;
+  }
+  return apart <= all * AGREEING;
 }
 
 /** What `run` used that none of the `earlier` ones had. */

@@ -103,15 +103,17 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
     const begun = process.hrtime.bigint();
     program.release();
     // From here on the program runs; it ends, or it is left running.
-    let lookedUp = 0;
+    let lookedUp = startedAt;
     const finished = tracer.run(
       (woken) => {
-        // Not after each of the many notices.
+        // Not after each of the many notices and stops: look-ups are put in order when somebody asks for them.
         const now = Date.now();
-        if (woken.size === 0 && now - lookedUp < PROGRESS_MS) return false;
-        lookedUp = now;
-        request.onProgress?.({ processes: tracer.liveThreads.length, lookups: fileUse.lookups.size });
-        return signals.askToLeave(woken, tracer.rootPid);
+        const isDue = now - lookedUp >= PROGRESS_MS;
+        if (isDue) {
+          lookedUp = now;
+          request.onProgress?.({ processes: tracer.liveThreads.length, lookups: fileUse.lookups.size });
+        }
+        return (isDue || woken.size > 0) && signals.askToLeave(woken, tracer.rootPid);
       },
       () => PROGRESS_MS,
     );
