@@ -96,6 +96,32 @@ describe.each(VERSIONS)('%s, at other addresses at each start', (program) => {
   });
 });
 
+describe.skipIf(process.env.CI !== '1' && !isThere('/usr/bin/Rscript'))('R', () => {
+  it('starts linked under the LD_LIBRARY_PATH that its script sets', () => {
+    const words = [
+      '-e',
+      'cat(sum(1:4), Sys.getenv("LD_LIBRARY_PATH"), R.home(), grepl("linked", readLines("/proc/self/maps")) |> any(), "\\n")',
+    ];
+    scene.good('record', '-q', '--name', 'r', '--', 'Rscript', ...words);
+    scene.good('build', '--name', 'r', '--only', 'share');
+    const plain = spawnSync('Rscript', words, { encoding: 'utf8', env: scene.env });
+    expect(plain.stdout).toMatch(/^10 \S*\/lib\S* \/\S+ FALSE \n$/);
+    for (let i = 0; i < 3; i += 1) {
+      const ran = spawnSync(scene.launcher('r'), words, {
+        argv0: 'Rscript',
+        encoding: 'utf8',
+        env: scene.env,
+      });
+      const wanted = scene.mountable ? plain.stdout.replace('FALSE', 'TRUE') : plain.stdout;
+      expect([ran.status, ran.stdout, ran.stderr]).toEqual([0, wanted, plain.stderr]);
+    }
+    const { manifest, programs } = JSON.parse(scene.good('image show', 'r', '--json').stdout);
+    const isR = ({ path }: { path: string }): boolean => path.endsWith('/exec/R');
+    expect(manifest.share.programs.find(isR).libraryPath).toBe(plain.stdout.split(' ')[1]);
+    expect(programs.find(isR).misses.starts).toBe(0);
+  });
+});
+
 /** Programs that do what an image of a process could lose. */
 const KINDS = [
   'C++ exceptions',
