@@ -16,7 +16,7 @@ import { REPOSITORY } from './support/winnow.ts';
 
 const USAGE = `usage: npm run bench:all-cloned-programs -- [options]      (as root)
   --programs a,b   of ${COPIED_PROGRAMS.map(({ name }) => name).join(', ')} (default: all)
-  --technique T    select (default): every function is copied; share: linked images
+  --technique T    select (default): every function is copied; share: linked images; prelink: prelinked libraries
   --json FOLDER    where the figures go (default bench/results for a whole run)
   --no-install     do not install missing Debian packages
 `;
@@ -53,8 +53,13 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const programs = choose('--programs', values.programs, COPIED_PROGRAMS, USAGE);
   if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
-  if (chooseTechnique(values.technique, USAGE) === 'share')
-    return tryLinkedPrograms(programs, values.json ?? (values.programs === undefined ? RESULTS : undefined));
+  const technique = chooseTechnique(values.technique, USAGE);
+  if (technique !== 'select')
+    return tryLinkedPrograms(
+      programs,
+      technique,
+      values.json ?? (values.programs === undefined ? RESULTS : undefined),
+    );
   const leaks = new Leaks();
   const results: ProgramResult[] = [];
   for (const program of programs) {
@@ -111,27 +116,40 @@ interface LinkedResult {
   readonly differences: readonly string[];
 }
 
-function tryLinkedPrograms(programs: readonly CopiedProgram[], folder: string | undefined): number {
+function tryLinkedPrograms(
+  programs: readonly CopiedProgram[],
+  technique: 'share' | 'prelink',
+  folder: string | undefined,
+): number {
   const results = programs.map((program) => {
-    const result = tryLinked(program);
+    const result = tryLinked(program, technique);
     const { name, kind, linked, kept, differences } = result;
     const verdict = differences.length === 0 ? 'same' : `DIFFERS: ${differences.join('; ')}`;
     const plain = kept.map(({ path, reason }) => `, ${path} plain: ${reason}`).join('');
-    process.stdout.write(`${name} (${kind}): ${linked.length} programs linked${plain}: ${verdict}\n`);
+    process.stdout.write(
+      `${name} (${kind}): ${linked.length} programs ${technique === 'share' ? 'linked' : 'prelinked'}${plain}: ${verdict}\n`,
+    );
     return result;
   });
   if (folder !== undefined)
-    writeJson(resolve(folder, 'linked-programs.json'), 'bench-linked-programs', { programs: results });
+    writeJson(
+      resolve(folder, `${technique === 'share' ? 'linked' : 'prelinked'}-programs.json`),
+      'bench-linked-programs',
+      { programs: results },
+    );
   return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
-function tryLinked({ name, kind, setup, script }: CopiedProgram): LinkedResult {
+function tryLinked(
+  { name, kind, setup, script }: CopiedProgram,
+  technique: 'share' | 'prelink',
+): LinkedResult {
   const folder = mkdtempSync(join(REPOSITORY, 'dist', 'linked-'));
   chmodSync(folder, 0o755);
   try {
     const image = new CopiedImage(name, folder, ['/bin/bash', '-c', script]);
     if (setup !== undefined) image.setUp(setup);
-    const starts = image.buildLinked();
+    const starts = image.buildLinked(technique);
     const named = (path: string): string => path.replace(`${folder}/`, '');
     const linked = starts.linked.map(named);
     const kept = starts.kept.map(({ path, reason }) => ({ path: named(path), reason }));

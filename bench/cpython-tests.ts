@@ -27,8 +27,8 @@ const MODULES = [
 ];
 const USAGE = `usage: npm run bench:cpython-tests -- [options]      (as root)
   --modules a,b    of ${MODULES.join(', ')} (default: all)
-  --technique T    select (default): every function is copied; share: linked images
-  --json FILE      where the results go (default bench/results/cpython-tests.json, or cpython-tests-share.json, for a
+  --technique T    select (default): every function is copied; share: linked images; prelink: prelinked libraries
+  --json FILE      where the results go (default bench/results/cpython-tests.json, or cpython-tests-share.json, ..., for a
                    whole run)
   --no-install     do not install missing Debian packages
 `;
@@ -84,7 +84,7 @@ async function main(args: readonly string[]): Promise<number> {
   const technique = chooseTechnique(values.technique, USAGE);
   const results = suite(modules, technique);
   const whole = values.modules === undefined;
-  const name = technique === 'select' ? 'cpython-tests.json' : 'cpython-tests-share.json';
+  const name = technique === 'select' ? 'cpython-tests.json' : `cpython-tests-${technique}.json`;
   const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', name) : undefined);
   if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', { modules: results });
   return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
@@ -102,7 +102,7 @@ function suite(modules: readonly string[], technique: Technique): ModuleResult[]
       image.record();
       image.build('file');
     } else {
-      process.stdout.write(`linked: ${image.buildLinked().linked.join(' ')}\n`);
+      process.stdout.write(`linked: ${image.buildLinked(technique).linked.join(' ')}\n`);
     }
     return modules.map((module) => {
       const result = compareModule(image, module);

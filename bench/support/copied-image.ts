@@ -20,12 +20,13 @@ export interface Behaviour {
 
 const LONGEST_MS = 900_000;
 
-export type Technique = 'select' | 'share';
+/** `prelink`: share by prelinked libraries. */
+export type Technique = 'select' | 'share' | 'prelink';
 
 /** @throws a usage error */
 export function chooseTechnique(value: string, usage: string): Technique {
-  if (value === 'select' || value === 'share') return value;
-  throw badUsage(`--technique takes select or share, not ${value}`, usage);
+  if (value === 'select' || value === 'share' || value === 'prelink') return value;
+  throw badUsage(`--technique takes select, share or prelink, not ${value}`, usage);
 }
 
 export class CopiedImage {
@@ -74,8 +75,8 @@ export class CopiedImage {
     return select;
   }
 
-  /** Records what is executed, and builds the image after linking. @throws WinnowError where one of its programs would not start linked. */
-  buildLinked(): LinkedStarts {
+  /** Records what is executed, and builds the image after linking, or prelinked libraries. @throws WinnowError where one of its programs would not start so. */
+  buildLinked(technique: 'share' | 'prelink' = 'share'): LinkedStarts {
     // Programs are mounted only where everybody can reach the loader that they name.
     const store = join(this.#folder, 'store');
     for (const path of [this.#folder, store, join(store, 'images')]) {
@@ -83,7 +84,8 @@ export class CopiedImage {
       chmodSync(path, 0o755);
     }
     this.#winnow('record', ['--quick'], this.#argv);
-    this.#winnow('build', ['--only', 'share'], []);
+    const sharing = technique === 'prelink' ? 'prelink' : 'image';
+    this.#winnow('build', ['--only', 'share', '--share', sharing], []);
     const words = ['image', 'show', this.#name, '--store', store, '--json'];
     const starts = readStarts(this.#spawn(join(REPOSITORY, 'bin', 'winnow'), words, this.#work()).stdout);
     const [plain] = starts.plain;
