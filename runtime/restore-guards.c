@@ -134,6 +134,12 @@ static int head_is_whole(struct image *image, u64 file_size) {
   return plan_checksum((const u8 *)header + sizeof *envelope, size - sizeof *envelope) == envelope->head_checksum;
 }
 
+static int read_small(struct image *image) {
+  long got = sys_pread(image->fd, image->small, sizeof image->small, 0);
+  image->header = (const struct linked_header *)image->small;
+  return got >= (long)sizeof *image->header && image->header->envelope.head_size <= (u64)got;
+}
+
 struct verdict image_open(struct image *image, const char *path, const struct start *start) {
   struct sys_stat stat;
   image->fd = (int)sys_open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
@@ -142,6 +148,8 @@ struct verdict image_open(struct image *image, const char *path, const struct st
   u64 size = (u64)stat.size;
   if (size < sizeof *image->header) return verdict(LINKED_BAD_IMAGE, 0);
   u64 wanted = size < LINKED_HEAD_MAX ? size : LINKED_HEAD_MAX;
+  /* Larger images have larger heads. */
+  if (size < LINKED_HEAD_MAX && read_small(image)) return verdict(head_is_whole(image, size) ? LINKED_GOOD : LINKED_BAD_IMAGE, 0);
   long at = sys_mmap(NULL, wanted, PROT_READ, MAP_PRIVATE, image->fd, 0);
   if (at < 0 && at > -4096) return verdict(LINKED_BAD_IMAGE, 0);
   image->header = (const struct linked_header *)at;

@@ -14,8 +14,6 @@
  * the last thing that can fail; from that there is no way back but an exit.
  *
  * Limits. Before Linux 6.17 mremap moves one mapping at a time, so each map of the program must lie in one.
- *
- * Over 300 lines: what is done and how it is undone stand side by side, as neither may change alone.
  */
 #include "restore-map.h"
 

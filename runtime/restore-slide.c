@@ -55,7 +55,7 @@ struct verdict slide_head(struct image *image, const struct start *start) {
   if (start->is_filtered) return verdict(LINKED_BAD_FILTER, 0);
   u64 random[2];
   if (!has_random(random, sizeof random)) return verdict(LINKED_BAD_CALL, 0);
-  if (failed(sys_mprotect((void *)image->header, image->mapped, PROT_READ | PROT_WRITE))) return verdict(LINKED_BAD_CALL, 0);
+  if (image->mapped > 0 && failed(sys_mprotect((void *)image->header, image->mapped, PROT_READ | PROT_WRITE))) return verdict(LINKED_BAD_CALL, 0);
   u64 program = image->slides[LINKED_INTO_PROGRAM] = slide_of(slide->program_unit, slide->program_places, random[0]);
   u64 rest = image->slides[LINKED_INTO_REST] = slide_of(slide->unit, slide->places, random[1]);
 

@@ -27,12 +27,16 @@ static inline u64 aux(const struct start *start, unsigned type) {
 /* Whether a call that gives an address gave an error. */
 static inline int failed(long result) { return result < 0 && result > -4096; }
 
+/* A head of up to so many bytes is read: that costs less than to map it and unmap it again. */
+#define HEAD_SMALL 8192
+
 /* NAME.linked, open. */
 struct image {
   int fd;
   int is_filtered; /* as struct start has it */
-  const struct linked_header *header; /* the head, mapped */
-  u64 mapped;                         /* bytes of it */
+  const struct linked_header *header; /* the head: mapped, or in `small` */
+  u64 mapped;                         /* bytes of it; 0: it is in `small` */
+  u64 small[HEAD_SMALL / 8];
   const struct linked_file *files;
   const struct linked_map *maps;
   const struct linked_fixup *fixups;
