@@ -86,7 +86,8 @@ function problemOf(header: EhFrameHeader | undefined, fdes: readonly Fde[]): str
   if (header === undefined) return 'there is no PT_GNU_EH_FRAME';
   const { table } = header;
   if (table === undefined) return 'it has no table that can be searched';
-  const starts = new Map<number, number>(fdes.map(({ at, start }) => [at, start]));
+  const starts = new Map<number, number>();
+  for (const { at, start } of fdes) starts.set(at, start);
   let before = -1;
   for (const [row, start] of table.starts.entries()) {
     if (start < before) return `row ${row} of its table is not in order`;

@@ -31,6 +31,10 @@ export class AddressBits {
 
   /** Adds those from `start` to `end`, exclusive. */
   setRange(start: number, end: number): void {
+    if (this.#indexOf(start) >= 0 && this.#indexOf(end - 1) >= end - start - 1) {
+      for (let at = start; at < end; at++) this.set(at);
+      return;
+    }
     for (const range of this.#all) {
       const last = Math.min(end, range.end);
       for (let at = Math.max(start, range.start); at < last; at++) this.set(at);
@@ -51,15 +55,19 @@ export class AddressBits {
   #indexOf(at: number): number {
     const index = at - this.#start;
     if (index >= 0 && index < this.#size) return index;
+    return this.#turnToThatOf(at) ? at - this.#start : -1;
+  }
+
+  /** By itself: a function that makes one like this allocates whenever it is called. */
+  #turnToThatOf(at: number): boolean {
     const found = this.#all.find(({ start, end }) => at >= start && at < end);
-    if (found === undefined) return -1;
-    this.#turnTo(found);
-    return at - found.start;
+    if (found !== undefined) this.#turnTo(found);
+    return found !== undefined;
   }
 
   #turnTo({ start, end, bits }: Bits): void {
-    this.#start = start;
-    this.#size = end - start;
+    this.#start = start >>> 0;
+    this.#size = (end - start) >>> 0;
     this.#bits = bits;
   }
 }

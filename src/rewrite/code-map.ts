@@ -48,6 +48,11 @@ export class CodeMap {
   segmentOf(at: number): CodeSegment | undefined {
     const last = this.#last;
     if (last !== undefined && at >= last.start && at < last.end) return last;
+    return this.#find(at);
+  }
+
+  /** By itself: a function that makes one like this allocates whenever it is called. */
+  #find(at: number): CodeSegment | undefined {
     const found = this.segments.find(({ start, end }) => at >= start && at < end);
     if (found !== undefined) this.#last = found;
     return found;

@@ -74,11 +74,17 @@ function startsOfParts(
   inner: Links,
   uncut: UnseenWays['uncut'],
 ): number[] {
-  const isCrossed = crossedStops(stops, inner, uncut);
   const starts: number[] = [start];
-  for (const [i, at] of stops.entries()) {
-    const last = starts.at(-1) ?? start;
-    if (isCrossed[i] === 0 && at - last >= LEAST_PART && end - at >= LEAST_PART) starts.push(at);
+  // Most functions are too short, or end with the only place where control does not run on.
+  const latest = stops[firstAbove(stops, end - LEAST_PART) - 1] ?? start;
+  if (latest - start < LEAST_PART) return starts;
+  const isCrossed = crossedStops(stops, inner, uncut);
+  let last: number = start;
+  for (let i = 0; i < stops.length; i++) {
+    const at = stops[i] ?? end;
+    if (isCrossed[i] !== 0 || at - last < LEAST_PART || end - at < LEAST_PART) continue;
+    starts.push(at);
+    last = at;
   }
   return starts;
 }

@@ -28,6 +28,8 @@ const PUSH_IMM = 0x68;
 const JMP = 0xe9;
 const BND = 0xf2;
 const STUB_ALIGN = 8;
+/** Of endbr64, of what mold writes, bnd, of an indirect jump or push, of push: most functions begin otherwise. */
+const FIRST_BYTES: ReadonlySet<number> = new Set([0xf3, 0x41, BND, 0xff, PUSH_IMM]);
 
 const FILLED_WITH_FUNCTIONS: ReadonlySet<number> = new Set([
   spec.R_X86_64_64,
@@ -57,6 +59,7 @@ export class StubReader {
   /** The stub that starts at `at`, with the nops behind it up to a multiple of 8 bytes. */
   at(at: number): Stub | undefined {
     const code = this.#code;
+    if (!FIRST_BYTES.has(code.byteAt(at))) return undefined;
     const bytes = code.bytes(at, at + 32);
     let p = isEndbr(bytes) ? 4 : 0;
     let lazyAt: number | undefined;

@@ -18,11 +18,12 @@ export class InstructionList {
   }
 
   at(index: number): number {
-    return Math.floor((this.#packed[index] ?? 0) / LENGTHS);
+    // To a whole number of 32 bits, which V8 keeps without an object around it.
+    return ((this.#packed[index] ?? 0) / LENGTHS) >>> 0;
   }
 
   lengthAt(index: number): number {
-    return (this.#packed[index] ?? 0) % LENGTHS;
+    return (this.#packed[index] ?? 0) & (LENGTHS - 1);
   }
 
   /** By address, ascending. */

@@ -25,10 +25,14 @@ export interface Piece {
   aside: readonly number[];
 }
 
+/**
+ * Addresses of code fit 32 bits. V8 keeps a number that was computed with fractions or large ones in an object of its
+ * own, and each that is computed from it; `>>> 0` makes it a plain one.
+ */
 export const newPiece = (kind: Piece['kind'], start: number, end: number, padded?: Fde): Piece => ({
   kind,
-  start,
-  end,
+  start: start >>> 0,
+  end: end >>> 0,
   fallsThrough: false,
   calls: 0,
   kept: undefined,
