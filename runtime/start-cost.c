@@ -3,14 +3,17 @@
  *
  * usage: start-cost OFFSET PROGRAM ARGV0 [ARGV1 ...]
  *   OFFSET  hexadecimal, from the loader's base: where it goes on when all modules are mapped and relocated, before
- *           any constructor (_dl_start_user of glibc). With @ in front: an address, where perhaps nothing is mapped yet
+ *           any constructor (_dl_start_user of glibc). With @ in front: an address, where perhaps nothing is mapped yet. With + in
+ *           front: an offset, from which on the program runs to its end, its output thrown away
  *
  * Out: nanoseconds from execve to the loader's first instruction, and from there to OFFSET, and a third figure; a line end;
- * and /proc/PID/smaps of that moment. The program itself does not run: it is killed there.
+ * and /proc/PID/smaps of that moment. The program itself does not run: it is killed there. With +, smaps is that of its
+ * end, in which Referenced counts the pages that were read or written from OFFSET on.
  *
  * Problem: a program's start is over before anybody can look at it.
  * Method: a child that is traced notes the time and execs; at exec's trap a breakpoint goes to OFFSET, and the time between
  * is not counted. It is one of the processor's, so that no page is written to. Both are bound to one processor, where a stop is a switch of tasks and no message between processors.
+ * With +, the marks of pages (the processor's accessed bits) are taken away at OFFSET, and looked at when the process is about to exit.
  * Limits: two such switches are counted. Others on that processor are too: who measures repeats it.
  *
  * Where the processor has none to give (some virtual machines), an instruction is written over; the page that this costs is
@@ -24,6 +27,8 @@
 
 #define SIGKILL 9
 #define SIGTRAP 5
+#define PTRACE_O_TRACEEXIT 0x40
+#define STOP_AT_EXIT (SIGTRAP | 6 << 8) /* PTRACE_EVENT_EXIT */
 #define AT_BASE 7
 #define PTRACE_TRACEME 0
 #define PTRACE_PEEKDATA 2
@@ -77,18 +82,18 @@ static char *print(u64 value, char *end) {
   return end;
 }
 
-static int open_of(long pid, const char *name) {
+static int open_of(long pid, const char *name, int flags) {
   char path[64], number[24];
   char *digits = print((u64)pid, number + sizeof number);
   char *at = path;
   for (const char *from = "/proc/"; *from;) *at++ = *from++;
   while (digits < number + sizeof number) *at++ = *digits++;
   while ((*at++ = *name++)) continue;
-  return (int)sys_open(path, O_RDONLY | O_CLOEXEC);
+  return (int)sys_open(path, flags | O_CLOEXEC);
 }
 
 static u64 auxiliary(long pid, u64 type) {
-  int fd = open_of(pid, "/auxv");
+  int fd = open_of(pid, "/auxv", O_RDONLY);
   long size = fd < 0 ? 0 : sys_read(fd, auxv, sizeof auxv);
   if (fd >= 0) sys_close(fd);
   for (long i = 0; i + 1 < size / 8; i += 2) {
@@ -117,7 +122,7 @@ static void tell(u64 exec_time, u64 loader_time, int wrote, long pid) {
   *--at = ' ';
   at = print(exec_time, at);
   write_all(at, (unsigned long)(line + sizeof line - at));
-  int fd = open_of(pid, "/smaps");
+  int fd = open_of(pid, "/smaps", O_RDONLY);
   for (long n; fd >= 0 && (n = sys_read(fd, text, sizeof text)) > 0;) write_all(text, (unsigned long)n);
 }
 
@@ -147,10 +152,42 @@ static int is_at(long pid, u64 at) {
   return rip == at || rip == at + 1; /* behind an instruction that was written */
 }
 
+static u64 written_over;
+
 static int stop_by_instruction(long pid, u64 at) {
-  u64 word;
-  return ptrace(PTRACE_PEEKDATA, pid, at, (u64)&word) == 0 &&
-         ptrace(PTRACE_POKEDATA, pid, at, (word & ~0xffull) | 0xcc) == 0;
+  return ptrace(PTRACE_PEEKDATA, pid, at, (u64)&written_over) == 0 &&
+         ptrace(PTRACE_POKEDATA, pid, at, (written_over & ~0xffull) | 0xcc) == 0;
+}
+
+static int take_back(long pid, u64 at, int wrote) {
+  if (!wrote) return ptrace(PTRACE_POKEUSER, pid, DEBUG_REGISTER(7), 0) == 0;
+  return ptrace(PTRACE_POKEDATA, pid, at, written_over) == 0 && ptrace(PTRACE_POKEUSER, pid, RIP, at) == 0;
+}
+
+/*
+ * Takes the marks away. That alone leaves the processor with translations by which it would not set them again; the kernel
+ * throws these away for another purpose, marks of written pages.
+ */
+static int clear_marks(long pid) {
+  int fd = open_of(pid, "/clear_refs", O_WRONLY);
+  int done = fd >= 0 && sys_write(fd, "1", 1) == 1 && sys_write(fd, "4", 1) == 1;
+  if (fd >= 0) sys_close(fd);
+  return done;
+}
+
+/* Of the first process: what it forks is not looked at. 0 if its end was not seen. */
+static int run_to_end(long pid, u64 at, int wrote) {
+  if (!clear_marks(pid) || !take_back(pid, at, wrote)) return 0;
+  ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT);
+  for (int status, signal = 0;;) {
+    ptrace(PTRACE_CONT, pid, 0, (u64)signal);
+    long got;
+    while ((got = sys_wait4((int)pid, &status, __WALL)) == -EINTR) continue;
+    if (got != pid || (status & 0x7f) != 0x7f) return 0;
+    if (status >> 8 == STOP_AT_EXIT) return 1;
+    signal = status >> 8 & 0xff;
+    if (signal == SIGTRAP) signal = 0; /* an exec of its own */
+  }
 }
 
 int start_cost_main(long argc, char **argv, char **envp) {
@@ -159,10 +196,12 @@ int start_cost_main(long argc, char **argv, char **envp) {
   if (shared < 0) return 3;
   volatile u64 *begin = (u64 *)shared;
   stay_on_this_processor();
+  int is_address = argv[1][0] == '@', to_end = argv[1][0] == '+';
   long pid = sys_clone(SIGCHLD);
   if (pid < 0) return 3;
   if (pid == 0) {
     if (ptrace(PTRACE_TRACEME, 0, 0, 0) != 0) sys_exit(3);
+    if (to_end) sys_call3(33, sys_open("/dev/null", O_WRONLY | O_CLOEXEC), 1, 0); /* dup2 */
     *begin = now();
     sys_execve(argv[2], argv + 3, envp);
     sys_exit(1);
@@ -172,8 +211,7 @@ int start_cost_main(long argc, char **argv, char **envp) {
   int result = 1;
   u64 base = auxiliary(pid, AT_BASE);
   if (base != 0) {
-    int is_address = argv[1][0] == '@';
-    u64 at = is_address ? parse(argv[1] + 1) : base + parse(argv[1]);
+    u64 at = is_address ? parse(argv[1] + 1) : base + parse(argv[1] + to_end);
     ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL);
     int wrote = 0;
     int is_set = stop_by_processor(pid, at) || (!is_address && (wrote = stop_by_instruction(pid, at)));
@@ -183,11 +221,13 @@ int start_cost_main(long argc, char **argv, char **envp) {
       ptrace(PTRACE_CONT, pid, 0, 0);
       int stopped = wait_for_trap(pid);
       u64 linked = now();
-      result = stopped && is_at(pid, at) ? 0 : 2;
+      result = stopped && is_at(pid, at) && (!to_end || run_to_end(pid, at, wrote)) ? 0 : 2;
       if (result == 0) tell(executed - *begin, linked - resumed, wrote, pid);
     }
   }
   sys_call3(62, pid, SIGKILL, 0);
+  /* Who is stopped at its exit goes on by this alone. */
+  if (to_end) ptrace(PTRACE_CONT, pid, 0, 0);
   sys_wait4((int)pid, NULL, __WALL);
   return result;
 }

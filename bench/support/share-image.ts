@@ -53,8 +53,9 @@ export interface PrelinkedStart {
 
 export interface LinkedProgram {
   readonly copy: string;
-  /** NAME.linked */
+  /** NAME.linked, and the launcher. */
   readonly linked: string;
+  readonly restore: string;
   /** Address of `_dl_start_user`; where starts slide, the last instruction of the image's launcher, which leads there. */
   readonly start: LinkedAt;
   readonly bytes: number;
@@ -149,6 +150,7 @@ function linkedProgram(image: string, { copy, linked, restore, slide, figures }:
   return {
     copy: join(image, copy),
     linked: realpathSync(path),
+    restore: join(image, restore),
     start:
       slide === undefined
         ? { address: decodeLinked(readFileSync(path), path).start }

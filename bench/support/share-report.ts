@@ -4,6 +4,7 @@ import { formatInterval, renderMachine } from '../../src/bench/terminal.ts';
 import { formatBytes, formatMs } from '../../src/term/format.ts';
 import { markdownTable } from './markdown.ts';
 import type { SuiteReport } from './program-suite.ts';
+import type { LazyFigures } from './share-lazy.ts';
 import type { OwnMemory, SideBySide } from './share-memory.ts';
 import type { StartResult } from './share-start.ts';
 
@@ -36,6 +37,7 @@ export interface ShareResult {
   };
   readonly own: OwnMemory;
   readonly side?: SideBySide;
+  readonly lazy?: LazyFigures;
 }
 
 export type ShareReport = SuiteReport<ShareResult>;
@@ -54,6 +56,7 @@ export function renderShare(report: ShareReport): string {
     wallTable(report.programs),
     memoryTable(report.programs),
     sideTable(report.programs),
+    lazyTable(report.programs),
     costTable(report.programs),
   ];
   if (report.unmeasured.length > 0)
@@ -193,6 +196,17 @@ function sideTable(programs: readonly ShareResult[]): string {
   return rows.length === 0
     ? ''
     : `Processes of one program side by side, waiting for input: their proportional set sizes together.\n\n${markdownTable(['program', 'processes', 'plain', 'image', 'less'], rows)}`;
+}
+
+function lazyTable(programs: readonly ShareResult[]): string {
+  const rows = programs.flatMap(({ title, lazy }) =>
+    lazy === undefined
+      ? []
+      : [[title, ...[lazy.own, lazy.touched, lazy.readOnly, lazy.provable].map(String)]],
+  );
+  return rows.length === 0
+    ? ''
+    : `What relocating page by page when touched could save of images that slide: pages of the image that are the process’s own, those that the run touched; relocated pages that are read-only afterwards, and those of them that provably no system call is given.\n\n${markdownTable(['program', 'own', 'touched', 'read-only', 'provable'], rows)}`;
 }
 
 const costTable = (programs: readonly ShareResult[]): string =>

@@ -5,6 +5,7 @@ import { interleave, runMode } from '../../src/bench/run.ts';
 import { pairedRatio } from '../../src/bench/stats.ts';
 import type { Conditions } from './program-suite.ts';
 import { buildSharedImage, freshScratch, type PrelinkedStart, type SharedImage } from './share-image.ts';
+import { lazyFigures } from './share-lazy.ts';
 import { ownAtExit, sideBySide } from './share-memory.ts';
 import type { ShareProgram } from './share-programs.ts';
 import type { ShareResult } from './share-report.ts';
@@ -26,6 +27,7 @@ export async function measureShare(
   conditions.talk(`${program.title}: memory`);
   const own = ownAtExit(image);
   const side = await sideBySide(image);
+  const lazy = lazyFigures(image);
   return {
     name: program.name,
     title: program.title,
@@ -43,6 +45,7 @@ export async function measureShare(
     wall,
     own,
     ...(side === undefined ? {} : { side }),
+    ...(lazy === undefined ? {} : { lazy }),
   };
 }
 

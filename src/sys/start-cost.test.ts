@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { rva } from '../base/brands.ts';
 import { readElfFile } from '../elf/read.ts';
-import { measureStart, parseStartCost } from './start-cost.ts';
+import { measureStart, measureTouched, parseStartCost, parseTouched } from './start-cost.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-start-cost-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -42,6 +42,25 @@ describe('what start-cost prints', () => {
 
   it('is nothing where nothing was measured', () => {
     expect(parseStartCost('')).toBeUndefined();
+  });
+});
+
+describe('what start-cost prints of a program that ran to its end', () => {
+  const text = `1 2 0
+10000-12000 r--p 00000000 fe:00 12                         /image/a.linked
+Referenced:            4 kB
+Anonymous:             8 kB
+12000-13000 rw-p 00002000 fe:00 12                         /image/a.linked
+Referenced:            4 kB
+Anonymous:             4 kB
+20000-22000 r--p 00000000 fe:00 13                         /lib/libc.so.6
+Referenced:            8 kB
+Anonymous:             8 kB
+`;
+
+  it('is pages of one file', () => {
+    expect(parseTouched(text, '/image/a.linked')).toEqual({ own: 3, touched: 2 });
+    expect(parseTouched(text, '/image')).toEqual({ own: 0, touched: 0 });
   });
 });
 
@@ -82,6 +101,32 @@ describe('a measured start', () => {
         env: { LD_PRELOAD: '', LD_LIBRARY_PATH: folder, LD_TRACE_LOADED_OBJECTS: '1' },
         at,
       }),
+    ).toBeUndefined();
+  });
+
+  it('tells the pages that the program touches when it goes on to its end, and throws away what it says', () => {
+    const table = join(folder, 'table');
+    const source = `#include <stdio.h>
+      static int word;
+      #define FOUR(x) x, x, x, x
+      #define MANY(x) FOUR(FOUR(FOUR(FOUR(FOUR(FOUR(FOUR(x)))))))
+      static int *volatile table[] = {MANY(&word)};
+      int main(int count, char **words) {
+        for (int i = 0; i < count; i++) puts("said");
+        return count > 1 && table[8000] != &word;
+      }`;
+    writeFileSync(`${table}.c`, source);
+    execFileSync('gcc', ['-fPIE', '-pie', '-o', table, `${table}.c`]);
+    const touched = (...words: string[]) =>
+      measureTouched({ program: table, argv: [table, ...words], env: {} }, at.rva, table);
+    const [few, more] = [touched(), touched('x')];
+    // 4^7 pointers are 32 pages.
+    expect(few?.own).toBeGreaterThanOrEqual(32);
+    expect(few?.touched).toBeLessThan(10);
+    expect(more?.own).toBe(few?.own);
+    expect(more?.touched).toBe((few?.touched ?? 0) + 1);
+    expect(
+      measureTouched({ program: join(folder, 'gone'), argv: ['x'], env: {} }, at.rva, table),
     ).toBeUndefined();
   });
 });

@@ -45,6 +45,46 @@ export function measureStart({ program, argv, env, at }: StartRequest): StartCos
   return done.status === 0 ? parseStartCost(done.stdout) : undefined;
 }
 
+export interface TouchedPages {
+  /** 4 KiB pages of a file's private mappings that are no longer the file's, at the program's end. */
+  readonly own: number;
+  /** Pages of these mappings that were read or written since all was relocated, by the program or by the kernel for it. */
+  readonly touched: number;
+}
+
+/**
+ * Runs the program to its end. Undefined where it cannot be traced, or its end is not seen.
+ * @param file whose mappings are looked at.
+ */
+export function measureTouched(
+  { program, argv, env }: Omit<StartRequest, 'at'>,
+  at: Rva,
+  file: string,
+): TouchedPages | undefined {
+  const done = spawnSync(runtimeFile('start-cost'), [`+${at.toString(16)}`, program, ...argv], {
+    encoding: 'utf8',
+    env,
+    stdio: ['ignore', 'pipe', 'ignore'],
+    timeout: LONGEST_MS,
+    maxBuffer: 1 << 26,
+  });
+  return done.status === 0 ? parseTouched(done.stdout, file) : undefined;
+}
+
+/** Of what start-cost prints, the mappings of one file. */
+export function parseTouched(text: string, file: string): TouchedPages {
+  let [own, touched, isIts] = [0, 0, false];
+  for (const line of text.split('\n')) {
+    const path = /^[0-9a-f]+-[0-9a-f]+ \S{4} \S+ \S+ \d+ *(.*)$/.exec(line)?.[1];
+    if (path !== undefined) isIts = path === file;
+    const [, name, kib] = /^(Anonymous|Referenced):\s+(\d+) kB/.exec(line) ?? [];
+    if (!isIts || kib === undefined) continue;
+    if (name === 'Anonymous') own += Number(kib) / 4;
+    else touched += Number(kib) / 4;
+  }
+  return { own, touched };
+}
+
 /** What start-cost prints. */
 export function parseStartCost(text: string): StartCost | undefined {
   const [, execNs, linkNs, written] = /^(\d+) (\d+) ([01])\n/.exec(text) ?? [];
