@@ -39,6 +39,7 @@ describe('winnow report --sharing', () => {
     };
     const without = rowsOf();
     expect(without['system 2']?.startMs.kind).toBe('measured');
+    expect(without['system 5']?.startMs.kind).toBe('measured');
     expect(without['system 6']?.startMs.kind).toBe('missing');
     expect(winnow('record', ['--', program]).status).toBe(0);
     expect(winnow('build', ['--only', 'share', '--', program]).status).toBe(0);

@@ -52,7 +52,7 @@ export async function reportSharing(
     const images = await imageStartsOf(store, options, command, closure.program);
     const { measureStarts } = await import('../report/sharing-starts.ts');
     const onProgress = (text: string): void => progress.update(text);
-    const starts = measureStarts({ closure, argv, images, onProgress });
+    const starts = await measureStarts({ closure, argv, images, onProgress });
     progress.stop();
     const report = sharingReport({ command: argv, figures, starts });
     if (options.json === true) return writeJson('sharing', SHARING_JSON_VERSION, report);

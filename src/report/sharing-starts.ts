@@ -1,8 +1,8 @@
 /**
- * Starts of a program as it is, with everything bound, with prelinked libraries and from its image, in turn. Each
+ * Starts of a program as it is, with everything bound, with prelinked libraries (checked and not) and from its image, in turn. Each
  * ends before the first constructor.
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { linkedAt } from '../share/closure/loader-start.ts';
@@ -10,6 +10,8 @@ import type { Closure } from '../share/closure/modules.ts';
 import { pagesOf } from '../share/notes/layouts.ts';
 import type { PrelinkOptions } from '../share/prelink/model.ts';
 import { prelinkClosure } from '../share/prelink/prelink.ts';
+import { buildPrelinked } from '../share/prelinked/build.ts';
+import { runtimeFile } from '../sys/runtime.ts';
 import { type LinkedAt, measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
 import type { MaybeStarts, Starts } from './sharing.ts';
 
@@ -33,7 +35,7 @@ export interface StartsInput {
 }
 
 /** @throws WinnowError E_ELF_… for damaged modules. */
-export function measureStarts(input: StartsInput): Starts | { readonly missing: string } {
+export async function measureStarts(input: StartsInput): Promise<Starts | { readonly missing: string }> {
   const { closure, argv, images, onProgress } = input;
   const { program, modules } = closure;
   const loader = modules.find(({ role }) => role === 'loader');
@@ -50,6 +52,7 @@ export function measureStarts(input: StartsInput): Starts | { readonly missing: 
     const ways = {
       plain,
       bindNow: { ...plain, env: { ...env, LD_BIND_NOW: '1' } },
+      checked: await checkedStart(closure, plain, join(folder, 'checked')),
       prelinked: copiesStart(closure, plain, 'applied', join(folder, 'prelinked')),
       slid: copiesStart(closure, plain, 'relative', join(folder, 'slid')),
       bound: copiesStart(closure, plain, 'references', join(folder, 'bound')),
@@ -75,10 +78,21 @@ function imageWay(image: ImageStart | { readonly missing: string }, plain: Start
 type Way = StartRequest | { readonly missing: string };
 
 function inTurn(
-  ways: Readonly<Record<'plain' | 'bindNow' | 'prelinked' | 'slid' | 'bound' | 'image' | 'slidImage', Way>>,
+  ways: Readonly<
+    Record<'plain' | 'bindNow' | 'checked' | 'prelinked' | 'slid' | 'bound' | 'image' | 'slidImage', Way>
+  >,
   onProgress: (text: string) => void,
 ): Starts | { readonly missing: string } {
-  const order = [ways.plain, ways.bindNow, ways.prelinked, ways.slid, ways.image, ways.slidImage, ways.bound];
+  const order = [
+    ways.plain,
+    ways.bindNow,
+    ways.prelinked,
+    ways.slid,
+    ways.image,
+    ways.slidImage,
+    ways.bound,
+    ways.checked,
+  ];
   const costs: StartCost[][] = order.map(() => []);
   for (let round = 0; round < ROUNDS; round++) {
     onProgress(`start ${round + 1} of ${ROUNDS}`);
@@ -98,7 +112,31 @@ function inTurn(
   const [plain, bindNow] = [of(0), of(1)];
   if ('missing' in plain) return plain;
   if ('missing' in bindNow) return bindNow;
-  return { plain, bindNow, prelinked: of(2), slid: of(3), image: of(4), slidImage: of(5), bound: of(6) };
+  return {
+    plain,
+    bindNow,
+    prelinked: of(2),
+    slid: of(3),
+    image: of(4),
+    slidImage: of(5),
+    bound: of(6),
+    checked: of(7),
+  };
+}
+
+/** As `winnow build --share prelink` makes it: each start looks at files and places before it uses the copies. */
+async function checkedStart({ program }: Closure, plain: StartRequest, folder: string): Promise<Way> {
+  mkdirSync(folder, { mode: 0o755 });
+  const object = readFileSync(runtimeFile('prelink.so'));
+  const planned = { programs: [{ path: program }], kept: [] };
+  const { programs, kept } = await buildPrelinked(planned, { folder, object, sharedMode: 0o055 });
+  const [built] = programs;
+  if (built === undefined) return { missing: kept[0]?.reason ?? 'it got no copies' };
+  const way = { ...plain, env: { ...plain.env, LD_AUDIT: join(folder, 'audit.so') } };
+  const files = measureStart(way)?.files;
+  return built.modules.every(({ copy }) => copy === undefined || files?.has(join(folder, copy.file)) === true)
+    ? way
+    : { missing: 'its copies are not shown in this environment' };
 }
 
 /** Writes the copies, and tries whether each is mapped where it belongs. */

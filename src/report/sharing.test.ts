@@ -117,6 +117,7 @@ const start = (linkNs: number, privateFilePages: number): StartCost => ({
 const STARTS: Starts = {
   plain: [start(700_000, 87), start(900_000, 87), start(650_000, 87)],
   bindNow: [start(800_000, 88), start(750_000, 88), start(950_000, 88)],
+  checked: [start(130_000, 31), start(120_000, 30), start(180_000, 30)],
   prelinked: [start(100_000, 30), start(90_000, 29), start(150_000, 29)],
   slid: [start(500_000, 64), start(600_000, 64), start(400_000, 64)],
   bound: [start(120_000, 70), start(110_000, 70), start(160_000, 70)],
@@ -171,11 +172,19 @@ describe('the report about sharing', () => {
   });
 
   it('computes what prelinking would leave where it was not measured', () => {
-    const prelinked = { missing: 'not mapped' };
-    const { rows } = sharingReport({ command, figures: FIGURES, starts: { ...STARTS, prelinked } });
-    const row = rows.find(({ id }) => id === 'system 2');
-    expect(row?.privatePages).toEqual({ kind: 'computed', value: 26 });
-    expect(row?.startMs).toEqual({ kind: 'missing', reason: 'not mapped' });
+    for (const [missing, system] of [
+      ['checked', 'system 2'],
+      ['prelinked', 'system 5'],
+    ] as const) {
+      const starts = { ...STARTS, [missing]: { missing: 'not mapped' } };
+      const { rows } = sharingReport({ command, figures: FIGURES, starts });
+      const [row, other] = [system, system === 'system 2' ? 'system 5' : 'system 2'].map((name) =>
+        rows.find(({ id }) => id === name),
+      );
+      expect(row?.privatePages).toEqual({ kind: 'computed', value: 26 });
+      expect(row?.startMs).toEqual({ kind: 'missing', reason: 'not mapped' });
+      expect(other?.startMs.kind).toBe('measured');
+    }
   });
 
   it('says of everything that could not be measured why', () => {
