@@ -108,6 +108,14 @@ export interface RewriteOptions {
    * executable.
    */
   readonly cold: 'file' | 'deny';
+  /** Of a program at fixed addresses: unused pages that are to be mapped apart from used ones beside them. Ascending. */
+  readonly apart?: readonly PageRun[];
+}
+
+/** Whole pages. */
+export interface PageRun {
+  readonly at: Rva;
+  readonly size: number;
 }
 
 export interface RewriteFigures {

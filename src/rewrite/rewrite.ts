@@ -9,11 +9,12 @@ import { fileOffset, PAGE_SIZE, pagesIn } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readElf } from '../elf/read.ts';
 import { ET_EXEC, PF_R, PF_X, PHDR_SIZE, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR } from '../elf/spec.ts';
+import { apartStubSize, writeApartStub } from './apart-stub.ts';
 import { type ChosenUnits, chooseUnits, whyModuleStays } from './choose-units.ts';
 import { copyTables, type FoundTables, findTables, type PlacedTable, placeTables } from './copy-tables.ts';
 import { copyUnits } from './copy-units.ts';
 import { findRoom, type PlacedClones, placeClones, type Room } from './lay-out.ts';
-import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule } from './model.ts';
+import type { Kept, ModuleAnalysis, PageRun, RewriteOptions, RewrittenModule } from './model.ts';
 import { patchReferences } from './patch-references.ts';
 import { type AddedPart, hasSections, rebuildSections } from './rebuild-sections.ts';
 import { planUnwind, type UnwindPlan } from './rebuild-unwind.ts';
@@ -30,6 +31,8 @@ import {
   writeElfHeader,
 } from './write-module.ts';
 
+/** e_entry in the ELF header. */
+const ENTRY_AT = 24;
 const HOT_SECTION = '.text.winnow';
 const TABLES_SECTION = '.rodata.winnow';
 const PADS_SECTION = '.gcc_except_table.winnow';
@@ -61,7 +64,9 @@ export function rewriteModule(
   if (placed.kind === 'kept') return placed;
   const { clones, unwind } = placed;
   const tables = findTables(original, clones.clones, analysis);
-  const layout = layOut(original, room, clones, tables, unwind);
+  // The segment of the copies is executable if there are any.
+  const apart = clones.clones.length > 0 ? (options.apart ?? []) : [];
+  const layout = layOut(original, room, clones, { tables, unwind, apart: apart.length });
   // Addresses are final from here on.
   const bytes = Buffer.alloc(offsetIn(room, layout.end));
   bytes.set(original.bytes);
@@ -91,6 +96,7 @@ export function rewriteModule(
   const added = [...addedSections(layout, room), ...moved.filter((part) => !hadBefore(part))];
   const hotSection = hasSections(original) && clones.clones.length > 0 ? original.sections.length : undefined;
   const redirected = redirectEntries(original, clones, bytes, hotSection);
+  if (apart.length > 0) enterByStub(original, clones, layout.stub, apart, bytes, room);
   const rest = rebuildSections({
     image: original,
     clones,
@@ -157,9 +163,32 @@ function placeWithFrames(
   }
 }
 
+/** The program begins with the stub, which goes on where it began. */
+function enterByStub(
+  image: ElfImage,
+  clones: PlacedClones,
+  stub: Span,
+  apart: readonly PageRun[],
+  bytes: Buffer,
+  room: Room,
+): void {
+  const entry = clones.copyOf(image.header.entry) ?? image.header.entry;
+  writeApartStub(apart, bytesOf(bytes, room, stub), stub.at, entry);
+  bytes.writeBigUInt64LE(BigInt(stub.at), ENTRY_AT);
+}
+
+interface AddedTables {
+  readonly tables: FoundTables;
+  readonly unwind: UnwindPlan;
+  /** Runs of pages. */
+  readonly apart: number;
+}
+
 interface Layout {
   readonly code: Span;
   readonly headers: Span;
+  /** What runs before the program, where pages are to be mapped apart. */
+  readonly stub: Span;
   readonly tables: readonly PlacedTable[];
   readonly tableSpan: Span;
   /** From the copies to the end of their jump tables. */
@@ -179,19 +208,16 @@ interface Layout {
  * is often room; running code reads jump tables. Unwind tables, which few programs ever read, are kept away from both by a
  * segment of their own.
  */
-function layOut(
-  image: ElfImage,
-  room: Room,
-  clones: PlacedClones,
-  { tables }: FoundTables,
-  { hdrSize, frameSize, padsSize }: UnwindPlan,
-): Layout {
+function layOut(image: ElfImage, room: Room, clones: PlacedClones, added: AddedTables): Layout {
+  const { hdrSize, frameSize, padsSize } = added.unwind;
   const code: Span = { at: room.at, size: clones.end - room.at };
   const cursor = new Cursor(clones.end);
   const hasFrames = hdrSize + frameSize > 0;
-  const addedHeaders = (hasFrames ? 2 : 1) + (hdrSize > 0 && !hasUnwindHeader(image) ? 1 : 0);
+  const isNewHeader = hdrSize > 0 && !hasUnwindHeader(image);
+  const addedHeaders = (hasFrames ? 2 : 1) + (isNewHeader ? 1 : 0);
   const headers = cursor.take(programHeadersSize(image, addedHeaders), 8);
-  const { placed, size } = placeTables(tables, cursor.next);
+  const stub = cursor.take(apartStubSize(added.apart), 4);
+  const { placed, size } = placeTables(added.tables.tables, cursor.next);
   const tableSpan = cursor.take(size, 8);
   const used: Span = { at: room.at, size: cursor.next - room.at };
   const hdr = cursor.take(hdrSize, hasFrames ? PAGE_SIZE : 1);
@@ -201,6 +227,7 @@ function layOut(
   return {
     code,
     headers,
+    stub,
     tables: placed,
     tableSpan,
     used,

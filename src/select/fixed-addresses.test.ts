@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
+import { rva } from '../base/brands.ts';
 import { readElfFile } from '../elf/read.ts';
 import { analyseModule } from '../rewrite/analyse.ts';
 import type { Unit } from '../rewrite/model.ts';
-import { runInPlace, settleFixedAddresses } from './fixed-addresses.ts';
+import { runInPlace, settleFixedAddresses, unusedRuns } from './fixed-addresses.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-fixed-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -56,4 +57,46 @@ it('tells which copied functions go on running in their old place', () => {
 
 it('moves everything where addresses are not fixed', () => {
   expect(settle('-fPIE', '-pie')).toMatchObject({ inPlace: [], stillRun: [] });
+});
+
+/** Functions on pages of their own, all in one window of 16: `used` on the 1st and 6th, nothing on a 13th. */
+const WINDOW = `
+.text
+.balign 65536
+.globl _start
+_start: ret
+${Array.from({ length: 11 }, (_, i) => `.balign 4096\nf${i + 1}: .cfi_startproc\nret\n.cfi_endproc\n`).join('')}
+.globl last
+last: ret
+`;
+
+it('maps unused pages apart that faults beside them would map', () => {
+  const build = (...flags: string[]): string => {
+    const path = join(folder, `window${flags.join('')}`);
+    writeFileSync(`${path}.s`, WINDOW);
+    execFileSync('gcc', ['-nostdlib', ...flags, '-o', path, `${path}.s`]);
+    return path;
+  };
+  const image = readElfFile(build('-no-pie', '-static'));
+  const start = image.header.entry;
+  const unit = (page: number): Unit => ({
+    kind: 'function',
+    start: rva(start + page * 4096),
+    end: rva(start + page * 4096 + 1),
+    entries: [],
+    fallsThrough: false,
+  });
+  const pagesOf = (used: readonly Unit[]): (readonly number[])[] =>
+    unusedRuns(image, used).map(({ at, size }) => [(at - start) / 4096, size / 4096]);
+  // The last page ends within the segment, and belongs to what lies behind.
+  expect(pagesOf([unit(0), unit(5)])).toEqual([
+    [1, 4],
+    [6, 5],
+  ]);
+  expect(pagesOf([unit(0), unit(2), unit(5), unit(7)])).toEqual([
+    [3, 2],
+    [8, 3],
+  ]);
+  expect(pagesOf([])).toEqual([]);
+  expect(unusedRuns(readElfFile(build('-static-pie')), [unit(0)])).toEqual([]);
 });

@@ -15,11 +15,18 @@ import { WinnowError } from '../base/errors.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { mentionsOrigin } from '../elf/origin.ts';
 import { readElf } from '../elf/read.ts';
-import type { Kept, ModuleAnalysis, RewriteOptions, RewrittenModule, Unit } from '../rewrite/model.ts';
+import type {
+  Kept,
+  ModuleAnalysis,
+  PageRun,
+  RewriteOptions,
+  RewrittenModule,
+  Unit,
+} from '../rewrite/model.ts';
 import { pagesOfUnits } from './code-pages.ts';
 import { bytesOnDisk, coldOf, separateCold } from './cold-code.ts';
 import { COLD_ENDING } from './cold-layout.ts';
-import { runInPlace } from './fixed-addresses.ts';
+import { runInPlace, unusedRuns } from './fixed-addresses.ts';
 import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
 import { rewrittenPages, unseenUnits } from './rewritten-pages.ts';
@@ -75,6 +82,7 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   const rewritten = tools.rewrite(image, analysis, {
     hot: module.hot,
     cold: treated === 'file' ? 'file' : 'deny',
+    ...(treated === 'file' && image.interp !== undefined ? { apart: runsApart(examined) } : {}),
   });
   if (rewritten.kind === 'kept') return keep(rewritten.reason);
   const cold = coldUnits(examined, rewritten);
@@ -114,6 +122,12 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
       ...(stored === undefined ? {} : { stored }),
     },
   };
+}
+
+function runsApart({ image, analysis, module, cold }: Examined): PageRun[] {
+  const hot = new Set<number>(module.hot);
+  const copied = analysis.units.filter(({ start }) => hot.has(start));
+  return unusedRuns(image, [...cold, ...runInPlace(image, copied)]);
 }
 
 interface Separated {
