@@ -23,6 +23,8 @@ export interface SharedImage {
   readonly buildMs: number;
   /** The program itself; undefined where it got no image, with the reason. */
   readonly linked: LinkedProgram | undefined;
+  /** The same with all libraries mapped from their files; of starts alone. */
+  readonly files: BuiltProgram | undefined;
   /** The same with its modules joined; of starts alone. */
   readonly joined: BuiltProgram | undefined;
   /** At other addresses at each start. */
@@ -59,6 +61,8 @@ export interface LinkedProgram {
   /** Address of `_dl_start_user`; where starts slide, the last instruction of the image's launcher, which leads there. */
   readonly start: LinkedAt;
   readonly bytes: number;
+  /** Small libraries that stand in it. */
+  readonly taken: number;
   readonly modules: number;
   readonly maps: number;
   readonly relocatedPages: number;
@@ -135,6 +139,7 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
     launch: join(image, 'launch'),
     buildMs,
     linked: built === undefined ? undefined : linkedProgram(image, built),
+    files: isStart ? buildAs('files', '--variant', 'files') : undefined,
     joined: isStart ? buildAs('joined', '--variant', 'joined') : undefined,
     slid: built === undefined ? undefined : buildAs('slid', '--slide'),
     slidJoined: isStart ? buildAs('slid-joined', '--slide', '--variant', 'joined') : undefined,
@@ -145,7 +150,10 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
 
 type Shared = NonNullable<ReturnType<typeof readManifest>['share']>['programs'][number];
 
-function linkedProgram(image: string, { copy, linked, restore, slide, figures }: Shared): LinkedProgram {
+function linkedProgram(
+  image: string,
+  { copy, linked, restore, slide, taken, figures }: Shared,
+): LinkedProgram {
   const path = join(image, linked);
   return {
     copy: join(image, copy),
@@ -156,6 +164,7 @@ function linkedProgram(image: string, { copy, linked, restore, slide, figures }:
         ? { address: decodeLinked(readFileSync(path), path).start }
         : endOf(join(image, restore)),
     bytes: figures.bytes,
+    taken: taken?.libraries ?? 0,
     modules: figures.modules,
     maps: figures.maps,
     relocatedPages: figures.linkedPages,

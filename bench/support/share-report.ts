@@ -17,6 +17,10 @@ export interface ShareResult {
   readonly relocatedPages: number;
   readonly maps: number;
   readonly bytes: number;
+  /** Small libraries that stand in it. */
+  readonly taken: number;
+  /** Of the image with `--variant files`. */
+  readonly filesBytes?: number;
   readonly joined?: { readonly bytes: number; readonly buildMs: number };
   readonly prelinked?: {
     readonly bytes: number;
@@ -69,7 +73,7 @@ function startTable(programs: readonly ShareResult[]): string {
     if (start === undefined) return [];
     const of = (name: string) => start.modes.find((mode) => mode.name === name);
     const [plain, now, image, joined] = [of('plain'), of('bind-now'), of('image'), of('joined')];
-    const prelinked = of('prelinked');
+    const [files, prelinked] = [of('files'), of('prelinked')];
     if (plain === undefined || now === undefined || image === undefined) return [];
     return [
       [
@@ -79,6 +83,8 @@ function startTable(programs: readonly ShareResult[]): string {
         formatMs(image.ms.median),
         formatMs(image.ms.min),
         ratioText(start.ratio),
+        files === undefined ? '' : formatMs(files.ms.median),
+        files === undefined ? '' : formatMs(files.ms.min),
         joined === undefined ? '' : formatMs(joined.ms.median),
         joined === undefined ? '' : formatMs(joined.ms.min),
         prelinked === undefined ? '' : formatMs(prelinked.ms.median),
@@ -90,7 +96,7 @@ function startTable(programs: readonly ShareResult[]): string {
   });
   if (rows.length === 0) return '';
   return (
-    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own. Joined: the same image with `--variant joined`. Prelinked: the stock loader with copies of `--share prelink`. Mappings and KiB: plain / image / joined / prelinked.\n\n' +
+    'From the end of exec to where the dynamic loader has mapped and linked everything and would start the first constructor, guards included; and what the process has then: mappings, and KiB of pages of files that are its own. Image: small libraries stand in it (`--variant auto`); files: the same with `--variant files`, all are mapped from their files. Joined: the same image with `--variant joined`. Prelinked: the stock loader with copies of `--share prelink`. Mappings and KiB: plain / image / joined / prelinked.\n\n' +
     markdownTable(
       [
         'program',
@@ -99,6 +105,8 @@ function startTable(programs: readonly ShareResult[]): string {
         'image',
         'least',
         'faster (95 %)',
+        'files',
+        'least',
         'joined',
         'least',
         'prelinked',
@@ -210,7 +218,7 @@ function lazyTable(programs: readonly ShareResult[]): string {
 }
 
 const costTable = (programs: readonly ShareResult[]): string =>
-  'The image of the program itself; the time to build is that of all programs of the recorded tree. Relocations of its libraries: written into the prelinked copies / left to the loader.\n\n' +
+  'The image of the program itself, and how many small libraries stand in it; files: with `--variant files`. The time to build is that of all programs of the recorded tree. Relocations of its libraries: written into the prelinked copies / left to the loader.\n\n' +
   markdownTable(
     [
       'program',
@@ -218,24 +226,30 @@ const costTable = (programs: readonly ShareResult[]): string =>
       'relocated pages',
       'mappings',
       'image',
+      'taken',
       'build',
+      'files',
       'joined',
       'build',
       'prelinked',
       'build',
       'relocations',
     ],
-    programs.map(({ title, modules, relocatedPages, maps, bytes, buildMs, joined, prelinked }) => [
-      title,
-      String(modules),
-      String(relocatedPages),
-      String(maps),
-      formatBytes(bytes),
-      formatMs(buildMs),
-      joined === undefined ? '' : formatBytes(joined.bytes),
-      joined === undefined ? '' : formatMs(joined.buildMs),
-      prelinked === undefined ? '' : formatBytes(prelinked.bytes),
-      prelinked === undefined ? '' : formatMs(prelinked.buildMs),
-      prelinked === undefined ? '' : `${prelinked.applied} / ${prelinked.left}`,
-    ]),
+    programs.map(
+      ({ title, modules, relocatedPages, maps, bytes, taken, filesBytes, buildMs, joined, prelinked }) => [
+        title,
+        String(modules),
+        String(relocatedPages),
+        String(maps),
+        formatBytes(bytes),
+        String(taken),
+        formatMs(buildMs),
+        filesBytes === undefined ? '' : formatBytes(filesBytes),
+        joined === undefined ? '' : formatBytes(joined.bytes),
+        joined === undefined ? '' : formatMs(joined.buildMs),
+        prelinked === undefined ? '' : formatBytes(prelinked.bytes),
+        prelinked === undefined ? '' : formatMs(prelinked.buildMs),
+        prelinked === undefined ? '' : `${prelinked.applied} / ${prelinked.left}`,
+      ],
+    ),
   );

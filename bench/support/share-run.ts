@@ -37,6 +37,8 @@ export async function measureShare(
     relocatedPages: linked.relocatedPages,
     maps: linked.maps,
     bytes: linked.bytes,
+    taken: linked.taken,
+    ...(image.files === undefined ? {} : { filesBytes: image.files.bytes }),
     ...(image.joined === undefined
       ? {}
       : { joined: { bytes: image.joined.bytes, buildMs: image.joined.buildMs } }),

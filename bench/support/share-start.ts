@@ -18,7 +18,7 @@ import { measureStart, type StartCost, type StartRequest } from '../../src/sys/s
 import type { LinkedProgram, SharedImage } from './share-image.ts';
 
 export interface StartMode {
-  readonly name: 'plain' | 'bind-now' | 'image' | 'joined' | 'slid' | 'slid-joined' | 'prelinked';
+  readonly name: 'plain' | 'bind-now' | 'image' | 'files' | 'joined' | 'slid' | 'slid-joined' | 'prelinked';
   readonly ms: Summary;
   readonly mappings: number;
   /** Private written memory of mappings of files, KiB. */
@@ -70,6 +70,7 @@ function waysOf({
   args,
   env,
   linked,
+  files,
   joined,
   slid,
   slidJoined,
@@ -86,6 +87,7 @@ function waysOf({
     { name: 'plain', program: file, argv, env, at: { rva } },
     { name: 'bind-now', program: file, argv, env: { ...env, LD_BIND_NOW: '1' }, at: { rva } },
     ...fromImage('image', linked),
+    ...fromImage('files', files),
     ...fromImage('joined', joined),
     ...fromImage('slid', slid),
     ...fromImage('slid-joined', slidJoined),
