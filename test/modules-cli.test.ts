@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { pageIndex } from '../src/base/brands.ts';
 import { buildImageWith } from '../src/image/build.ts';
 import { dropImage } from '../src/image/images.ts';
 import type { ShowMode } from '../src/image/modules-model.ts';
@@ -33,7 +34,13 @@ afterAll(() => scene.drop());
 
 const none = {
   ...{ textPages: 0, touchedPages: 0, usedPages: 0, functions: 0, usedFunctions: 0 },
-  ...{ hot: [], stayed: [], stayedPages: 0, usesOrigin: false, pages: { dropped: [], added: [] } },
+  ...{
+    hot: [],
+    stayed: [],
+    stayedPages: 0,
+    usesOrigin: false,
+    pages: { dropped: [], added: [], headers: pageIndex(0) },
+  },
   figures: {
     ...{ textPages: 0, hotPages: 0, addedReadOnlyPages: 0, units: 0, clonedUnits: 0, jumpTables: 0 },
     ...{ clonedJumpTables: 0, patchedReferences: 0, patchedRelocations: 0, patchedSymbols: 0 },

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { extent, isRoot, profileOf } from '../../test/launch-scene.ts';
 import { errorOf, ImageScene } from '../../test/support/image-scene.ts';
+import { pageIndex } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import { buildImage, buildImageWith } from './build.ts';
@@ -175,7 +176,7 @@ describe('buildImageWith', () => {
     const path = join(stage, '00-data');
     writeFileSync(path, Buffer.alloc(13 * 4096), { mode: 0o644 });
     const { ino, mtimeNs } = statSync(path, { bigint: true });
-    const pages = { dropped: [extent(1, 2)], added: [extent(12, 1)] };
+    const pages = { dropped: [extent(1, 2)], added: [extent(12, 1)], headers: pageIndex(12) };
     const file = {
       file: '00-data',
       fileSize: 13 * 4096,

@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
+import { pageIndex } from '../base/brands.ts';
 import type { BuiltSelect } from '../select/model.ts';
 import { copyRoot } from './root-copy.ts';
 
@@ -58,7 +59,7 @@ const select = async (modules: string, of: string): Promise<BuiltSelect> => {
           ...figure,
         },
         ...{ file: '00-libx.so', fileSize: 21, fileMtimeNs: 0n, fileInode: 0n, usesOrigin: false },
-        pages: { dropped: [], added: [] },
+        pages: { dropped: [], added: [], headers: pageIndex(0) },
         figures: {
           ...{ textPages: 2, hotPages: 1, addedReadOnlyPages: 1, units: 2, clonedUnits: 1, jumpTables: 0 },
           ...{ clonedJumpTables: 0, patchedReferences: 0, patchedRelocations: 0, patchedSymbols: 0 },

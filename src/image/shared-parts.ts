@@ -71,8 +71,9 @@ export function linkedReplacements(
       const own = fileOf(linked);
       const companions = [always === undefined ? own : { ...own, extents: always }, fileOf(restore)];
       // The path of the loader stands at its end.
-      const { dropped, added } = rewritten.get(path) ?? { dropped: [], added: [] };
-      return [path, { ...fileOf(copy), dropped, added: [...subtract(added, [last]), last], companions }];
+      const { dropped, added, headers } = rewritten.get(path) ?? { dropped: [], added: [] };
+      const pages = { dropped, added: [...subtract(added, [last]), last] };
+      return [path, { ...fileOf(copy), ...pages, ...(headers === undefined ? {} : { headers }), companions }];
     },
   );
   if (programs.some(({ joinedPages }) => joinedPages !== undefined))

@@ -1,4 +1,5 @@
 /** What the prefetch technique wants to do: pure data, and why it does not do the rest. */
+import type { PageIndex } from '../base/brands.ts';
 import type { Extent } from '../profile/model.ts';
 import type { ChosenGap } from './gap.ts';
 
@@ -30,6 +31,8 @@ export interface Replacement {
   readonly dropped: readonly Extent[];
   /** Pages that every start needs; ascending and apart. */
   readonly added: readonly Extent[];
+  /** Of these, the page that a start needs first where the file is executed. */
+  readonly headers?: PageIndex;
   /** Files that every start needs that uses it. */
   readonly companions?: readonly Companion[];
   /** Companions of other files in which the program finds pages of this one. */

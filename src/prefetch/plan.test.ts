@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { diskFolder, extent, profileOf } from '../../test/launch-scene.ts';
+import { pageIndex } from '../base/brands.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import { explainPlan } from './explain.ts';
 import { planPrefetch } from './plan.ts';
@@ -160,7 +161,12 @@ describe('planPrefetch', () => {
       inode: 6n,
       dev: statSync(folder, { bigint: true }).dev,
     };
-    const replacement = { ...other, dropped: [extent(4, 52)], added: [extent(100, 6)] };
+    const replacement = {
+      ...other,
+      dropped: [extent(4, 52)],
+      added: [extent(100, 6)],
+      headers: pageIndex(103),
+    };
     const { plan, figures } = planPrefetch(
       profileOf({
         ...base,
@@ -180,7 +186,9 @@ describe('planPrefetch', () => {
       extents: [extent(0, 2), extent(56, 2), extent(100, 6)],
     });
     expect(plan.files.map(({ path }) => path)).toEqual([path, data]);
-    expect(plan.probes[0]?.path).toBe(path);
+    // Exec waits for the program headers: the first probe begins to read them.
+    expect(plan.probes[0]).toEqual({ path, page: 103 });
+    expect(plan.probes.filter((probe) => probe.path === path && probe.page === 103)).toHaveLength(1);
     // The launcher looks up both first. The path of the original leads to the file: what was looked up before it comes before the file.
     expect(plan.lookups.map(({ path }) => path)).toEqual([program, path, '/nowhere']);
     expect(plan.tasks.map(({ kind }) => kind)).toEqual(['lookups', 'lookups', 'lookups', 'file', 'file']);

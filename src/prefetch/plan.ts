@@ -152,7 +152,7 @@ function collectFiles(used: WorkingSet, options: PrefetchOptions): Collected {
     const planned = { path, size, mtimeNs, inode, chunkPages, extents: chosen.extents };
     collected.files.push(planned);
     collected.recorded.push(file.path);
-    collected.probed.push({ path, sure: chosen.sure });
+    collected.probed.push({ path, sure: chosen.sure, headers: other?.headers });
     addFigures(collected.figures, wanted, planned, chosen);
     if (found.anew) collected.figures.readopted += 1;
     for (const companion of other?.companions ?? [])

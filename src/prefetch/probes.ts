@@ -4,7 +4,11 @@
  * A start may afford some two dozen probes. The C library and the loader are always in memory, so they
  * say nothing; large files are what a cold start waits for. So: the program's own file first, then the
  * largest files, some pages of each, spread over what every run used.
+ *
+ * A probe of a page that is missing begins to read it, before anything else is asked for. So where the program's headers
+ * stand far behind its start, as in a rewritten one, they are the first probe: exec waits for them.
  */
+import type { PageIndex } from '../base/brands.ts';
 import type { WorkingExtent } from '../profile/stats.ts';
 import type { Probe } from './model.ts';
 
@@ -19,6 +23,8 @@ const ALWAYS_IN_MEMORY = /^(?:ld-linux-x86-64\.so|ld-musl-x86_64\.so|lib(?:c|m|d
 export interface ProbedFile {
   readonly path: string;
   readonly sure: readonly WorkingExtent[];
+  /** The page with its program headers, where that is not the first one. */
+  readonly headers?: PageIndex | undefined;
 }
 
 function pagesOf(file: ProbedFile): number {
@@ -54,5 +60,9 @@ export function chooseProbes(files: readonly ProbedFile[], program: string): Pro
     .sort((a, b) => pagesOf(b) - pagesOf(a))
     .slice(0, MOST_FILES - 1);
   const own = telling.filter(({ path }) => path === program);
-  return [...own, ...largest].flatMap((file) => spread(file).map((page) => ({ path: file.path, page })));
+  return [...own, ...largest].flatMap((file) => {
+    const pages = spread(file);
+    const first = file.path === program && file.headers !== undefined ? [file.headers] : [];
+    return [...new Set([...first, ...pages])].map((page) => ({ path: file.path, page }));
+  });
 }

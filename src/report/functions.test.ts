@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { expectGolden } from '../../test/golden.ts';
 import { gitProfile } from '../../test/profile-samples.ts';
-import { rva } from '../base/brands.ts';
+import { pageIndex, rva } from '../base/brands.ts';
 import { toJson } from '../cli/options.ts';
 import type { BuiltModule, BuiltSelect, CodeUse } from '../select/model.ts';
 import { FUNCTIONS_JSON_VERSION, functionsReport } from './functions.ts';
@@ -34,7 +34,7 @@ function module(
     fileInode: 0n,
     usesOrigin: false,
     stayedPages: 2,
-    pages: { dropped: [], added: [] },
+    pages: { dropped: [], added: [], headers: pageIndex(0) },
     figures: {
       textPages: use.textPages,
       hotPages,

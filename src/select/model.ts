@@ -1,5 +1,5 @@
 /** What the select technique wants to do: pure data, and why it does not do the rest. */
-import type { Rva } from '../base/brands.ts';
+import type { PageIndex, Rva } from '../base/brands.ts';
 import type { Extent, FileIdentity } from '../profile/model.ts';
 import type { RewriteFigures } from '../rewrite/model.ts';
 
@@ -99,6 +99,8 @@ export interface RewrittenPages {
   readonly dropped: readonly Extent[];
   /** Pages that a start needs: copies, and what was added with them. */
   readonly added: readonly Extent[];
+  /** The page with the program headers: exec reads it behind the first one. */
+  readonly headers: PageIndex;
 }
 
 export interface BuiltSelect {

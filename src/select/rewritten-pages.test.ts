@@ -40,6 +40,9 @@ function dropped(...flags: string[]): Record<string, boolean> {
   const result = workOn(job, { analyse: analyseModule, rewrite: rewriteModule });
   if (result.kind === 'kept') throw new Error(result.module.reason);
   const { pages } = result.module;
+  const headersAt = readElfFile(join(folder, job.file)).header.segmentsAt;
+  expect(pages.headers).toBe(Math.floor(headersAt / PAGE_SIZE));
+  expect(pages.headers).toBeGreaterThan(0);
   const isDropped = (name: string): boolean => {
     const page = Math.floor((image.offsetOf(at(name)) ?? 0) / PAGE_SIZE);
     return pages.dropped.some((extent) => extent.page <= page && page < extent.page + extent.count);

@@ -13,6 +13,7 @@
  * Example: 8 of the 9 page faults that waited for the disk when python3 imported numpy were for functions with
  * a copy, which C extensions and tables of methods know by their addresses.
  */
+import { PAGE_SIZE, pageIndex } from '../base/brands.ts';
 import type { ElfImage } from '../elf/image.ts';
 import {
   PF_X,
@@ -53,6 +54,7 @@ export function rewrittenPages(
     added: joinExtents(
       fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize)),
     ),
+    headers: pageIndex(Math.floor(rewritten.header.segmentsAt / PAGE_SIZE)),
   };
 }
 
