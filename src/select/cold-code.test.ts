@@ -129,14 +129,41 @@ describe('what can be stored', () => {
     expect(coldOf(readElfFile(path), { cold: 'deny' })).toBe('deny');
   });
 
+  const use = (path: string) => ({
+    path,
+    identity: { size: 1, mtimeNs: 0n, inode: 0n },
+    entered: [],
+    touched: [],
+  });
+
+  it('is let through only where a loader of glibc brings who does it', () => {
+    const source = join(folder, 'start.s');
+    writeFileSync(source, '.globl _start\n_start: ret\n');
+    const made = (name: string, ...words: readonly string[]): string => {
+      const path = join(folder, name);
+      expect(spawnSync('gcc', ['-nostdlib', '-o', path, source, ...words]).status).toBe(0);
+      return path;
+    };
+    const glibc = made('glibc', '-pie');
+    const others = [
+      made('static', '-static'),
+      made('musl', '-pie', '-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1'),
+    ];
+    const context = { cold: 'deny', onMiss: 'log', loaders: [], programs: [glibc, ...others] } as const;
+    expect(() => checkColdSupport([use(glibc)], context)).not.toThrow();
+    for (const path of others) {
+      const uses = [use(glibc), use(path)];
+      expect(() => checkColdSupport(uses, context)).toThrow('its loader opens no audit object');
+      // A loader that was executed by its name has no loader.
+      expect(() => checkColdSupport(uses, { ...context, loaders: [path] })).not.toThrow();
+      expect(() => checkColdSupport(uses, { ...context, onMiss: 'abort' })).not.toThrow();
+    }
+  });
+
   it('is refused where SIGSEGV cannot be had', () => {
     const program = join(folder, 'go');
     writeFileSync(join(folder, 'go.s'), '.globl _start\n_start: ret\n.section .go.buildinfo,"a"\n.byte 1\n');
     expect(spawnSync('gcc', ['-nostdlib', '-o', program, join(folder, 'go.s')]).status).toBe(0);
-    const use = (path: string) => {
-      const { size } = { size: 1 };
-      return { path, identity: { size, mtimeNs: 0n, inode: 0n }, entered: [], touched: [] };
-    };
     const context = { cold: 'store', loaders: [], programs: [program] } as const;
     expect(() => checkColdSupport([use(program)], context)).toThrow('Go');
     expect(() => checkColdSupport([use('/lib/x86_64-linux-gnu/libc.so.6')], context)).not.toThrow();

@@ -46,7 +46,7 @@ function whyNot(path: string, context: SelectContext, isLibc: boolean): string |
     : 'this C library makes its calls about signals in a way that winnow does not know';
 }
 
-/** A loader that was recorded as a program, with another one behind it, is glibc's or names none itself. */
+/** A loader that was executed by its name has none of its own. */
 const opensAuditObject = ({ interp, path }: ElfImage, { loaders }: SelectContext): boolean =>
   loaders.includes(path) || (interp !== undefined && /^ld-linux-x86-64\.so/.test(basename(interp)));
 
