@@ -43,6 +43,10 @@ describe('winnow report --sharing', () => {
     expect(without['system 6']?.startMs.kind).toBe('missing');
     expect(winnow('record', ['--', program]).status).toBe(0);
     expect(winnow('build', ['--only', 'share', '--', program]).status).toBe(0);
+    const image = winnow('report', ['--sharing', '--', program]).stdout.match(/^image: .*$/m)?.[0];
+    expect(image).toMatch(
+      /^image: (?:libraries are|.* small librar.* in it .*, the others are) mapped from their files$/,
+    );
     const row = rowsOf()['system 6'];
     expect(row?.startMs.kind).toBe('measured');
     expect(row?.privatePages.value).toBeLessThan(without['system 1']?.privatePages.value ?? 0);

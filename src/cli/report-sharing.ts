@@ -6,6 +6,7 @@ import type { Image } from '../image/images.ts';
 import type { Command } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
 import type { ImageStart, StartsInput } from '../report/sharing-starts.ts';
+import { formatBytes, formatCount } from '../term/format.ts';
 import { type JsonOption, type Operands, type StoreOption, writeJson } from './options.ts';
 
 /**
@@ -54,7 +55,8 @@ export async function reportSharing(
     const onProgress = (text: string): void => progress.update(text);
     const starts = await measureStarts({ closure, argv, images, onProgress });
     progress.stop();
-    const report = sharingReport({ command: argv, figures, starts });
+    const libraries = 'missing' in images.fixed ? undefined : images.fixed.libraries;
+    const report = sharingReport({ command: argv, figures, starts, libraries });
     if (options.json === true) return writeJson('sharing', SHARING_JSON_VERSION, report);
     const { renderSharing } = await import('../report/sharing-text.ts');
     process.stdout.write(renderSharing(report));
@@ -105,11 +107,19 @@ async function imageStartOf(image: Image, shared: SharedProgram): Promise<MaybeI
   if (refused !== undefined) return { missing: `the image would not be used: ${refused}` };
   const program = join(image.path, shared.copy);
   const linked = join(image.path, shared.linked);
+  const libraries = whereLibrariesAre(shared);
   if (shared.slide === undefined)
-    return { program, linked, at: { address: decodeLinked(readFileSync(linked), linked).start } };
+    return { program, linked, libraries, at: { address: decodeLinked(readFileSync(linked), linked).start } };
   const restore = join(image.path, shared.restore);
   const end = restoreEnd(readFileSync(restore), restore);
   return end === undefined
     ? { missing: 'the end of its launcher is not known' }
-    : { program, linked, at: { rva: end } };
+    : { program, linked, libraries, at: { rva: end } };
+}
+
+function whereLibrariesAre({ joined, taken }: Pick<SharedProgram, 'joined' | 'taken'>): string {
+  if (joined !== undefined) return 'all libraries stand in it (joined)';
+  if (taken === undefined || taken.libraries === 0) return 'libraries are mapped from their files';
+  const stand = taken.libraries === 1 ? 'library stands' : 'libraries stand';
+  return `${formatCount(taken.libraries)} small ${stand} in it (${formatBytes(taken.bytes)}), the others are mapped from their files`;
 }

@@ -25,6 +25,8 @@ export interface ImageStart {
   /** NAME.linked, which is then mapped. */
   readonly linked: string;
   readonly at: LinkedAt;
+  /** Where the pages of its libraries are that linking left alone, in words. */
+  readonly libraries: string;
 }
 
 export interface StartsInput {

@@ -32,7 +32,7 @@ const MODULES_SHOWN = 10;
 
 /** The report as text that ends with a line end. */
 export function renderSharing(report: SharingReport): string {
-  const { command, rounds, rows, figures } = report;
+  const { command, rounds, rows, figures, libraries } = report;
   const { modules, relocations, relocatedPages, imports } = figures;
   const head =
     `${command.map(printable).join(' ')}\n${printable(figures.program)}: ` +
@@ -41,7 +41,7 @@ export function renderSharing(report: SharingReport): string {
   return [
     head,
     renderTable(FIGURES, rows.map(figureCells)),
-    `${legend(rounds)}${whyMissing(rows)}`,
+    `${legend(rounds)}${libraries === undefined ? '' : `image: ${libraries}\n`}${whyMissing(rows)}`,
     renderTable(
       WORDS,
       rows.map(({ id, aslr, update }) => [id, aslr, update]),

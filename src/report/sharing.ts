@@ -67,22 +67,27 @@ export interface SharingInput {
   readonly command: readonly string[];
   readonly figures: SharingFigures;
   readonly starts: Starts | { readonly missing: string };
+  /** Of the image that was measured: where its libraries are. */
+  readonly libraries?: string | undefined;
 }
 
 export interface SharingReport {
   readonly command: readonly string[];
   readonly rounds: number;
+  /** Of the image that was measured: where its libraries are. */
+  readonly libraries?: string | undefined;
   readonly rows: readonly SharingRow[];
   readonly figures: SharingFigures;
 }
 
-export function sharingReport({ command, figures, starts }: SharingInput): SharingReport {
+export function sharingReport({ command, figures, starts, libraries }: SharingInput): SharingReport {
   const all = 'missing' in starts ? undefined : starts;
   const cells = (of: (all: Starts) => MaybeStarts): StartCells =>
     cellsOf(all === undefined ? { missing: 'missing' in starts ? starts.missing : '' } : of(all));
   return {
     command,
     rounds: all?.plain.length ?? 0,
+    ...(libraries === undefined ? {} : { libraries }),
     rows: rowsOf(figures, {
       plain: cells(({ plain }) => plain),
       bindNow: cells(({ bindNow }) => bindNow),
