@@ -185,6 +185,22 @@ describe('files that are not as they were', () => {
     }
   });
 
+  it('children get their copies from a program that did without its own', () => {
+    const copy = join(scene.files, programAt(program).modules[0]?.copy?.file ?? '');
+    renameSync(copy, `${copy}.away`);
+    try {
+      // Its C library is the original, far from the audit object.
+      expectPlain();
+      expect(scene.start(['child', scene.fixed, ...WORDS])).toMatchObject({
+        status: 5,
+        stderr: 'prelinked\n',
+      });
+    } finally {
+      renameSync(`${copy}.away`, copy);
+    }
+    expectPrelinked();
+  });
+
   it('the audit object is gone', () => {
     const object = join(scene.files, 'audit.so');
     renameSync(object, `${object}.away`);
