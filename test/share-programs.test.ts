@@ -66,23 +66,26 @@ describe.each(PROGRAMS)('%s', (name, status, [command = '', ...words]) => {
 
   it('starts 20 times the same', () => startsTheSame(name, 20));
 
-  it.skipIf(name === 'gcc')('starts 50 times the same at other addresses', () => {
+  // Each of gcc's starts is five.
+  const times = name === 'gcc' ? 10 : 50;
+  it(`starts ${times} times the same at other addresses`, () => {
     scene.good('build', '--name', name, '--only', 'share', '--slide');
-    startsTheSame(name, 50);
+    startsTheSame(name, times);
   });
 
-  function startsTheSame(image: string, times: number): void {
+  function startsTheSame(image: string, count: number): void {
     const plain = spawnSync(command, words, { cwd: input, env: scene.env });
-    for (let i = 0; i < times; i += 1) {
+    for (let i = 0; i < count; i += 1) {
       const ran = spawnSync(scene.launcher(image), words, { argv0: command, cwd: input, env: scene.env });
       expect([ran.status, ran.stdout, ran.stderr]).toEqual([plain.status, plain.stdout, plain.stderr]);
     }
   }
 });
 
-const VERSIONS = ['/usr/bin/inkscape', '/usr/bin/gdb'];
+/** inkscape has 138 modules, and is not everywhere. */
+const VERSIONS = ['/usr/bin/gdb', ...['/usr/bin/inkscape'].filter(isThere)];
 describe.each(VERSIONS)('%s, at other addresses at each start', (program) => {
-  it.skipIf(!isThere(program))('says the same 40 times', () => {
+  it('says the same 40 times', () => {
     const name = `version-${basename(program)}`;
     scene.good('record', '-q', '--name', name, '--', program, '--version');
     scene.good('build', '--name', name, '--only', 'share', '--slide');

@@ -14,7 +14,7 @@
  * each other with random gaps: page tables cover 1 GiB for a page, and the kernel puts them side by side too.
  *
  * An image whose addresses slide (slide.ts) has the lowest ones of these ranges, and each start chooses from there on, by pages: 32
- * random bits, 28 with an unlimited stack; the kernel has 28.
+ * random bits, 28 with an unlimited stack; the kernel has 28. Where a module wants a larger alignment, by that: 23 bits of 2 MiB.
  *
  * Limits. Where they do not slide: 23 and 24 random bits of 2 MiB for the program and the rest, 19 with an unlimited stack, where the
  * kernel has 28 of 4 KiB at each start.
