@@ -91,6 +91,21 @@ describe.each<[string, readonly string[], string[]]>([
   });
 });
 
+it('leaves a program running that makes one trapped call after another', async () => {
+  const source = `int main(void) { int fd = open("/etc/passwd", O_RDONLY); printf("pid %d\\n", getpid()); fflush(stdout);
+    for (;;) lseek(fd, 1 << 20, SEEK_SET); }`;
+  const started = scene.start([scene.c('jumper', source)], { options: ['--for', '500ms'] });
+  const id = Number(await started.saw(/pid (\d+)/));
+  try {
+    expect(await started.ended).toEqual({ code: 0, signal: null });
+    expect(isRunning(id)).toBe(true);
+    // It asked for half a second; the machine may be busy with other tests.
+    expect(started.run.durationMs).toBeLessThan(5_000);
+  } finally {
+    process.kill(id, 'SIGKILL');
+  }
+});
+
 it('passes SIGUSR1 on to the program', async () => {
   const started = scene.start([
     'sh',
