@@ -8,5 +8,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,
+    // Scenes are built in hooks: by gcc, recordings and builds, on whatever else the machine does.
+    hookTimeout: 120_000,
   },
 });
