@@ -23,6 +23,8 @@
  *
  * Limits: inside the namespace an original is a mount point, so it cannot be replaced there (EBUSY) and what
  * the program mounts is not seen outside. docs/commands/run.md says for which programs that matters.
+ *
+ * Over 300 lines: all ways share the checks of the copies and the paths in one buffer.
  */
 #include "show.h"
 

@@ -1,4 +1,8 @@
-/** Whatever differs from when libraries were prelinked: the program starts with its originals, and does the same. */
+/**
+ * Whatever differs from when libraries were prelinked: the program starts with its originals, and does the same.
+ *
+ * Over 300 lines: one image, which takes seconds to record and build, serves all faults.
+ */
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
