@@ -93,7 +93,7 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   const original = statSync(hostPath(use.path, context.root));
   const copied = rewritten.map.clones.map(({ unit }) => unit);
   const running = [...cold, ...runInPlace(image, copied), ...unseenUnits(analysis)];
-  const pages = rewrittenPages(image, analysis.units, readElf(rewritten.bytes, use.path), copied, running);
+  const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, running);
   const { bytes, coldFile, stored } = separate(examined, rewritten, { context, treated });
   if (
     !gains &&

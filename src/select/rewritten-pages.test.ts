@@ -12,7 +12,7 @@ import type { Unit } from '../rewrite/model.ts';
 import { rewriteModule } from '../rewrite/rewrite.ts';
 import { workOn } from './module-work.ts';
 import { contextOf } from './plan.ts';
-import { unknownCode, unseenUnits } from './rewritten-pages.ts';
+import { unseenUnits } from './rewritten-pages.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'winnow-pages-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -57,23 +57,6 @@ describe('pages that need not be fetched any more', () => {
 
   it('are not those of a function whose old address goes on being called', () => {
     expect(dropped('-no-pie')).toEqual({ called: true, both: false });
-  });
-});
-
-describe('unknownCode', () => {
-  it('is what lies between units and is no padding', () => {
-    const path = join(folder, 'programunknown');
-    writeFileSync(`${path}.c`, SOURCE);
-    execFileSync('gcc', ['-O1', '-o', path, `${path}.c`]);
-    const image = readElfFile(path);
-    const analysis = analyseModule(image);
-    if ('kind' in analysis) throw new Error(analysis.reason);
-    const both = image.staticSymbols.find(({ name }) => name === 'both')?.rva ?? rva(0);
-    const page = Math.floor((image.offsetOf(both) ?? 0) / PAGE_SIZE);
-    const has = (units: readonly Unit[]): boolean =>
-      unknownCode(image, units).some((extent) => extent.page <= page && page < extent.page + extent.count);
-    expect(has(analysis.units)).toBe(false);
-    expect(has(analysis.units.filter(({ start }) => start !== both))).toBe(true);
   });
 });
 

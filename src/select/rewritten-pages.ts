@@ -4,8 +4,8 @@
  * Every original byte stands where it stood, so the recorded pages hold for the rewritten file too, but for
  * code: what was copied is not run in its old place any more. So the pages that copied code came from are left out, and
  * those of the copies are taken in. Pages that hold anything else beside code (headers and constants in files of
- * one segment), and pages of used code that was not copied, stay; so do recorded pages with code of which nobody knows whether
- * it was run there (most of Chromium's functions have no unwind information, so no breakpoint tells). So does what runs in its old place
+ * one segment), and pages of used code that was not copied, stay; so do recorded pages of which nobody knows what
+ * was run there (Chromium has functions without unwind information, where no breakpoint tells). So does what runs in its old place
  * although it was copied, in programs at fixed addresses (`fixed-addresses.ts`), and code that no breakpoint can tell of, as the signal
  * trampoline of the C library. Rebuilt unwind tables
  * have a segment of their own. They are read when an exception is thrown, so they are left to the kernel.
@@ -14,7 +14,6 @@
  * a copy, which C extensions and tables of methods know by their addresses.
  */
 import { PAGE_SIZE, pageIndex } from '../base/brands.ts';
-import { viewOf } from '../elf/bytes.ts';
 import type { ElfImage } from '../elf/image.ts';
 import {
   PF_X,
@@ -28,22 +27,15 @@ import {
 import { joinExtents, subtract } from '../profile/extents.ts';
 import type { Extent } from '../profile/model.ts';
 import type { ModuleAnalysis, Unit } from '../rewrite/model.ts';
-import { isFiller } from '../rewrite/padding.ts';
 import { pagesOver } from './code-pages.ts';
 import type { RewrittenPages } from './model.ts';
 
-/** `jmp rel32` */
-const JUMP = 0xe9;
-const JUMP_SIZE = 5;
-
 /**
- * @param units all of the original, ascending.
  * @param copied units that were copied.
  * @param running units that run in their old place: used ones that were not copied, and see above.
  */
 export function rewrittenPages(
   original: ElfImage,
-  units: readonly Unit[],
   rewritten: ElfImage,
   copied: readonly Unit[],
   running: readonly Unit[],
@@ -57,11 +49,7 @@ export function rewrittenPages(
   return {
     dropped: subtract(
       joinExtents(pagesOfCode(original, copied)),
-      joinExtents([
-        ...besideCode(original),
-        ...unknownCode(original, units),
-        ...pagesOfCode(original, running),
-      ]),
+      joinExtents([...besideCode(original), ...pagesOfCode(original, running)]),
     ),
     added: joinExtents(
       fresh.map(({ offset, fileSize }) => pagesOver(Math.max(offset, end), offset + fileSize)),
@@ -84,34 +72,6 @@ function besideCode(image: ElfImage): Extent[] {
     ...others.map(({ offset, fileSize }) => pagesOver(offset, offset + fileSize)),
     ...sections.map(({ offset, size }) => pagesOver(offset, offset + size)),
   ];
-}
-
-/** Pages with code that belongs to no unit. */
-export function unknownCode(image: ElfImage, units: readonly Unit[]): Extent[] {
-  const segments = image.segments.filter(
-    ({ type, flags, fileSize }) => type === PT_LOAD && fileSize > 0 && (flags & PF_X) !== 0,
-  );
-  return segments.flatMap(({ rva: first, offset, fileSize }) => {
-    const gaps: Extent[] = [];
-    let at: number = offset;
-    const until = (end: number): void => {
-      if (end > at && !isPadding(image.bytes.subarray(at, end))) gaps.push(pagesOver(at, end));
-    };
-    for (const { start, end } of units) {
-      if (start < first || start >= first + fileSize) continue;
-      until(offset + (start - first));
-      at = Math.max(at, offset + (end - first));
-    }
-    until(offset + fileSize);
-    return gaps;
-  });
-}
-
-/** Assemblers fill long gaps with nops behind a jump to their end. */
-function isPadding(bytes: Uint8Array): boolean {
-  const jumps = bytes[0] === JUMP && bytes.length > JUMP_SIZE;
-  const isOver = jumps && viewOf(bytes).getInt32(1, true) === bytes.length - JUMP_SIZE;
-  return isFiller(isOver ? bytes.subarray(JUMP_SIZE) : bytes);
 }
 
 function pagesOfCode(image: ElfImage, units: readonly Unit[]): Extent[] {
