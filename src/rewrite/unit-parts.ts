@@ -64,8 +64,14 @@ export function findUnitParts(image: ElfImage, { units, references }: ModuleAnal
     };
   };
   const insideAll = (all: readonly Unit[]): ((at: number) => boolean) => {
-    const each = all.map(inside);
-    return (at) => each.some((isInside) => isInside(at));
+    let known: RangeIndex<Unit> | undefined;
+    return (at) => {
+      // Tables ask for many addresses, and a function may have a thousand parts.
+      known ??= new RangeIndex(
+        [...new Set(all.flatMap((unit) => [unit, ...partsOf(unit)]))].toSorted((a, b) => a.start - b.start),
+      );
+      return known.indexOf(at) >= 0;
+    };
   };
   return { inside, insideAll, partsOf };
 }
