@@ -101,3 +101,15 @@ const char *audit_beside(const char *name, unsigned long least) {
   copy(answer + folder_length + more, name);
   return answer;
 }
+
+void audit_execute_plainly(const struct audit_process *process) {
+  struct sys_stat self, named;
+  const char *path = (const char *)audit_auxiliary(process, AT_EXECFN);
+  char **argv = process->argv;
+  if (path != NULL && sys_fstatat(AT_FDCWD, AUDIT_SELF, &self, 0) >= 0 && sys_fstatat(AT_FDCWD, path, &named, 0) >= 0) {
+    if (self.dev != named.dev || self.ino != named.ino)
+      while (*argv != NULL && !same(*argv, path)) argv++;
+    if (*argv != NULL) sys_execve(path, argv, process->envp);
+  }
+  sys_execve(AUDIT_SELF, process->argv, process->envp);
+}

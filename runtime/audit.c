@@ -16,6 +16,9 @@
  * A searched name is asked for path by path, and keeps its own. A name with a slash is asked for once
  * (LA_SER_ORIG), and the answer becomes the module's name: audit-names.c puts it back.
  *
+ * A program whose libraries need much static thread-local storage would not start beside any auditor (audit-storage.c): it is executed
+ * once more, plainly, before anything of it runs.
+ *
  * While the program runs, only those system calls are made that the loader itself makes to open a library: a
  * program that has filtered its calls must not die of one more.
  *
@@ -41,6 +44,7 @@ static struct modules_table table;
 static const struct modules_header nothing;
 #endif
 static struct audit_process process;
+static int has_begun; /* the program: what it opens from now on takes of the reserve, as ever */
 
 /* Any program may open the image's modules. */
 int audit_wants(const struct sys_stat *program, char *const *envp) {
@@ -109,9 +113,14 @@ EXPORTED char *la_objsearch(const char *name, unsigned long *cookie, unsigned fl
   return (char *)path;
 }
 
+/* Denied code is to stay denied: there the loader says that it has no room. */
+static int may_start_plainly(void) { return table.header->cold != MODULES_COLD_DENY; }
+
 EXPORTED unsigned la_objopen(struct link_map *map, long namespace, unsigned long *cookie) {
   (void)cookie;
   audit_names_meet(map);
+  if (!has_begun && namespace == LM_ID_BASE && may_start_plainly() && !audit_storage_meet(map))
+    audit_execute_plainly(&process);
 #ifdef WINNOW_DEMAND
   demand_meet(map, &table);
 #endif
@@ -124,6 +133,11 @@ EXPORTED unsigned la_objopen(struct link_map *map, long namespace, unsigned long
   }
   /* No interest in bindings. */
   return 0;
+}
+
+EXPORTED void la_preinit(unsigned long *cookie) {
+  (void)cookie;
+  has_begun = 1;
 }
 
 #ifdef WINNOW_DEMAND

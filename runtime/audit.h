@@ -5,6 +5,7 @@
 #include "sys.h"
 
 #define AUDIT_PATH_SIZE 4096
+#define AUDIT_SELF "/proc/self/exe"
 
 /* struct link_map of link.h: the part that does not change. */
 struct link_map {
@@ -30,12 +31,22 @@ struct audit_process {
 int audit_begin(struct audit_process *process, const void *frame);
 /* A value of the auxiliary vector; 0 where it has none. */
 u64 audit_auxiliary(const struct audit_process *process, u64 type);
+/*
+ * Executes the program anew, without this object; comes back where that is refused. As the kernel was asked to: of a
+ * script that is its own path, which stands behind the interpreter's words. Only while nothing of the program has run.
+ */
+void audit_execute_plainly(const struct audit_process *process);
 /* The path of a file in the image's folder, at least as long as `least`; NULL where that is too long. */
 const char *audit_beside(const char *name, unsigned long least);
 int audit_contains(const char *text, char wanted);
 
 /* Whether a child that is this program, with this environment, is to be audited, too: the object says. */
 int audit_wants(const struct sys_stat *program, char *const *envp);
+
+/* audit-storage.c */
+
+/* Takes the storage of a module that was mapped at the start; 0 where it is too much for an auditor to be there. */
+int audit_storage_meet(const struct link_map *map);
 
 /* audit-exec.c */
 

@@ -10,6 +10,7 @@
 #define PT_LOAD 1
 #define PT_INTERP 3
 #define PT_PHDR 6
+#define PT_TLS 7
 #define PF_X 1u
 #define PF_W 2u
 #define PF_R 4u

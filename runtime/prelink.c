@@ -37,7 +37,6 @@
 
 #define FIRST_WORD 5u  /* behind the public part of struct link_map */
 #define LAST_WORD 144u /* the struct is longer, in every version since 2.35 */
-#define SELF "/proc/self/exe"
 
 struct file_id {
   u64 device, inode;
@@ -121,7 +120,7 @@ static int area_is_free(const struct prelink_program *one) {
 
 static void choose_program(void) {
   struct sys_stat stat;
-  if (sys_fstatat(AT_FDCWD, SELF, &stat, 0) < 0) return;
+  if (sys_fstatat(AT_FDCWD, AUDIT_SELF, &stat, 0) < 0) return;
   const struct prelink_program *one = prelink_find(&table, &stat);
   if (one == NULL) return;
   u32 index = (u32)(one - table.programs);
@@ -140,20 +139,9 @@ static _Noreturn void fail(void) {
   sys_exit(127);
 }
 
-/*
- * Executes the program without this object: whatever was mapped goes. As the kernel was asked to: of a script that is its
- * own path, which stands behind the interpreter's words.
- */
+/* Whatever was mapped goes. */
 static _Noreturn void execute_plainly(void) {
-  struct sys_stat self, named;
-  const char *path = (const char *)audit_auxiliary(&process, AT_EXECFN);
-  char **argv = process.argv;
-  if (path != NULL && sys_fstatat(AT_FDCWD, SELF, &self, 0) >= 0 && sys_fstatat(AT_FDCWD, path, &named, 0) >= 0) {
-    if (self.dev != named.dev || self.ino != named.ino)
-      while (*argv != NULL && !same(*argv, path)) argv++;
-    if (*argv != NULL) sys_execve(path, argv, process.envp);
-  }
-  sys_execve(SELF, process.argv, process.envp);
+  audit_execute_plainly(&process);
   fail();
 }
 

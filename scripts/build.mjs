@@ -34,7 +34,7 @@ const PROGRAMS = {
 };
 
 const EVERY_AUDIT = ['audit-exec.c', 'audit-start.c', 'audit-symbols.c', 'target.c'];
-const AUDIT = ['audit.c', 'audit-names.c', ...EVERY_AUDIT];
+const AUDIT = ['audit.c', 'audit-names.c', 'audit-storage.c', ...EVERY_AUDIT];
 
 /** Libraries of the runtime, for winnow's own process and for programs that it starts: no libc either. */
 const LIBRARIES = {

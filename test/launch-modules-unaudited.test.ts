@@ -1,8 +1,9 @@
 /** Programs that cannot be shown modules by the audit object run with the originals. */
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, rmSync } from 'node:fs';
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { writeModulesTable } from '../src/image/modules-encode.ts';
 import { AS_NOBODY, compile, ModulesScene, type StartOptions } from './modules-scene.ts';
 
 const scene = new ModulesScene();
@@ -60,6 +61,38 @@ describe('programs that take no audit object', () => {
     const env = { A: '1', LD_AUDIX: object, B: '2' };
     const seen = spawnSync(program, ['old-loader', object], { encoding: 'utf8', env });
     expect(seen.stdout).toBe(`${object} 0 gone\n`);
+  });
+
+  it('are those whose libraries need more static thread-local storage than there is beside an auditor', () => {
+    const withStorage = (size: number) => {
+      const library = join(scene.lib, `libstorage-${size}.so`);
+      compile(library, 'storage-library.c', '-shared', '-fPIC', `-DSIZE=${size}`);
+      const path = join(scene.folder, `storage-${size}`);
+      const libraries = [scene.library, '-Wl,--no-as-needed', library, `-Wl,-rpath,${scene.lib}`];
+      return compile(path, 'shown.c', '-DROLE="stored"', ...libraries);
+    };
+    const [little, much] = [withStorage(100), withStorage(3000)];
+    expect(start(little, []).stdout).toContain('library second');
+    // The loader alone would end it: cannot allocate memory in static TLS block.
+    const seen = start(much, []);
+    expect([seen.stdout, seen.stderr, seen.status]).toEqual([
+      expect.stringContaining('library first'),
+      '',
+      0,
+    ]);
+    expect(start(much, ['env']).stdout).toBe('');
+    expect(scene.start(['exec', 'execv', much], { show: 'audit' }).stdout).toContain('library first');
+  });
+
+  it('end by the loader where their unused code is denied, rather than start with all of it', () => {
+    start(join(scene.folder, 'storage-3000'), []);
+    writeFileSync(join(image, 'modules.bin'), writeModulesTable(scene.modules(), 'audit', 'deny'));
+    const seen = scene.start([], { show: 'audit', launch });
+    expect([seen.stdout, seen.stderr, seen.status]).toEqual([
+      '',
+      expect.stringContaining('static TLS block'),
+      127,
+    ]);
   });
 
   it('are those whose caller has an audit object already', () => {
