@@ -1,6 +1,7 @@
 /** A program with a library of its own and its image with prelinked libraries. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type Ran, winnowOn } from './support/winnow.ts';
@@ -25,6 +26,8 @@ export class PrelinkedScene {
   /** At a fixed address. */
   readonly fixed = join(this.folder, 'bin', 'fixed');
   readonly script = join(this.folder, 'bin', 'script');
+  /** With a link to the program, for the first lines of scripts: they end at a space, which `folder` may have. */
+  readonly shortFolder = mkdtempSync(join(tmpdir(), 'winnow-'));
   /** In which the loader looks first, and which is empty. */
   readonly first = join(this.folder, 'first');
   readonly libraries = join(this.folder, 'lib');
@@ -40,7 +43,8 @@ export class PrelinkedScene {
     const main = join(FIXTURES, 'prelinked.c');
     for (const path of [this.program, this.other]) this.gcc('-o', path, main, ...linking);
     this.gcc('-no-pie', '-fno-pie', '-o', this.fixed, main, ...linking);
-    writeFileSync(this.script, `#!${this.program} say\n`, { mode: 0o755 });
+    symlinkSync(this.program, join(this.shortFolder, 'main'));
+    writeFileSync(this.script, `#!${this.shortFolder}/main say\n`, { mode: 0o755 });
   }
 
   compileLibrary(...flags: readonly string[]): void {
@@ -103,6 +107,6 @@ export class PrelinkedScene {
   }
 
   remove(): void {
-    rmSync(this.folder, { recursive: true, force: true });
+    for (const folder of [this.folder, this.shortFolder]) rmSync(folder, { recursive: true, force: true });
   }
 }

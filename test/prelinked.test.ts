@@ -118,7 +118,7 @@ describe('an image of prelinked programs', () => {
     expect(child(other, 'say')).toMatchObject({ status: 5, stderr: 'plain\n' });
     // Who is none of them is not audited, and nor is what it starts.
     expect(child(other, 'child', program, 'say')).toMatchObject({ status: 5, stderr: 'plain\n' });
-    expect(child('/bin/sh', '-c', `LD_BIND_NOW=1 ${program} say`)).toMatchObject({
+    expect(child('/bin/sh', '-c', `LD_BIND_NOW=1 '${program}' say`)).toMatchObject({
       status: 5,
       stderr: 'plain\n',
     });
