@@ -7,7 +7,7 @@
  * Method: which pages are read or written by a run that begins where all is relocated, the processor's accessed bits tell. Which ones
  * provably hold nothing that a system call is given: pages in RELRO all bytes of which are of the global offset table, of the arrays of
  * constructors, or of virtual tables and type descriptions that have symbols.
- * Limits: pages that the image shows beside those with addresses are counted where they are touched.
+ * Limits: a mapping that shows pages of the image beside the process's own does not tell which of them were touched: at most its own are counted.
  */
 import { readFileSync } from 'node:fs';
 import { PAGE_SIZE } from '../../src/base/brands.ts';

@@ -53,13 +53,16 @@ Anonymous:             8 kB
 12000-13000 rw-p 00002000 fe:00 12                         /image/a.linked
 Referenced:            4 kB
 Anonymous:             4 kB
+13000-16000 r--p 00003000 fe:00 12                         /image/a.linked
+Referenced:           12 kB
+Anonymous:             4 kB
 20000-22000 r--p 00000000 fe:00 13                         /lib/libc.so.6
 Referenced:            8 kB
 Anonymous:             8 kB
 `;
 
-  it('is pages of one file', () => {
-    expect(parseTouched(text, '/image/a.linked')).toEqual({ own: 3, touched: 2 });
+  it('is pages of one file, of those that it shows beside its own at most as many', () => {
+    expect(parseTouched(text, '/image/a.linked')).toEqual({ own: 4, touched: 3 });
     expect(parseTouched(text, '/image')).toEqual({ own: 0, touched: 0 });
   });
 });

@@ -48,7 +48,7 @@ export function measureStart({ program, argv, env, at }: StartRequest): StartCos
 export interface TouchedPages {
   /** 4 KiB pages of a file's private mappings that are no longer the file's, at the program's end. */
   readonly own: number;
-  /** Pages of these mappings that were read or written since all was relocated, by the program or by the kernel for it. */
+  /** Those of them, at most, that were read or written since all was relocated, by the program or by the kernel for it. */
   readonly touched: number;
 }
 
@@ -73,14 +73,19 @@ export function measureTouched(
 
 /** Of what start-cost prints, the mappings of one file. */
 export function parseTouched(text: string, file: string): TouchedPages {
-  let [own, touched, isIts] = [0, 0, false];
+  let [own, touched, referenced, isIts] = [0, 0, 0, false];
   for (const line of text.split('\n')) {
     const path = /^[0-9a-f]+-[0-9a-f]+ \S{4} \S+ \S+ \d+ *(.*)$/.exec(line)?.[1];
     if (path !== undefined) isIts = path === file;
     const [, name, kib] = /^(Anonymous|Referenced):\s+(\d+) kB/.exec(line) ?? [];
     if (!isIts || kib === undefined) continue;
-    if (name === 'Anonymous') own += Number(kib) / 4;
-    else touched += Number(kib) / 4;
+    const pages = Number(kib) / 4;
+    if (name === 'Referenced') referenced = pages;
+    else {
+      own += pages;
+      // A mapping may show pages of the file beside its own, and does not tell which were touched.
+      touched += Math.min(referenced, pages);
+    }
   }
   return { own, touched };
 }
