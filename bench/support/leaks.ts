@@ -95,7 +95,9 @@ export class LeakExplainer {
     // A kept table of `f` leads to `f.cold` too.
     const [stayed] = whole.flatMap((part) => [...this.#keptIn(part), ...this.#keptTables(part)]);
     if (stayed !== undefined) return { reason: stayed.reason, explained: true };
-    if (this.#isFixed && whole.some(({ entries }) => entries.some((entry) => this.#isKnown(entry))))
+    // Called by its number, a function runs in its old place; so do the parts that its jump table leads to there.
+    const called = [...whole, ...functionOf(this.#analysis, unit).slice(0, 1)];
+    if (this.#isFixed && called.some(({ entries }) => entries.some((entry) => this.#isKnown(entry))))
       return { reason: FIXED_ADDRESS, explained: true };
     const [leading] = whole.flatMap(({ entries }) =>
       entries.flatMap((entry) => this.#leadingHere(entry) ?? []),
