@@ -10,6 +10,7 @@ import { type Fde, isLeftover, readEhFrame } from '../../src/elf/eh-frame.ts';
 import type { ElfImage } from '../../src/elf/image.ts';
 import { readSiteTable, type SiteRow, type SiteTable } from '../../src/elf/landing-pads.ts';
 import type { CloneMap } from '../../src/rewrite/model.ts';
+import { RangeIndex } from '../../src/rewrite/pieces.ts';
 
 /** What differs, in words; `compared` places were looked at. */
 export function differingPads(
@@ -37,21 +38,24 @@ export function differingPads(
 
 class Areas {
   readonly #image: ElfImage;
-  readonly #fdes: readonly Fde[];
+  readonly #fdes: RangeIndex<Fde>;
   readonly #tables = new Map<Fde, SiteTable>();
 
   constructor(image: ElfImage) {
     this.#image = image;
-    this.#fdes = readEhFrame(image)
-      .fdes.filter((fde) => !isLeftover(fde) && image.offsetOf(fde.start) !== undefined)
-      .toSorted((a, b) => a.start - b.start);
+    this.#fdes = new RangeIndex(
+      readEhFrame(image)
+        .fdes.filter((fde) => !isLeftover(fde) && image.offsetOf(fde.start) !== undefined)
+        .toSorted((a, b) => a.start - b.start),
+    );
   }
 
   /** Those with a data area that describe code of a range. */
   within(start: number, end: number): readonly Fde[] {
     const found: Fde[] = [];
-    for (let i = Math.max(this.#before(start), 0); (this.#fdes[i]?.start ?? end) < end; i++) {
-      const fde = this.#fdes[i];
+    const { ranges } = this.#fdes;
+    for (let i = Math.max(this.#fdes.before(start), 0); (ranges[i]?.start ?? end) < end; i++) {
+      const fde = ranges[i];
       if (fde?.lsda !== undefined && fde.end > start) found.push(fde);
     }
     return found;
@@ -65,8 +69,8 @@ class Areas {
 
   /** What happens to an exception that passes an address. */
   answer(at: number, pads: (pad: Rva) => number): string {
-    const fde = this.#fdes[this.#before(at)];
-    if (fde === undefined || at >= fde.end) return 'no FDE';
+    const fde = this.#fdes.find(at);
+    if (fde === undefined) return 'no FDE';
     if (fde.lsda === undefined) return 'no data area';
     const table = this.#tableOf(fde);
     const row = table.rows.find(({ start, end }) => at >= start && at < end);
@@ -75,17 +79,6 @@ class Areas {
     // The area says where its pads are, wherever the code is.
     const pad = table.hasPadStart ? row.pad : pads(row.pad);
     return `lands at 0x${pad.toString(16)} for ${this.#actionsOf(table, row)}`;
-  }
-
-  #before(at: number): number {
-    let low = 0;
-    let high = this.#fdes.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#fdes[middle]?.start ?? 0) <= at) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
   }
 
   #tableOf(fde: Fde): SiteTable {

@@ -8,6 +8,7 @@ import { PF_X } from '../elf/spec.ts';
 import { decodeRange, type Insn } from '../x86/decode.ts';
 import { type Operation, OperationReader } from '../x86/operations.ts';
 import type { Unit } from './model.ts';
+import { RangeIndex } from './pieces.ts';
 
 /** What of a unit its tables are found by. */
 export type CodeRange = Pick<Unit, 'start' | 'end' | 'entries'>;
@@ -157,19 +158,21 @@ function codeAt(image: ElfImage, at: number, size: number): Uint8Array {
 export class LandingPads {
   readonly #image: ElfImage;
   /** Those with a data area, ascending. */
-  readonly #fdes: readonly Fde[];
+  readonly #fdes: RangeIndex<Fde>;
   readonly #sites = new Map<Fde, readonly CallSite[]>();
 
   constructor(image: ElfImage) {
     this.#image = image;
-    this.#fdes = readEhFrame(image)
-      .fdes.filter((fde) => fde.lsda !== undefined && !isLeftover(fde))
-      .toSorted((a, b) => a.start - b.start);
+    this.#fdes = new RangeIndex(
+      readEhFrame(image)
+        .fdes.filter((fde) => fde.lsda !== undefined && !isLeftover(fde))
+        .toSorted((a, b) => a.start - b.start),
+    );
   }
 
   /** @throws E_ELF_EH_FRAME where the data area is damaged. */
   padOf(at: number): number | undefined {
-    const fde = this.#fdeOf(at);
+    const fde = this.#fdes.find(at);
     if (fde === undefined) return undefined;
     return this.#sitesOf(fde).find(({ start, end }) => at >= start && at < end)?.pad;
   }
@@ -184,20 +187,8 @@ export class LandingPads {
 
   /** Whether it is a pad. */
   has(at: number): boolean {
-    const fde = this.#fdeOf(at);
+    const fde = this.#fdes.find(at);
     return fde !== undefined && this.#sitesOf(fde).some(({ pad }) => pad === at);
-  }
-
-  #fdeOf(at: number): Fde | undefined {
-    let low = 0;
-    let high = this.#fdes.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((this.#fdes[middle]?.start ?? 0) <= at) low = middle + 1;
-      else high = middle;
-    }
-    const fde = this.#fdes[low - 1];
-    return fde !== undefined && at < fde.end ? fde : undefined;
   }
 }
 
