@@ -1,10 +1,10 @@
 /** A program with a library of its own and its image with prelinked libraries. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect } from 'vitest';
-import { type Ran, winnowOn } from './support/winnow.ts';
+import { OwnProgramScene } from './support/own-program-scene.ts';
+import type { Ran } from './support/winnow.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures', 'share');
 const NAME = 'one';
@@ -16,31 +16,18 @@ export interface Started {
   readonly stderr: string;
 }
 
-export class PrelinkedScene {
-  // Not under /tmp: what lies there is temporary.
-  readonly folder = mkdtempSync(join(import.meta.dirname, '.programs-prelinked-'));
-  readonly store = join(this.folder, 'store');
-  readonly program = join(this.folder, 'bin', 'main');
-  /** The same for other libraries: it is not recorded. */
-  readonly other = join(this.folder, 'bin', 'other');
+export class PrelinkedScene extends OwnProgramScene {
   /** At a fixed address. */
   readonly fixed = join(this.folder, 'bin', 'fixed');
   readonly script = join(this.folder, 'bin', 'script');
   /** With a link to the program, for the first lines of scripts: they end at a space, which `folder` may have. */
   readonly shortFolder = mkdtempSync(join(tmpdir(), 'winnow-'));
-  /** In which the loader looks first, and which is empty. */
-  readonly first = join(this.folder, 'first');
-  readonly libraries = join(this.folder, 'lib');
-  readonly library = join(this.libraries, 'libown.so');
-  readonly env = { ...process.env, XDG_CACHE_HOME: join(this.folder, 'cache') };
-
   constructor() {
-    chmodSync(this.folder, 0o755);
-    for (const name of ['bin', 'first', 'lib']) mkdirSync(join(this.folder, name));
-    for (const name of ['', 'images']) mkdirSync(join(this.store, name), { mode: 0o755 });
+    super('prelinked');
     this.compileLibrary();
     const linking = ['-Llib', '-lown', '-lm', `-Wl,-rpath,${this.first}:${this.libraries}`, '-pthread'];
     const main = join(FIXTURES, 'prelinked.c');
+    // The other one is the same for other libraries: it is not recorded.
     for (const path of [this.program, this.other]) this.gcc('-o', path, main, ...linking);
     this.gcc('-no-pie', '-fno-pie', '-o', this.fixed, main, ...linking);
     symlinkSync(this.program, join(this.shortFolder, 'main'));
@@ -49,20 +36,6 @@ export class PrelinkedScene {
 
   compileLibrary(...flags: readonly string[]): void {
     this.gcc('-shared', '-fPIC', ...flags, '-o', this.library, join(FIXTURES, 'prelinked-library.c'));
-  }
-
-  gcc(...words: readonly string[]): void {
-    const done = spawnSync('gcc', ['-O1', ...words], { cwd: this.folder, encoding: 'utf8' });
-    expect(done.stderr).toBe('');
-  }
-
-  readonly winnow = (command: string, ...words: readonly string[]): Ran =>
-    winnowOn(this.store)(command, words, { cwd: this.folder, env: this.env });
-
-  good(command: string, ...words: readonly string[]): Ran {
-    const ran = this.winnow(command, ...words);
-    expect(ran.status, ran.stderr).toBe(0);
-    return ran;
   }
 
   record(program = this.program, ...words: readonly string[]): void {
@@ -106,7 +79,8 @@ export class PrelinkedScene {
     return { status, signal, stdout, stderr };
   }
 
-  remove(): void {
-    for (const folder of [this.folder, this.shortFolder]) rmSync(folder, { recursive: true, force: true });
+  override remove(): void {
+    super.remove();
+    rmSync(this.shortFolder, { recursive: true, force: true });
   }
 }

@@ -1,9 +1,7 @@
 /** A program with a library of its own, which tells how it was started; and its image after linking. */
-import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { expect } from 'vitest';
-import { type Ran, winnowOn } from './support/winnow.ts';
+import { OwnProgramScene } from './support/own-program-scene.ts';
 
 export const isRoot = process.geteuid?.() === 0;
 
@@ -66,23 +64,9 @@ int main(int argc, char **argv) {
 }
 `;
 
-export class ShareScene {
-  // Not under /tmp: what lies there is temporary.
-  readonly folder = mkdtempSync(join(import.meta.dirname, '.programs-share-'));
-  readonly store = join(this.folder, 'store');
-  readonly program = join(this.folder, 'bin', 'main');
-  readonly other = join(this.folder, 'bin', 'other');
-  /** In which the loader looks first, and which is empty. */
-  readonly first = join(this.folder, 'first');
-  readonly libraries = join(this.folder, 'lib');
-  readonly library = join(this.libraries, 'libown.so');
-  readonly env = { ...process.env, XDG_CACHE_HOME: join(this.folder, 'cache') };
-
+export class ShareScene extends OwnProgramScene {
   constructor() {
-    chmodSync(this.folder, 0o755);
-    for (const name of ['bin', 'first', 'lib']) mkdirSync(join(this.folder, name));
-    // Programs are mounted only where everybody can reach the loader that they name.
-    for (const name of ['', 'images']) mkdirSync(join(this.store, name), { mode: 0o755 });
+    super('share');
     writeFileSync(join(this.folder, 'own.c'), LIBRARY);
     writeFileSync(join(this.folder, 'main.c'), MAIN);
     this.compileLibrary();
@@ -105,20 +89,6 @@ export class ShareScene {
     this.gcc('-shared', '-fPIC', '-o', this.library, 'own.c');
   }
 
-  gcc(...words: string[]): void {
-    const done = spawnSync('gcc', ['-O1', ...words], { cwd: this.folder, encoding: 'utf8' });
-    expect(done.stderr).toBe('');
-  }
-
-  readonly winnow = (command: string, ...words: readonly string[]): Ran =>
-    winnowOn(this.store)(command, words, { cwd: this.folder, env: this.env });
-
-  good(command: string, ...words: readonly string[]): Ran {
-    const ran = this.winnow(command, ...words);
-    expect(ran.status, ran.stderr).toBe(0);
-    return ran;
-  }
-
   image(name: string): string {
     return join(this.store, 'images', name);
   }
@@ -132,9 +102,5 @@ export class ShareScene {
     const searchable = (path: string): boolean =>
       (statSync(path).mode & 1) !== 0 && (path === '/' || searchable(dirname(path)));
     return isRoot && searchable(this.store);
-  }
-
-  remove(): void {
-    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -8,6 +8,7 @@
  * leads to what the original's leads to, or to its copy. Copies of jump tables are found by the fields that lead to
  * them, and compared entry by entry.
  * Limits: where units went is taken from the rewriting's own map. Position-independent modules only.
+ * Over 300 lines: one judge, whose questions share what was decoded.
  */
 import { rva } from '../../src/base/brands.ts';
 import { viewOf } from '../../src/elf/bytes.ts';
