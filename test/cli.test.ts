@@ -1,6 +1,7 @@
 /** What holds for every command: help, wrong words, colour, JSON, and what goes to which stream. */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -78,12 +79,20 @@ describe('what winnow does not know', () => {
     ['nothing to record', ['record'], /E_USAGE: no command to record[\s\S]*next:/],
     ['nothing to run', ['run'], /E_USAGE: no command to run[\s\S]*next:/],
     ['an argument that is missing', ['inspect'], /missing required argument 'elf'/],
+    ['an argument too many', ['doctor', 'x'], /too many arguments/],
+    ['a value', ['bench', '--runs', '0', '--', 'true'], /invalid: it must be a whole number/],
+    [
+      'a value that is missing',
+      ['image', 'show', '--store'],
+      /argument missing[\s\S]*winnow image show --help/,
+    ],
   ];
   for (const [what, words, message] of wrong) {
     it(`${what}: exit code 2, a message on stderr, nothing on stdout`, () => {
       const { status, stdout, stderr } = winnow(words);
       expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
       expect(stderr).toMatch(message);
+      expect(stderr).toMatch(/^winnow: E_USAGE: .+\n(?: {2}where: .+\n)? {2}next: {2}.+\n$/);
     });
   }
 
@@ -137,6 +146,84 @@ describe('the streams', () => {
       expect(stdout).not.toBe('');
       expect(stdout + stderr).not.toContain(ESCAPE);
     }
+  });
+});
+
+describe('output that cannot be written', () => {
+  const onStreams = (args: readonly string[], stdout: number | 'pipe', stderr: number | 'pipe') =>
+    spawnSync(WINNOW, args, {
+      cwd: folder,
+      encoding: 'utf8',
+      timeout: 30_000,
+      killSignal: 'SIGKILL',
+      stdio: ['ignore', stdout, stderr],
+      env: { ...process.env, XDG_DATA_HOME: folder },
+    });
+
+  it.each([['report'], ['profile list --json'], ['build --name true'], ['record --help'], ['--version']])(
+    'of %s: a full disk is one error, an error of the environment',
+    (words) => {
+      const full = openSync('/dev/full', 'w');
+      const { status, stderr } = onStreams(words.split(' '), full, 'pipe');
+      closeSync(full);
+      expect(stderr).toMatch(/^winnow: E_OUTPUT: .*ENOSPC\n {2}where: stdout\n {2}next: {2}.+\n$/);
+      expect(status).toBe(3);
+    },
+  );
+
+  it.each([['report'], ['inspect --relocations /bin/true'], ['--help']])(
+    'of %s, as the reader has gone: nothing is said, and the exit code is that of SIGPIPE',
+    async (words) => {
+      const child = spawn(WINNOW, words.split(' '), {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, XDG_DATA_HOME: folder },
+      });
+      // Long before Node has started.
+      child.stdout.destroy();
+      let said = '';
+      child.stderr.setEncoding('utf8').on('data', (text) => (said += text));
+      const [status] = await once(child, 'close');
+      expect({ status, said }).toEqual({ status: 141, said: '' });
+    },
+  );
+
+  it('on stderr changes no exit code', () => {
+    const full = openSync('/dev/full', 'w');
+    const recorded = onStreams(['record', '--', './script'], 'pipe', full);
+    expect([recorded.status, recorded.stdout]).toEqual([7, 'out\n']);
+    const refused = onStreams(['report', 'nothing'], 'pipe', full);
+    expect([refused.status, refused.stdout]).toEqual([4, '']);
+    closeSync(full);
+  });
+});
+
+describe('a current folder that was removed', () => {
+  const inNoFolder = (words: string) => {
+    const gone = mkdtempSync(join(folder, 'gone-'));
+    return spawnSync('sh', ['-c', `rmdir '${gone}'; exec '${WINNOW}' ${words}`], {
+      cwd: gone,
+      encoding: 'utf8',
+      timeout: 30_000,
+      env: { ...process.env, XDG_DATA_HOME: folder },
+    });
+  };
+
+  it.each([
+    ['record -- /bin/true', 125],
+    ['run -- /bin/true', 125],
+    ['verify -- /bin/true', 3],
+    ['profile export true', 3],
+    ['report --sharing -- /bin/true', 3],
+  ])('%s: an error with exit code %i', (words, code) => {
+    const { status, stdout, stderr } = inNoFolder(words);
+    expect({ status, stdout }, stderr).toEqual({ status: code, stdout: '' });
+    expect(stderr).toMatch(/^winnow: E_FOLDER_GONE: .+\n {2}next: {2}.+\n$/m);
+  });
+
+  it('keeps nothing else from working', () => {
+    expect(inNoFolder('report true').status).toBe(0);
+    expect(inNoFolder('build --name true').status).toBe(0);
   });
 });
 

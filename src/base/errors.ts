@@ -49,6 +49,10 @@ export class WinnowError extends Error {
   }
 }
 
+/** The words of a command line do not go together. */
+export const usageError = (what: string, next: string, where?: string): WinnowError =>
+  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next, ...(where === undefined ? {} : { where }) });
+
 /** The lines a person reads on stderr. */
 export function describeError(error: WinnowError): string {
   const where = error.where === undefined ? '' : `\n  where: ${error.where}`;

@@ -2,12 +2,33 @@
 import { Command, CommanderError } from 'commander';
 import { describeError, EXIT_CODES, WinnowError } from '../base/errors.ts';
 import { COMMANDS } from './commands.ts';
+import { explained } from './own-failure.ts';
+import { guardStreams } from './streams.ts';
+import { unknownWords } from './unknown-words.ts';
+
+/** Their programs have the terminal. */
+const RUN_PROGRAMS: readonly string[] = ['record', 'run'];
 
 const program = new Command('winnow')
   .description('Record a Linux program once; from then on load only what it uses.')
   .version('0.1.0')
   .enablePositionalOptions()
   .exitOverride()
+  .configureOutput({
+    writeOut: (text) => {
+      guardStreams();
+      process.stdout.write(text);
+    },
+    writeErr: (text) => {
+      guardStreams();
+      process.stderr.write(text);
+    },
+    // Told by report().
+    outputError: () => undefined,
+  })
+  .hook('preAction', (_program, command) => {
+    if (!RUN_PROGRAMS.includes(command.name())) guardStreams();
+  })
   .addHelpText('after', '\nExit codes and error codes: docs/errors.md');
 
 for (const register of COMMANDS) register(program);
@@ -15,12 +36,17 @@ for (const register of COMMANDS) register(program);
 try {
   await program.parseAsync(process.argv);
 } catch (error) {
-  process.exitCode = report(error);
+  process.exitCode = report(explained(error));
 }
 
 function report(error: unknown): number {
-  // Commander has printed its own message already.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_CODES.usage;
+  guardStreams();
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return 0;
+    const unknown = unknownWords(error, program, process.argv.slice(2));
+    if (unknown !== undefined) process.stderr.write(describeError(unknown));
+    return EXIT_CODES.usage;
+  }
   if (error instanceof WinnowError) {
     process.stderr.write(describeError(error));
     return error.exitCode;

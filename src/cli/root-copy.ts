@@ -1,5 +1,5 @@
 /** `winnow build --rootfs DIR --out DIR`: a root file system with rewritten modules. */
-import { WinnowError } from '../base/errors.ts';
+import { usageError } from '../base/errors.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Cold } from '../select/model.ts';
 import { printable } from '../term/text.ts';
@@ -18,18 +18,15 @@ export interface RootCopyRequest {
   readonly json?: boolean;
 }
 
-const usage = (what: string, next: string): WinnowError =>
-  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
-
 /** @throws WinnowError E_USAGE, E_NO_FUNCTIONS, E_ROOT_COPY */
 export async function buildRootCopy(profile: Profile, request: RootCopyRequest): Promise<void> {
   const { rootfs, out, cold, cache } = request;
   if (rootfs === undefined || out === undefined)
-    throw usage('--rootfs and --out belong together', 'give both: --rootfs DIR --out DIR');
+    throw usageError('--rootfs and --out belong together', 'give both: --rootfs DIR --out DIR');
   if (request.root !== undefined)
-    throw usage('--rootfs is no image, so --root means nothing', 'leave --root out');
+    throw usageError('--rootfs is no image, so --root means nothing', 'leave --root out');
   if (request.only !== undefined && request.only !== 'select')
-    throw usage('a copied root file system has nothing that could prefetch', 'leave --only out');
+    throw usageError('a copied root file system has nothing that could prefetch', 'leave --only out');
   const { copyRoot } = await import('../image/root-copy.ts');
   const { buildSelect } = await import('../select/build.ts');
   const { explainSelect } = await import('../select/explain.ts');

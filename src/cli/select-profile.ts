@@ -1,28 +1,22 @@
 /** Which profile a person means: by name, by command, or the newest. */
-import { WinnowError } from '../base/errors.ts';
+import { usageError, WinnowError } from '../base/errors.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
 import { resolveProgram } from '../record/resolve.ts';
 import type { Operands } from './options.ts';
 
-function usageError(what: string): WinnowError {
-  return new WinnowError({
-    code: 'E_USAGE',
-    kind: 'usage',
-    what,
-    next: 'give one NAME, or a command behind two dashes: -- CMD',
-  });
-}
+const unclear = (what: string): WinnowError =>
+  usageError(what, 'give one NAME, or a command behind two dashes: -- CMD');
 
 /** @throws WinnowError E_USAGE, E_NO_PROFILE, E_BAD_NAME, E_PROGRAM_NOT_FOUND */
 export function selectProfile(store: Store, { before, command }: Operands): Profile {
   const [name, ...more] = before;
-  if (more.length > 0) throw usageError(`more than one name is given: ${before.join(' ')}`);
-  if (command !== undefined && name !== undefined) throw usageError('both a name and a command are given');
+  if (more.length > 0) throw unclear(`more than one name is given: ${before.join(' ')}`);
+  if (command !== undefined && name !== undefined) throw unclear('both a name and a command are given');
   if (name !== undefined) return store.read(name);
   if (command === undefined) return store.newest();
   const [typed] = command;
-  if (typed === undefined) throw usageError('no command follows the two dashes');
+  if (typed === undefined) throw unclear('no command follows the two dashes');
   const cwd = process.cwd();
   const program = resolveProgram(typed, cwd, process.env.PATH);
   const found = store.findByCommand({ program, argv: command, cwd });

@@ -1,6 +1,6 @@
 /** `--show HOW`: how a program is shown rewritten modules. */
 import type { Command } from 'commander';
-import { WinnowError } from '../base/errors.ts';
+import { usageError } from '../base/errors.ts';
 import { SHOW_MODES } from '../image/modules-layout.ts';
 import type { ShowMode } from '../image/modules-model.ts';
 
@@ -20,10 +20,5 @@ export function showMode({ show }: ShowOption): ShowMode | undefined {
   if (show === undefined) return undefined;
   const known = SHOW_MODES.find((mode) => mode === show);
   if (known !== undefined) return known;
-  throw new WinnowError({
-    code: 'E_USAGE',
-    kind: 'usage',
-    what: `'${show}' is no way to show modules`,
-    next: `give one of ${SHOW_MODES.join(', ')}`,
-  });
+  throw usageError(`'${show}' is no way to show modules`, `give one of ${SHOW_MODES.join(', ')}`);
 }

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { lstatSync, readlinkSync, renameSync, symlinkSync } from 'node:fs';
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
-import { errnoOf, WinnowError } from '../base/errors.ts';
+import { errnoOf, usageError, WinnowError } from '../base/errors.ts';
 import { makeFolders, removeTemporary } from '../profile/store-files.ts';
 import { installFailure } from './image-errors.ts';
 import type { Image } from './images.ts';
@@ -58,12 +58,10 @@ function checkFree(path: string, force: boolean): void {
 
 function checkName(name: string): void {
   if (name !== '' && name !== '.' && name !== '..' && !name.includes('/') && !name.includes('\0')) return;
-  throw new WinnowError({
-    code: 'E_USAGE',
-    kind: 'usage',
-    what: `${JSON.stringify(name)} cannot be the name of a command`,
-    next: 'give a name without slashes: --as NAME',
-  });
+  throw usageError(
+    `${JSON.stringify(name)} cannot be the name of a command`,
+    'give a name without slashes: --as NAME',
+  );
 }
 
 /** @throws WinnowError E_INSTALL_EXISTS, E_INSTALL_WRITE, E_USAGE; what was there before is unchanged then. */

@@ -23,7 +23,7 @@ import {
   utimesSync,
 } from 'node:fs';
 import { join, resolve, sep } from 'node:path';
-import { WinnowError } from '../base/errors.ts';
+import { usageError, type WinnowError } from '../base/errors.ts';
 import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
@@ -75,8 +75,7 @@ export async function copyRoot(
 }
 
 function checkOut(root: string, out: string): void {
-  const refuse = (what: string, next: string): WinnowError =>
-    new WinnowError({ code: 'E_USAGE', kind: 'usage', what, where: out, next });
+  const refuse = (what: string, next: string): WinnowError => usageError(what, next, out);
   const isWithin = (inner: string, outer: string): boolean =>
     `${inner}${sep}`.startsWith(outer === sep ? sep : `${outer}${sep}`);
   if (isWithin(out, root) || isWithin(root, out))

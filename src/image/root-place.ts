@@ -1,6 +1,6 @@
 /** Where an image for another root lies, as programs in there find it. */
 import { statSync } from 'node:fs';
-import { WinnowError } from '../base/errors.ts';
+import { usageError, type WinnowError } from '../base/errors.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 
 /** `folder` as seen in `root`, both absolute; undefined where it is not in there. */
@@ -11,8 +11,7 @@ export function seenInRoot(root: string, folder: string): string | undefined {
 
 /** Programs can be linked in `root`. @throws WinnowError E_USAGE where they cannot */
 export function requireLinkable(root: string, imagesDir: string): void {
-  const refuse = (what: string, where: string, next: string): WinnowError =>
-    new WinnowError({ code: 'E_USAGE', kind: 'usage', what, where, next });
+  const refuse = (what: string, where: string, next: string): WinnowError => usageError(what, next, where);
   if (process.geteuid?.() !== 0)
     throw refuse(
       'only root can run the loaders of another root',

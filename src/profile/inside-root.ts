@@ -1,7 +1,7 @@
 /** Paths of a copied root file system, looked up as its own processes would. */
 import { lstatSync, readlinkSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { errnoOf, explainErrno, WinnowError } from '../base/errors.ts';
+import { errnoOf, explainErrno, usageError, type WinnowError } from '../base/errors.ts';
 
 const MOST_LINKS = 40;
 
@@ -9,13 +9,7 @@ const MOST_LINKS = 40;
 export function rootFolder(path: string): string {
   const root = resolve(path);
   const refuse = (what: string): WinnowError =>
-    new WinnowError({
-      code: 'E_USAGE',
-      kind: 'usage',
-      what,
-      where: root,
-      next: 'name the folder that holds the copied root file system: --root DIR',
-    });
+    usageError(what, 'name the folder that holds the copied root file system: --root DIR', root);
   try {
     if (statSync(root).isDirectory()) return root;
   } catch (error) {

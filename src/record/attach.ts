@@ -5,7 +5,7 @@
 import { readdirSync, readlinkSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { type Pid, pid as toPid } from '../base/brands.ts';
-import { errnoOf, WinnowError } from '../base/errors.ts';
+import { errnoOf, usageError, WinnowError } from '../base/errors.ts';
 import type { Run } from '../profile/model.ts';
 import { readMaps } from '../sys/maps.ts';
 import { TraceeGone } from '../sys/ptrace.ts';
@@ -52,12 +52,7 @@ export function snapshot(text: string): Run {
 function parsePid(text: string): Pid {
   const value = Number(text);
   if (/^\d+$/.test(text) && value > 0) return toPid(value);
-  throw new WinnowError({
-    code: 'E_USAGE',
-    kind: 'usage',
-    what: `'${text}' is no process id`,
-    next: 'give the number that ps or pgrep shows',
-  });
+  throw usageError(`'${text}' is no process id`, 'give the number that ps or pgrep shows');
 }
 
 function checkReadable(process: Pid): void {

@@ -1,6 +1,6 @@
 /** `winnow bench -- CMD`: plain and image measured in turn, warm and cold. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { WinnowError } from '../../base/errors.ts';
+import { usageError, WinnowError } from '../../base/errors.ts';
 import {
   addExample,
   addJsonOption,
@@ -53,10 +53,13 @@ async function run(words: string[], options: BenchCommandOptions): Promise<void>
   const { readCaller } = await import('../../sys/caller.ts');
   const { startProgress } = await import('../../term/progress.ts');
   if (options.peer !== undefined && options.peer !== 'vmtouch') {
-    throw usage(`--peer knows \`vmtouch\` only, not ${options.peer}`, 'leave it out, or use --peer vmtouch');
+    throw usageError(
+      `--peer knows \`vmtouch\` only, not ${options.peer}`,
+      'leave it out, or use --peer vmtouch',
+    );
   }
   if (options.warmOnly === true && options.coldOnly === true) {
-    throw usage('--warm-only and --cold-only leave nothing to measure', 'leave one of them out');
+    throw usageError('--warm-only and --cold-only leave nothing to measure', 'leave one of them out');
   }
   const caller = readCaller();
   const subjects = await subjectsOf(words, options, caller.env.PATH);
@@ -108,8 +111,4 @@ async function profileFiles(name: string, options: StoreOption, needed: boolean)
     if (needed || !(error instanceof WinnowError) || error.code !== 'E_NO_PROFILE') throw error;
     return [];
   }
-}
-
-function usage(what: string, next: string): WinnowError {
-  return new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
 }

@@ -1,6 +1,6 @@
 /** `winnow build`: from a profile to an image. */
 import { type Command, Option } from 'commander';
-import { WinnowError } from '../../base/errors.ts';
+import { usageError } from '../../base/errors.ts';
 import type { Cold, OnMiss } from '../../select/model.ts';
 import { isVariant, type ShareVariant } from '../../share/model.ts';
 import { type Sharing, TECHNIQUES, type Technique } from '../build-techniques.ts';
@@ -83,7 +83,10 @@ async function build(operands: string[], options: Options): Promise<void> {
     const { buildRootCopy } = await import('../root-copy.ts');
     const cold = coldOf(options, new Set(['select']));
     if (cold === 'store' || options.onMiss !== undefined)
-      throw usage('a copied root file system has no audit object', 'leave out --cold store and --on-miss');
+      throw usageError(
+        'a copied root file system has no audit object',
+        'leave out --cold store and --on-miss',
+      );
     return await buildRootCopy(profile, { ...options, cold, cache: analysesDir() });
   }
   const techniques = techniquesOf(options.only, hasFunctions(profile));
@@ -91,11 +94,11 @@ async function build(operands: string[], options: Options): Promise<void> {
   const onMiss = onMissOf(options, cold);
   const variant = variantOf(options, techniques);
   if (options.slide === true && !techniques.has('share'))
-    throw usage('--slide is about the technique share, which is not used', 'add it: --only share');
+    throw usageError('--slide is about the technique share, which is not used', 'add it: --only share');
   const sharing = sharingOf(options, techniques);
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
-    throw usage('modules with stored code are never mounted', 'leave out --show, or give --show audit');
+    throw usageError('modules with stored code are never mounted', 'leave out --show, or give --show audit');
   const buildOptions = {
     imagesDir: store.imagesDir,
     prefetch: techniques.has('prefetch'),
@@ -137,61 +140,70 @@ async function build(operands: string[], options: Options): Promise<void> {
   process.stdout.write(renderBuilt(image, explanation));
 }
 
-const usage = (what: string, next: string): WinnowError =>
-  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
-
 function techniquesOf(only: string | undefined, hasFunctions: boolean): ReadonlySet<Technique> {
   if (only === undefined) return new Set(hasFunctions ? ['prefetch', 'select'] : ['prefetch']);
   const words = only.split(',');
   const found = TECHNIQUES.filter((name) => words.includes(name));
   const other = words.find((word) => !TECHNIQUES.some((name) => name === word));
   if (other !== undefined)
-    throw usage(`'${other}' is no technique`, `give one or more of ${TECHNIQUES.join(',')}: --only select`);
+    throw usageError(
+      `'${other}' is no technique`,
+      `give one or more of ${TECHNIQUES.join(',')}: --only select`,
+    );
   return new Set(found);
 }
 
 /** Linked programs hold addresses of rewritten modules, which a start must therefore find: by mounts, all or none. */
 function checkBoth(cold: Cold, show: string | undefined): void {
   if (process.geteuid?.() !== 0)
-    throw usage('select and share together need mounts, which root alone can have', 'leave one of them out');
+    throw usageError(
+      'select and share together need mounts, which root alone can have',
+      'leave one of them out',
+    );
   if (cold !== 'file')
-    throw usage(
+    throw usageError(
       `programs with --cold ${cold} need audit.so in their process, which those that start linked do not load`,
       'leave out --cold, or share: --only prefetch,select',
     );
   if (show === 'audit' || show === 'user-mounts')
-    throw usage(`select and share together need mounts, not ${show}`, 'leave out --show, or give mounts');
+    throw usageError(
+      `select and share together need mounts, not ${show}`,
+      'leave out --show, or give mounts',
+    );
 }
 
 function coldOf({ cold }: Options, techniques: ReadonlySet<Technique>): Cold {
   if (cold === undefined) return 'file';
   if (cold !== 'file' && cold !== 'deny' && cold !== 'store')
-    throw usage(`'${cold}' is no way to treat unused code`, 'give --cold file, --cold deny or --cold store');
+    throw usageError(
+      `'${cold}' is no way to treat unused code`,
+      'give --cold file, --cold deny or --cold store',
+    );
   if (!techniques.has('select'))
-    throw usage('--cold is about the technique select, which is not used', 'add it: --only select');
+    throw usageError('--cold is about the technique select, which is not used', 'add it: --only select');
   return cold;
 }
 
 function onMissOf({ onMiss }: Options, cold: Cold): OnMiss {
   if (onMiss === undefined) return 'abort';
   if (onMiss !== 'abort' && onMiss !== 'log')
-    throw usage(
+    throw usageError(
       `'${onMiss}' is nothing that can be done with denied code`,
       'give --on-miss abort or --on-miss log',
     );
-  if (cold !== 'deny') throw usage('--on-miss is about code that is denied', 'add it: --cold deny');
+  if (cold !== 'deny') throw usageError('--on-miss is about code that is denied', 'add it: --cold deny');
   return onMiss;
 }
 
 function variantOf({ variant }: Options, techniques: ReadonlySet<Technique>): ShareVariant {
   if (variant === undefined) return 'auto';
   if (!isVariant(variant))
-    throw usage(
+    throw usageError(
       `'${variant}' is no variant of linked programs`,
       'give --variant auto, files, joined or direct',
     );
   if (!techniques.has('share'))
-    throw usage('--variant is about the technique share, which is not used', 'add it: --only share');
+    throw usageError('--variant is about the technique share, which is not used', 'add it: --only share');
   return variant;
 }
 
@@ -199,30 +211,31 @@ function sharingOf(options: Options, techniques: ReadonlySet<Technique>): Sharin
   const { share, variant, slide, root, show } = options;
   if (share === undefined || share === 'image') return 'image';
   if (share !== 'prelink')
-    throw usage(`'${share}' is no way to share what is linked`, 'give --share image or --share prelink');
+    throw usageError(`'${share}' is no way to share what is linked`, 'give --share image or --share prelink');
   if (!techniques.has('share'))
-    throw usage('--share is about the technique share, which is not used', 'add it: --only share');
+    throw usageError('--share is about the technique share, which is not used', 'add it: --only share');
   if (techniques.size > 1)
-    throw usage('prelinked libraries go with no other technique yet', 'leave the others out: --only share');
+    throw usageError(
+      'prelinked libraries go with no other technique yet',
+      'leave the others out: --only share',
+    );
   if (variant !== undefined || slide === true)
-    throw usage(
+    throw usageError(
       '--variant and --slide are about programs in an image',
       'leave them out, or give --share image',
     );
   if (show !== undefined)
-    throw usage('prelinked libraries are shown by the audit object alone', 'leave out --show');
+    throw usageError('prelinked libraries are shown by the audit object alone', 'leave out --show');
   if (root !== undefined)
-    throw usage('libraries are not prelinked for another root', 'leave out --root, or give --share image');
+    throw usageError(
+      'libraries are not prelinked for another root',
+      'leave out --root, or give --share image',
+    );
   return 'prelink';
 }
 
 function parseGap(text: string): number {
   const gap = Number(text);
   if (/^\d+$/.test(text) && gap <= MOST_GAP) return gap;
-  throw new WinnowError({
-    code: 'E_USAGE',
-    kind: 'usage',
-    what: `'${text}' is no number of pages`,
-    next: `give a whole number from 0 to ${MOST_GAP}: --gap 16`,
-  });
+  throw usageError(`'${text}' is no number of pages`, `give a whole number from 0 to ${MOST_GAP}: --gap 16`);
 }

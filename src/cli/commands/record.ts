@@ -3,10 +3,11 @@ import { readFileSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { type Command as CommandLine, Option } from 'commander';
-import { WinnowError } from '../../base/errors.ts';
+import { errnoOf, usageError, type WinnowError } from '../../base/errors.ts';
 import { nextRecording } from '../../profile/learn.ts';
 import type { Command, Profile } from '../../profile/model.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+import { ownFailure } from '../own-failure.ts';
 import { outlook, summary } from '../record-text.ts';
 
 interface RecordOptions extends StoreOption {
@@ -22,9 +23,6 @@ interface RecordOptions extends StoreOption {
   readonly faultAround?: boolean;
   readonly json?: string;
 }
-
-/** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
-const OWN_FAILURE = 125;
 
 export function registerRecord(program: CommandLine): void {
   const command = program
@@ -66,26 +64,14 @@ async function run(words: string[], options: RecordOptions): Promise<void> {
     if (options.fromMisses === true) return await recordFromMisses(words, options);
     await recordCommand(words, options);
   } catch (error) {
-    // The program's own exit codes must stay apart from winnow's.
-    if (error instanceof WinnowError && error.exitCode < OWN_FAILURE && error.kind !== 'usage') {
-      throw new WinnowError({
-        code: error.code,
-        kind: error.kind,
-        what: error.what,
-        ...(error.where === undefined ? {} : { where: error.where }),
-        next: error.next,
-        exitCode: OWN_FAILURE,
-        cause: error,
-      });
-    }
-    throw error;
+    throw ownFailure(error);
   }
 }
 
 /** Whether page tables do: a person says so, or the command is learnt. */
 function isLightRun(options: RecordOptions, profile: Profile | undefined, command: Command): boolean {
   if (options.thorough === true && (options.quick === true || !options.filter)) {
-    throw usage('--thorough goes with neither --quick nor --no-filter', 'leave one of them out');
+    throw usageError('--thorough goes with neither --quick nor --no-filter', 'leave one of them out');
   }
   if (options.thorough === true || options.functions === true || !options.filter) return false;
   return options.quick === true || nextRecording(profile, command).how === 'light';
@@ -163,9 +149,12 @@ async function snapshotProcess(
 ): Promise<void> {
   const { openStore } = await import('../../profile/store.ts');
   const { snapshot } = await import('../../record/attach.ts');
-  if (words.length > 0) throw usage('--pid takes no command', 'leave out what follows --');
+  if (words.length > 0) throw usageError('--pid takes no command', 'leave out what follows --');
   if (options.functions === true) {
-    throw usage('--functions watches a program from its start', 'start it: winnow record --functions -- CMD');
+    throw usageError(
+      '--functions watches a program from its start',
+      'start it: winnow record --functions -- CMD',
+    );
   }
   const store = openStore(options);
   const recorded = snapshot(text);
@@ -180,20 +169,20 @@ function parseTime(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text);
   const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[match?.[2] ?? 's'];
   const value = Number(match?.[1]) * (unit ?? Number.NaN);
-  if (!(value > 0)) throw usage(`'${text}' is no time`, 'give e.g. 30s, 5m or 500ms');
+  if (!(value > 0)) throw usageError(`'${text}' is no time`, 'give e.g. 30s, 5m or 500ms');
   return value;
 }
-
-const usage = (what: string, next: string): WinnowError =>
-  new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
 
 /** Modules are told of by the filter; a process that runs already has entered who knows what. */
 function refuseWithout({ quick, filter, fromMisses }: RecordOptions): void {
   if (fromMisses === true) {
-    throw usage('--functions and --from-misses are two ways to find functions', 'leave out one of the two');
+    throw usageError(
+      '--functions and --from-misses are two ways to find functions',
+      'leave out one of the two',
+    );
   }
   if (quick === true || !filter) {
-    throw usage(
+    throw usageError(
       `--functions needs the filter, which ${quick === true ? '--quick' : '--no-filter'} leaves out`,
       'leave out one of the two',
     );
@@ -201,14 +190,18 @@ function refuseWithout({ quick, filter, fromMisses }: RecordOptions): void {
 }
 
 const noCommand = (): WinnowError =>
-  usage('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
+  usageError('no command to record', 'put it after two dashes: winnow record -- python3 app.py');
 
 /**
  * Talk goes to the descriptor, not to process.stderr: Node would set the program's own pipe or terminal
- * to non-blocking.
+ * to non-blocking. Where it cannot be written, nobody can be told, and the exit code stays the program's.
  */
 function say(text: string): void {
-  writeSync(2, text);
+  try {
+    writeSync(2, text);
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+  }
 }
 
 const PROGRESS_AFTER_MS = 1000;

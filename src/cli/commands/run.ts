@@ -2,16 +2,14 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { WinnowError } from '../../base/errors.ts';
+import { usageError, WinnowError } from '../../base/errors.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+import { ownFailure } from '../own-failure.ts';
 import { addShowOption, SHOW_VARIABLE, type ShowOption, showMode } from '../show-option.ts';
 
 interface Options extends ShowOption, StoreOption {
   readonly name?: string;
 }
-
-/** Failures of winnow itself before the program starts, as env(1) and timeout(1) do it. */
-const OWN_FAILURE = 125;
 
 export function registerRun(program: Command): void {
   const command = program
@@ -34,12 +32,7 @@ async function run(words: string[], options: Options): Promise<void> {
   try {
     await replaceByLauncher(words, options);
   } catch (error) {
-    // The program's own exit codes must stay apart from winnow's.
-    if (!(error instanceof WinnowError) || error.exitCode >= OWN_FAILURE || error.kind === 'usage')
-      throw error;
-    const { code, kind, what, where, next } = error;
-    const at = where === undefined ? {} : { where };
-    throw new WinnowError({ code, kind, what, ...at, next, exitCode: OWN_FAILURE, cause: error });
+    throw ownFailure(error);
   }
 }
 
@@ -52,12 +45,7 @@ async function replaceByLauncher(words: readonly string[], options: Options): Pr
   const caller = readCaller();
   const [typed] = words;
   if (typed === undefined) {
-    throw new WinnowError({
-      code: 'E_USAGE',
-      kind: 'usage',
-      what: 'no command to run',
-      next: 'put it after two dashes: winnow run -- python3 app.py',
-    });
+    throw usageError('no command to run', 'put it after two dashes: winnow run -- python3 app.py');
   }
   const store = openStore(options);
   const dirs = imagesDirs(store, options);

@@ -1,7 +1,7 @@
 /** `winnow verify -- CMD`: the program and its image side by side. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { WinnowError } from '../../base/errors.ts';
+import { usageError } from '../../base/errors.ts';
 import {
   addExample,
   addJsonOption,
@@ -53,7 +53,7 @@ async function run(words: string[], options: VerifyCommandOptions): Promise<void
   const { readCaller } = await import('../../sys/caller.ts');
   const { startProgress } = await import('../../term/progress.ts');
   if (options.home !== undefined && options.home !== 'scratch') {
-    throw usage(`--home knows \`scratch\` only, not ${options.home}`, 'leave it out to keep your HOME');
+    throw usageError(`--home knows \`scratch\` only, not ${options.home}`, 'leave it out to keep your HOME');
   }
   const caller = readCaller();
   const { plain, image } = await subjectsOf(words, options, caller.env.PATH);
@@ -92,9 +92,5 @@ async function run(words: string[], options: VerifyCommandOptions): Promise<void
 function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (seconds > 0 && Number.isFinite(seconds)) return seconds * 1000;
-  throw usage(`--timeout takes a number of seconds, not ${text}`, 'for example --timeout 10');
-}
-
-function usage(what: string, next: string): WinnowError {
-  return new WinnowError({ code: 'E_USAGE', kind: 'usage', what, next });
+  throw usageError(`--timeout takes a number of seconds, not ${text}`, 'for example --timeout 10');
 }
