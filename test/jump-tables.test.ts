@@ -29,11 +29,13 @@ const MAKES: Readonly<Record<string, readonly string[]>> = {
 function tablesOf(path: string): { sizes: number[]; reasons: string[] } {
   const image = readElfFile(path);
   const analysis = analysed(path);
-  const { insideAll } = findUnitParts(image, analysis);
+  const { insideAll, areAlone } = findUnitParts(image, analysis);
   const functions = analysis.units.flatMap((unit) =>
     unit.kind === 'part' ? [] : [functionOf(analysis, unit)],
   );
-  const found = functions.map((whole) => findJumpTables(image, rangeOf(whole), insideAll(whole)));
+  const found = functions.map((whole) =>
+    findJumpTables(image, rangeOf(whole), insideAll(whole), () => areAlone(whole)),
+  );
   const sizes = new Map(found.flatMap(({ tables }) => tables.map(({ at, targets }) => [at, targets.length])));
   return {
     sizes: [...sizes].toSorted(([a], [b]) => a - b).map(([, size]) => size),

@@ -115,7 +115,8 @@ export class LeakExplainer {
   /** Those that stay are told by where they stand themselves, not by their unit. */
   #keptTables(unit: Unit): readonly Kept[] {
     const whole = functionOf(this.#analysis, unit);
-    return findJumpTables(this.#image, rangeOf(whole), this.#parts.insideAll(whole)).kept;
+    const isAlone = (): boolean => this.#parts.areAlone(whole);
+    return findJumpTables(this.#image, rangeOf(whole), this.#parts.insideAll(whole), isAlone).kept;
   }
 
   /** Of code that stays and leads to a place: why it stays. */

@@ -29,7 +29,7 @@ const byteLength = (table: JumpTable): number => table.targets.length * entrySiz
 export function findTables(image: ElfImage, clones: readonly Clone[], analysis: ModuleAnalysis): FoundTables {
   const tables: JumpTable[] = [];
   const kept: Kept[] = [];
-  const { insideAll } = findUnitParts(image, analysis);
+  const { insideAll, areAlone } = findUnitParts(image, analysis);
   const cloned = new Set(clones.map(({ unit }) => unit));
   const seen = new Set<Unit>();
   for (const { unit } of clones) {
@@ -38,7 +38,7 @@ export function findTables(image: ElfImage, clones: readonly Clone[], analysis: 
     const [first] = whole;
     if (first === undefined || seen.has(first)) continue;
     seen.add(first);
-    const found = findJumpTables(image, rangeOf(whole), insideAll(whole));
+    const found = findJumpTables(image, rangeOf(whole), insideAll(whole), () => areAlone(whole));
     const copied = new RangeIndex(whole.filter((part) => cloned.has(part)));
     for (const table of found.tables) {
       const whyNot = whyTableStays(table, copied);

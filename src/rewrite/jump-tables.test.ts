@@ -1,45 +1,23 @@
 /** Switches as compilers and people write them, assembled: which tables a copy can have copies of, and why others stay. */
 import { afterAll, describe, expect, it } from 'vitest';
-import { fdeFunction, unitOfSymbol, Workshop } from '../../test/support/asm.ts';
-import type { ElfImage } from '../elf/image.ts';
-import { analyseModule, findUnitParts } from './analyse.ts';
-import { findJumpTables, type JumpTables } from './jump-tables.ts';
+import { fdeFunction, Workshop } from '../../test/support/asm.ts';
+import {
+  CASES,
+  ENTRIES,
+  type Found,
+  main,
+  rodata,
+  searchIn,
+  TABLE,
+} from '../../test/support/jump-tables-scene.ts';
 
 const workshop = new Workshop();
 afterAll(() => workshop.remove());
 
+const search = (assembly: string, options?: readonly string[]): Found =>
+  searchIn(workshop, assembly, options);
+
 const PROGRAM = ['-no-pie', '-nostdlib', '-Wl,--build-id=none', '-Wl,-emain'];
-
-interface Found extends JumpTables {
-  readonly image: ElfImage;
-  /** Of each table: its symbol and kind, the symbols that its entries lead to, and those of the fields' instructions. */
-  readonly words: readonly string[];
-  readonly reasons: readonly string[];
-}
-
-/** The tables of the function `main`. Labels are symbols unless they begin with .L. */
-function search(assembly: string, options?: readonly string[]): Found {
-  const image = workshop.library(`.text\n${assembly}\n`, options);
-  const analysis = analyseModule(image);
-  if ('kind' in analysis) throw new Error(analysis.reason);
-  const unit = unitOfSymbol(image, analysis, 'main');
-  const found = findJumpTables(image, unit, findUnitParts(image, analysis).inside(unit));
-  const nameOf = (at: number): string =>
-    image.staticSymbols.find(({ rva, name }) => rva === at && name !== '' && name !== 'main')?.name ??
-    `0x${at.toString(16)}`;
-  const words = found.tables.map(({ kind, at, targets, fields, tails }) => {
-    const ends = fields.map((field, i) => nameOf(field + (tails[i] === 0 ? 4 : (tails[i] ?? 0))));
-    return `${kind} ${nameOf(at)} to ${targets.map(nameOf).join(' ')} from ${ends.join(' ')}`;
-  });
-  return { ...found, image, words, reasons: found.kept.map(({ reason }) => reason) };
-}
-
-const main = (body: string): string => fdeFunction('main', body);
-const ENTRIES = (...labels: string[]): string => labels.map((label) => `.long ${label} - T`).join('\n');
-const rodata = (table: string): string => `.section .rodata\n.align 4\n${table}\n.long 0x7fffffff\n.text\n`;
-const TABLE = rodata(`T: ${ENTRIES('one', 'two', 'three')}`);
-const CASES =
-  'one: mov $1, %eax\nret\ntwo: mov $2, %eax\nret\nthree: mov $3, %eax\nret\nother: xor %eax, %eax\nret\n';
 const DISPATCH = 'movslq (%rdx,%rdi,4), %rax\nadd %rdx, %rax\njmp *%rax\n';
 const CLONED = ['relative T to one two three from after'];
 
@@ -89,24 +67,6 @@ one: mov (%rsp), %rax\njmp again\ntwo: nop\njmp again\nthree: pop %rbx\nret\n`;
     expect(search(main(joined + CASES) + TABLE).words).toEqual([]);
     const spoiled = twice.replace('later: ', 'later: mov %rdx, (%rsi)\n');
     expect(search(main(spoiled + CASES) + TABLE).words).toEqual([]);
-  });
-
-  it('is named where its entry was kept on the stack, as GCC does before a loop', () => {
-    const early =
-      'sub $24, %rsp\nlea T(%rip), %rax\nmovslq (%rax,%rdi,4), %rax\nmov %rax, 8(%rsp)\nxor %ebx, %ebx\n';
-    const late = 'again: mov 8(%rsp), %rsi\nlea T(%rip), %rax\nmov (%rsp), %r15\nadd %rsi, %rax\njmp *%rax\n';
-    const cases = `one: inc %ebx\njmp again\n${CASES.replace(/^one:/, 'last:')}`;
-    const found = search(main(early + late + cases) + TABLE);
-    expect([found.words, found.reasons, found.otherJumps]).toEqual([
-      [],
-      ['a jump table whose entry is kept on the stack'],
-      0,
-    ]);
-    // Nothing tells of a table where something else comes from the stack, or is added.
-    const reasonsFor = (from: string, to: string): readonly string[] =>
-      search(main((early + late).replace(from, to) + cases) + TABLE).reasons;
-    expect(reasonsFor('mov 8(%rsp), %rsi', 'mov 8(%rdx), %rsi')).toEqual([]);
-    expect(reasonsFor('again: mov 8(%rsp), %rsi\nlea T', 'again: mov 8(%rsp), %rsi\nlea main')).toEqual([]);
   });
 
   it('is cut where a comparison bounds the index, and only there', () => {

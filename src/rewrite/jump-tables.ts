@@ -10,6 +10,7 @@
  * comes to a jump through an entry, and may be changed if it is used for nothing else. Each candidate stands for
  * itself: what leads to the original table goes on doing so, and the jump is right with either. table-entries.ts
  * says how long the copy must be; table-bounds.ts shortens it where the code proves how many entries are used.
+ * An entry that is kept on the stack for later is followed where nothing else is put there (stack-slots.ts).
  * Limits: tables whose address is made from another's, or comes from memory, stay, and so do those that begin
  * with many entries for code elsewhere. Where the jump's target is computed from a label's address (printf's
  * tables) nothing needs to be changed; tables in relocated data follow their relocations.
@@ -54,13 +55,15 @@ const NOTHING: JumpTables = { tables: [], kept: [], otherJumps: 0 };
 
 /**
  * @param inside Whether an address lies in the unit or in a part that belongs to it (`.cold`).
+ * @param isAlone Whether there is no such part.
  */
 export function findJumpTables(
   image: ElfImage,
   unit: CodeRange,
   inside: (at: number) => boolean,
+  isAlone: () => boolean,
 ): JumpTables {
-  const code = new TableCode(image, unit, inside);
+  const code = new TableCode(image, unit, inside, isAlone);
   if (code.jumps.length === 0) return NOTHING;
   try {
     const { found, kept, otherJumps } = new TableSearch(code).run();

@@ -28,6 +28,8 @@ export class TableCode {
   readonly start: number;
   readonly end: number;
   readonly inside: (at: number) => boolean;
+  /** Whether no code elsewhere belongs to the unit. */
+  readonly isAlone: () => boolean;
   /** Of all instructions of the unit, ascending. */
   readonly starts: readonly number[];
   /** Indirect jumps of the unit, without those through a slot that a rip-relative operand names. */
@@ -41,8 +43,9 @@ export class TableCode {
   #elsewhere: OperationReader | undefined;
   #elsewhereAt = 0;
 
-  constructor(image: ElfImage, unit: CodeRange, inside: (at: number) => boolean) {
+  constructor(image: ElfImage, unit: CodeRange, inside: (at: number) => boolean, isAlone: () => boolean) {
     this.image = image;
+    this.isAlone = isAlone;
     this.start = unit.start;
     this.end = unit.end;
     this.inside = (at) => (at >= unit.start && at < unit.end) || inside(at);

@@ -17,7 +17,7 @@
  * are told apart from other uses. Where the code goes straight on from the lea to a jump through an entry, the lea
  * is certain to be a jump table's, whose address compilers make for jumps alone; what is stored is then either
  * such a stale value or the address for a later jump.
- * Limits: memory and vector registers are not followed. A call of the same module leaves all but rax and rdx as it
+ * Limits: memory other than one place of the stack, and vector registers are not followed. A call of the same module leaves all but rax and rdx as it
  * was, as GCC keeps values in any register that a local function is known not to touch; what a call reads
  * itself is taken to be arguments, of which a table's address is none.
  */
@@ -27,6 +27,9 @@ import {
   addressFrom,
   C_WHOLE,
   derive,
+  entryBase,
+  entryFrom,
+  entryMaker,
   entryThrough,
   extendedEntry,
   FLAGS,
@@ -40,13 +43,12 @@ import {
   setFlags,
   settled,
   sum,
-  T_WHOLE,
   tainted,
   upFrom,
   write,
   zeroParts,
 } from './table-values.ts';
-import type { Misuse, TableAddress, Walk, WalkedCode } from './table-walk.ts';
+import { type Misuse, OTHER_USE, type TableAddress, type Walk, type WalkedCode } from './table-walk.ts';
 
 export function walkFrom(code: WalkedCode, table: TableAddress): Walk {
   return new Walker(code, table).run();
@@ -58,24 +60,30 @@ class Walker {
   readonly #states = new Map<number, State>();
   readonly #work: number[] = [];
   readonly #queued = new Set<number>();
-  readonly #dispatches = new Set<number>();
-  readonly #passed = new Set<number>();
-  readonly #loads = new Set<number>();
+  readonly #seen = {
+    dispatches: new Set<number>(),
+    passed: new Set<number>(),
+    loads: new Set<number>(),
+    kept: new Set<Operation>(),
+    used: new Set<number>(),
+  };
   #misuse: Misuse | undefined;
   #stored: Misuse | undefined;
-  readonly #used = new Set<number>();
-  readonly #makers: ReadonlyMap<number, number>;
+  /** By number, from 1: what makes the address, and behind them what loads an entry from the stack. */
+  readonly #makers: readonly Operation[];
+  readonly #numbers: ReadonlyMap<number, number>;
 
   constructor(code: WalkedCode, table: TableAddress) {
     this.#code = code;
     this.#table = table;
-    this.#makers = new Map(table.makers.map(({ insn }, i) => [insn.at, i + 1]));
+    this.#makers = [...table.makers, ...(table.slot?.loads ?? [])];
+    this.#numbers = new Map(this.#makers.map(({ insn }, i) => [insn.at, i + 1]));
   }
 
   run(): Walk {
     let isSure = true;
     let before: number | undefined;
-    for (const maker of this.#table.makers) {
+    for (const maker of this.#makers.toSorted((a, b) => a.insn.at - b.insn.at)) {
       const { at, length } = maker.insn;
       // Behind another one it is met with that one's values, and never without.
       const isMet = before !== undefined && this.#code.isStraight(before, at);
@@ -90,23 +98,21 @@ class Walker {
       const from = this.#states.get(at);
       if (from !== undefined) this.#straight(at, from.slice());
     }
-    return {
-      dispatches: this.#dispatches,
-      passed: this.#passed,
-      loads: this.#loads,
-      misuse: this.#misuse,
-      stored: this.#stored,
-      isSure,
-      used: this.#used,
-    };
+    return { ...this.#seen, misuse: this.#misuse, stored: this.#stored, isSure };
   }
 
   /** What a maker does; true for a jump. */
   #make({ kind, to, memory, insn }: Operation, state: State): boolean {
-    if (memory !== undefined) this.#loads.add(insn.at);
+    const number = this.#numbers.get(insn.at) ?? 0;
+    if (number > this.#table.makers.length) {
+      write(state, to, WHOLE);
+      state[to] = entryFrom(number);
+      return false;
+    }
+    if (memory !== undefined) this.#seen.loads.add(insn.at);
     if (kind === 'jump') return true;
     write(state, to, WHOLE);
-    state[to] = memory === undefined ? addressFrom(this.#makers.get(insn.at) ?? 0) : C_WHOLE;
+    state[to] = memory === undefined ? addressFrom(number) : C_WHOLE;
     return false;
   }
 
@@ -134,7 +140,7 @@ class Walker {
       }
       const operation = this.#code.at(at);
       if (operation === undefined) {
-        this.#misuse ??= { at, reason: 'the address of a jump table comes to what does not decode' };
+        this.#misuse ??= { at, reason: OTHER_USE.undecoded };
         break;
       }
       const { insn } = operation;
@@ -177,24 +183,25 @@ class Walker {
 
   #jump(at: number, isDispatch: boolean, state: State): void {
     if (isDispatch) {
-      this.#dispatches.add(at);
+      this.#seen.dispatches.add(at);
       for (const target of this.#table.targets) this.#reach(target, state);
     }
     if (isClean(state)) return;
     // A jump that several tables share may go through another's entry while this one's address lives on.
-    this.#passed.add(at);
+    this.#seen.passed.add(at);
     for (const target of this.#code.targetsOf(at)) this.#reach(target, state);
   }
 
   /** Changes the values; true for the jump through an entry. */
   #apply(operation: Operation, state: State): boolean {
     const { insn, uses } = operation;
-    if (this.#makers.has(insn.at)) {
+    if (this.#keeps(operation, state)) return false;
+    if (this.#numbers.has(insn.at)) {
       this.#derived(operation, state);
       return this.#make(operation, state);
     }
     if ((operation.readsFlags & (state[FLAGS] ?? 0)) !== 0)
-      this.#misuse ??= { at: insn.at, reason: MISUSED_FLAGS };
+      this.#misuse ??= { at: insn.at, reason: OTHER_USE.compared };
     if (!uses.some(({ register }) => tainted(state, register) !== 0)) {
       if (!operation.mayKeepFlags) setFlags(state, operation.setsFlags, false);
       return false;
@@ -213,6 +220,17 @@ class Walker {
     return isDispatch;
   }
 
+  /** It puts an entry, and never anything else, where the slot is. */
+  #keeps(operation: Operation, state: State): boolean {
+    if (this.#table.slot?.stores.includes(operation) !== true) return false;
+    const number = entryMaker(state[operation.source] ?? 0);
+    const maker = this.#makers[number - 1];
+    if (maker === undefined || !this.#code.isStraight(maker.insn.at, operation.insn.at)) return false;
+    this.#seen.kept.add(operation);
+    this.#seen.used.add(number);
+    return true;
+  }
+
   /** The parts of results that come from what is followed, in an instruction that is no form of a jump. */
   #derived(operation: Operation, state: State): number {
     const { uses, mixing, memory, kind, immediate } = operation;
@@ -224,8 +242,8 @@ class Walker {
       kind !== 'lea' && memory !== undefined && (isAddress(memory.base) || isAddress(memory.index));
     const { at } = operation.insn;
     if (mixing === undefined || reachesMemory) {
-      if (operation.stores && !reachesMemory) this.#stored ??= { at, reason: STORED };
-      else this.#misuse ??= { at, reason: MISUSED };
+      if (operation.stores && !reachesMemory) this.#stored ??= { at, reason: OTHER_USE.stored };
+      else this.#misuse ??= { at, reason: OTHER_USE.misused };
       return 0;
     }
     if (mixing === 'all') return WHOLE;
@@ -237,9 +255,10 @@ class Walker {
     const { kind, source, memory } = operation;
     if (kind !== 'jump') return false;
     if (source !== NONE) return tainted(state, source) === C_WHOLE;
-    if (memory === undefined || !this.#readsEntry(memory, state)) return false;
-    this.#used.add(makerOf(state[this.#baseOf(memory, state)] ?? 0));
-    this.#loads.add(operation.insn.at);
+    const base = memory === undefined ? undefined : entryBase(memory, state);
+    if (base === undefined) return false;
+    this.#seen.used.add(makerOf(state[base] ?? 0));
+    this.#seen.loads.add(operation.insn.at);
     return true;
   }
 
@@ -262,10 +281,10 @@ class Walker {
     const isRelative = this.#table.kind === 'relative';
     const isHalf = kind === 'move32' && memory.base !== NONE && memory.index !== NONE;
     const isEntry = isRelative ? kind === 'extend' || isHalf : kind === 'move';
-    if (!isEntry || !this.#readsEntry(memory, state)) return undefined;
-    this.#loads.add(insn.at);
-    const base = this.#baseOf(memory, state);
-    this.#used.add(makerOf(state[base] ?? 0));
+    const base = isEntry ? entryBase(memory, state) : undefined;
+    if (base === undefined) return undefined;
+    this.#seen.loads.add(insn.at);
+    this.#seen.used.add(makerOf(state[base] ?? 0));
     if (!isRelative) return C_WHOLE;
     return entryThrough(state, base, to, kind === 'extend' ? WHOLE : HALF);
   }
@@ -273,24 +292,7 @@ class Walker {
   #sum(state: State, a: number, b: number): number | undefined {
     const result = sum(state, a, b);
     if (result === undefined) return undefined;
-    for (const register of [a, b]) this.#used.add(makerOf(state[register] ?? 0));
+    for (const register of [a, b]) this.#seen.used.add(makerOf(state[register] ?? 0));
     return result;
   }
-
-  /** Through the table's address, and with an index that has nothing to do with it. */
-  #readsEntry(memory: MemoryOperand, state: State): boolean {
-    if (memory.displacement !== 0) return false;
-    const base = this.#baseOf(memory, state);
-    const other = base === memory.base ? memory.index : memory.base;
-    return base !== NONE && (other === NONE || tainted(state, other) === 0);
-  }
-
-  #baseOf({ base, index, scale }: MemoryOperand, state: State): number {
-    if (base !== NONE && tainted(state, base) === T_WHOLE) return base;
-    return index !== NONE && scale === 1 && tainted(state, index) === T_WHOLE ? index : NONE;
-  }
 }
-
-const STORED = 'the address of a jump table is stored';
-const MISUSED = 'the address of a jump table is used otherwise';
-const MISUSED_FLAGS = 'the address of a jump table is compared';

@@ -36,7 +36,7 @@ interface Named {
 /** Undefined: it is not known where all its jumps lead. */
 export function guessTables(image: ElfImage, unit: CodeRange): GuessedTables | undefined {
   const isInside = (at: number): boolean => at >= unit.start && at < unit.end;
-  const code = new TableCode(image, unit, isInside);
+  const code = new TableCode(image, unit, isInside, () => false);
   try {
     const [first] = code.jumps;
     const last = code.jumps.at(-1);

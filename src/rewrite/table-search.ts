@@ -3,16 +3,18 @@
  *
  * Each is tried alone. Where some instructions that make the same address do not come to a jump on their own, they are
  * tried together: code that was not optimised makes the address once to read an entry and once to add to it, so either
- * all of them are changed or none.
+ * all of them are changed or none. So are those of which one reads an entry for the stack, and another is added to it later.
  */
 import { rva } from '../base/brands.ts';
 import type { Kept } from './model.ts';
+import { findStackSlot } from './stack-slots.ts';
+import { type Attempt, attempt, joined } from './table-attempts.ts';
 import { type Bound, boundOf } from './table-bounds.ts';
 import { type Candidate, findCandidates, looksLikeTable } from './table-candidates.ts';
 import type { TableCode } from './table-code.ts';
 import { factsOf, type ImageFacts } from './table-facts.ts';
 import { walkFrom } from './table-flow.ts';
-import { isEntryOnStack } from './table-spills.ts';
+import { reasonOf, spilledEntryOf } from './table-spills.ts';
 import { MOST_MAKERS } from './table-values.ts';
 import type { Walk, WalkedCode } from './table-walk.ts';
 
@@ -30,40 +32,16 @@ export interface Found {
   readonly otherJumps: number;
 }
 
-const NOT_FOUND = 'a jump table whose address is not found';
-const ON_STACK = 'a jump table whose entry is kept on the stack';
 const PASSES_UNKNOWN = 'the address of a jump table comes to one that is not found';
 const TOO_SHORT = 'a jump table is shorter than its bound';
-
-/** Candidates for the same table that are tried together. */
-interface Attempt {
-  readonly candidates: readonly [Candidate, ...Candidate[]];
-  /** Where the entries lead that most likely are true ones: what walks follow. */
-  targets: readonly number[];
-  walk: Walk;
-}
-
-const NO_WALK: Walk = {
-  dispatches: new Set(),
-  passed: new Set(),
-  loads: new Set(),
-  misuse: undefined,
-  stored: undefined,
-  isSure: false,
-  used: new Set(),
-};
-
-const attempt = (first: Candidate, ...more: readonly Candidate[]): Attempt => ({
-  candidates: [first, ...more],
-  targets: [],
-  walk: NO_WALK,
-});
 
 export class TableSearch {
   readonly #code: TableCode;
   readonly #facts: ImageFacts;
   /** Where the indirect jumps lead that a walk has reached. */
   readonly #resolved = new Map<number, Set<number>>();
+  /** Jumps that walks have reached by what could not be proved. */
+  readonly #unproven = new Set<number>();
   #labels: readonly number[] | undefined;
   /** Functions that do not return; looked for only where it may help. */
   #endings: ReadonlySet<number> | undefined;
@@ -89,10 +67,10 @@ export class TableSearch {
   run(): Found {
     const attempts = findCandidates(this.#code).map((candidate) => attempt(candidate));
     this.#walkAll(attempts);
-    const joined = this.#joinAttempts(attempts);
+    const all = this.#joinSpilled(this.#joinAttempts(attempts));
     const kept: Kept[] = [];
     const tables = new Map<number, Attempt[]>();
-    for (const tried of joined) {
+    for (const tried of all) {
       if (tried.walk.dispatches.size === 0) continue;
       const { address } = tried.candidates[0];
       const reason = this.#reasonAgainst(tried);
@@ -102,13 +80,13 @@ export class TableSearch {
     let otherJumps = 0;
     const unknown: Kept[] = [];
     for (const jump of this.#code.jumps) {
-      if (this.#resolved.has(jump)) continue;
+      if (this.#resolved.has(jump) && !this.#unproven.has(jump)) continue;
       const reason = reasonOf(this.#code, jump);
       if (reason !== undefined) unknown.push({ kind: 'kept', reason, at: rva(jump) });
       else otherJumps++;
     }
     // Of a jump that is not found nobody knows where it leads.
-    const known = unknown.length > 0 ? undefined : joined;
+    const known = unknown.length > 0 ? undefined : all;
     kept.push(...unknown);
     return { found: [...tables.values()].flatMap((group) => this.#tableOf(group, known)), kept, otherJumps };
   }
@@ -137,16 +115,53 @@ export class TableSearch {
     this.#walkAll([...used, ...rest]);
     // Where jumps lead is known from here on, so what is straight is too.
     for (const tried of used) this.#walk(tried);
-    const good = used.filter(
-      (tried) =>
-        tried.candidates.every((_, i) => tried.walk.used.has(i + 1)) &&
-        tried.walk.stored === undefined &&
-        tried.walk.dispatches.size > 0 &&
-        this.#reasonAgainst(tried) === undefined,
-    );
+    const good = used.filter((tried) => this.#isGood(tried));
     for (const tried of attempts)
       if (good.some(({ candidates }) => candidates.includes(tried.candidates[0]))) rest.delete(tried);
     return [...good, ...rest];
+  }
+
+  /** The same attempts, and joined ones in place of those whose entries are kept on the stack. */
+  #joinSpilled(attempts: readonly Attempt[]): readonly Attempt[] {
+    let all = attempts;
+    for (const jump of this.#code.jumps) {
+      const spilled = this.#resolved.has(jump) ? undefined : spilledEntryOf(this.#code, jump);
+      if (spilled?.displacement === undefined) continue;
+      const slot = findStackSlot(this.#code, spilled.displacement);
+      if (slot === undefined) continue;
+      const isAlone = ({ candidates: [first, ...more] }: Attempt): boolean =>
+        more.length === 0 && first.address === spilled.address && first.kind === 'relative';
+      const single = all.filter(isAlone).flatMap(({ candidates }) => candidates);
+      const [whole] = joined(single, slot);
+      if (whole === undefined) continue;
+      this.#unproven.add(jump);
+      this.#walkAll([whole]);
+      const [used] = joined(
+        single.filter((_, i) => whole.walk.used.has(i + 1)),
+        slot,
+      );
+      if (used === undefined) continue;
+      const rest = all.filter(({ candidates: [first] }) => !used.candidates.includes(first));
+      this.#walkAll([used, ...rest]);
+      // Where jumps lead is known from here on, so what is straight is too.
+      this.#walk(used);
+      if (!used.walk.dispatches.has(jump) || !this.#isGood(used)) continue;
+      this.#unproven.delete(jump);
+      all = [used, ...rest];
+    }
+    return all;
+  }
+
+  /** Whether candidates that were tried together can be changed together. */
+  #isGood(tried: Attempt): boolean {
+    const { candidates, slot, walk } = tried;
+    return (
+      candidates.every((_, i) => walk.used.has(i + 1)) &&
+      (slot?.stores ?? []).every((store) => walk.kept.has(store)) &&
+      walk.stored === undefined &&
+      walk.dispatches.size > 0 &&
+      this.#reasonAgainst(tried) === undefined
+    );
   }
 
   /** Each walk needs to know where the other jumps lead that it meets: until nothing more is learnt. */
@@ -181,9 +196,9 @@ export class TableSearch {
   }
 
   #walk(tried: Attempt): void {
-    const { kind } = tried.candidates[0];
-    const makers = tried.candidates.map(({ maker }) => maker);
-    tried.walk = walkFrom(this.#walked, { makers, kind, targets: tried.targets });
+    const { candidates, slot, targets } = tried;
+    const makers = candidates.map(({ maker }) => maker);
+    tried.walk = walkFrom(this.#walked, { makers, slot, kind: candidates[0].kind, targets });
   }
 
   /** How many entries the jumps through them use, as far as bounds or another table behind it tell. */
@@ -276,16 +291,4 @@ export class TableSearch {
       tables.some(({ walk, candidates: [{ all }] }) => walk.dispatches.size > 0 && all.some(isBetween));
     return comesIn ? undefined : bound.entries;
   }
-}
-
-/** Why a jump that no walk has come to is one through a table all the same; undefined where it is none. */
-function reasonOf(code: TableCode, jump: number): string | undefined {
-  if (looksLikeTable(code, jump)) return NOT_FOUND;
-  return isEntryOnStack(code, jump) ? ON_STACK : undefined;
-}
-
-/** One attempt for several candidates; none for fewer. */
-function joined(candidates: readonly Candidate[]): Attempt[] {
-  const [first, ...more] = candidates;
-  return first === undefined || more.length === 0 ? [] : [attempt(first, ...more)];
 }

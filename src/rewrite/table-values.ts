@@ -6,7 +6,8 @@
  * they must come from, while that is certain: E from the register that it was read through, T and E from one of the
  * instructions that make the address, as long as the code goes straight on from it.
  */
-import { GPRS, HALF, WHOLE } from '../x86/registers.ts';
+import type { MemoryOperand } from '../x86/operations.ts';
+import { GPRS, HALF, NONE, WHOLE } from '../x86/registers.ts';
 
 /**
  * Of a register: four bits of T, four of E, four of C, four of D, five with the register that E was read through, and
@@ -68,6 +69,12 @@ function isSum(state: State, address: number, entry: number): boolean {
 /** @param maker number of the instruction, from 1. */
 export const addressFrom = (maker: number): number => T_WHOLE | (maker << MAKER_SHIFT);
 
+/** An entry that was kept elsewhere. */
+export const entryFrom = (maker: number): number => E_WHOLE | (maker << MAKER_SHIFT);
+
+/** The instruction that an entry must come from; 0: it may be none of the table. */
+export const entryMaker = (value: number): number => ((value & TAINT) === E_WHOLE ? makerOf(value) : 0);
+
 /** The instruction that a value must come from; 0: not known. */
 export const makerOf = (value: number): number => value >>> MAKER_SHIFT;
 
@@ -88,6 +95,19 @@ export function extendedEntry(state: State, register: number, to: number): numbe
 
 const isThrough = (value: number, register: number): boolean =>
   (value & BASE) >>> BASE_SHIFT === register + 1;
+
+/** The register with the table's address that an operand reads an entry through; undefined: it is none of these. */
+export function entryBase(
+  { base, index, scale, displacement }: MemoryOperand,
+  state: State,
+): number | undefined {
+  if (displacement !== 0) return undefined;
+  const isAddress = (register: number): boolean => register !== NONE && tainted(state, register) === T_WHOLE;
+  const found = isAddress(base) ? base : scale === 1 && isAddress(index) ? index : NONE;
+  // The index must have nothing to do with the address.
+  const other = found === base ? index : base;
+  return found !== NONE && (other === NONE || tainted(state, other) === 0) ? found : undefined;
+}
 
 /** Parts of a register now come from something computed. */
 export function derive(state: State, register: number, parts: number): void {

@@ -1,5 +1,6 @@
 /** What a walk from a table's address is given, and what it tells. */
 import type { Operation } from '../x86/operations.ts';
+import type { StackSlot } from './stack-slots.ts';
 
 /** What of the code the walk needs. */
 export interface WalkedCode {
@@ -32,6 +33,8 @@ export interface Walk {
   readonly stored: Misuse | undefined;
   /** Straight on from each maker, without a call, there is a jump through an entry. */
   readonly isSure: boolean;
+  /** The stores of `slot` that put nothing there but an entry. */
+  readonly kept: ReadonlySet<Operation>;
   /** The makers, from 1, whose very value is read through or added, straight on from them. */
   readonly used: ReadonlySet<number>;
 }
@@ -45,6 +48,16 @@ export interface TableAddress {
   /** The instructions that make the address, or name it and read an entry. */
   readonly makers: readonly Operation[];
   readonly kind: 'relative' | 'absolute';
+  /** Where an entry is kept on the stack: whatever is loaded from there is what these stores put there. */
+  readonly slot: StackSlot | undefined;
   /** Where the entries lead, as far as they are followed. */
   readonly targets: readonly number[];
 }
+
+/** What else may be done with the address. */
+export const OTHER_USE = {
+  stored: 'the address of a jump table is stored',
+  misused: 'the address of a jump table is used otherwise',
+  compared: 'the address of a jump table is compared',
+  undecoded: 'the address of a jump table comes to what does not decode',
+} as const;

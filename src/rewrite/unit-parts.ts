@@ -42,6 +42,8 @@ export interface UnitParts {
   inside(unit: Unit): (at: number) => boolean;
   /** The same for units that belong together. */
   insideAll(units: readonly Unit[]): (at: number) => boolean;
+  /** Whether no other unit is part of the same function. */
+  areAlone(units: readonly Unit[]): boolean;
   /** The other parts of the unit's function, ascending. */
   partsOf(unit: Unit): readonly Unit[];
 }
@@ -73,7 +75,9 @@ export function findUnitParts(image: ElfImage, { units, references }: ModuleAnal
       return known.indexOf(at) >= 0;
     };
   };
-  return { inside, insideAll, partsOf };
+  const areAlone = (all: readonly Unit[]): boolean =>
+    all.every((unit) => partsOf(unit).every((part) => all.includes(part)));
+  return { inside, insideAll, areAlone, partsOf };
 }
 
 /** Units by number that jump into each other's middle, or to a part. */

@@ -15,6 +15,8 @@ export interface Effects {
   readonly mixing: Mixing | undefined;
   /** It only puts a register elsewhere: to memory, onto the stack, into a vector register. */
   readonly stores: boolean;
+  /** What it adds to rsp, if it does nothing else with it: pushes and pops of others, additions; 0 for all else. */
+  readonly stackStep: number;
   /** The flags that it reads: iced-x86's RflagsBits, which fit 16 bits. */
   readonly readsFlags: number;
   /** The flags that have another value, or an undefined one, afterwards. */
@@ -31,6 +33,7 @@ export function effectsOf(raw: Instruction, isPlain: boolean): Effects {
   return {
     mixing: isPlain ? mixingOf(raw, trait) : undefined,
     stores: trait === 'store',
+    stackStep: stackStep(raw),
     readsFlags: raw.rflagsRead,
     setsFlags: raw.rflagsModified,
     mayKeepFlags: trait === 'shift' && mayShiftByNothing(raw),
@@ -70,6 +73,19 @@ function mixingOf(raw: Instruction, trait: Trait | undefined): Mixing | undefine
   if (trait === 'bitwise' || trait === 'store' || isConditionalMove) return 'parts';
   // The form of imul with one operand writes the upper half to rdx.
   return trait === 'carry' && (opCount > 1 || raw.mnemonic !== iced().Mnemonic.Imul) ? 'up' : 'all';
+}
+
+function stackStep(raw: Instruction): number {
+  const { Mnemonic, OpKind, Register } = iced();
+  const { mnemonic, op0Kind, op0Register, op1Kind } = raw;
+  const isConstant = (kind: number): boolean => kind >= OpKind.Immediate8 && kind <= OpKind.Immediate32to64;
+  const isRegister = op0Kind === OpKind.Register;
+  const isOther = isRegister && slotOf(op0Register).register !== slotOf(Register.RSP).register;
+  if (mnemonic === Mnemonic.Push || mnemonic === Mnemonic.Pop)
+    return isOther || isConstant(op0Kind) ? raw.stackPointerIncrement : 0;
+  if (!isRegister || op0Register !== Register.RSP || !isConstant(op1Kind)) return 0;
+  const sign = mnemonic === Mnemonic.Add ? 1 : mnemonic === Mnemonic.Sub ? -1 : 0;
+  return sign * Number(BigInt.asIntN(64, raw.immediate(1)));
 }
 
 function mayShiftByNothing(raw: Instruction): boolean {

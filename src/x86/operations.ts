@@ -16,13 +16,15 @@ export interface MemoryOperand {
   readonly displacement: number;
   /** RVA of the displacement if it has 4 bytes, else -1. */
   readonly displacementAt: number;
+  /** Bytes that are read or written; 0: not known. */
+  readonly size: number;
 }
 
 /**
  * What addresses are computed by: `lea`; `move` (64 bits); `move32`; `extend`: movslq, cltq; `zero`: movzbl, movzwl;
  * `add` (64 bits). Each writes the register `to` from the register `source`, from `memory` or from `immediate`.
  * `compare`, `and`: the register `to` with `immediate`. `jump`: through `source` or `memory`, if it is no rip-relative
- * one. Everything else, and operands through fs and gs, is `other`: it has `uses` alone.
+ * one. `store`: the register `source` (64 bits) to `memory`. Everything else, and operands through fs and gs, is `other`: it has `uses` alone.
  */
 export type OperationKind =
   | 'lea'
@@ -34,6 +36,7 @@ export type OperationKind =
   | 'compare'
   | 'and'
   | 'jump'
+  | 'store'
   | 'other';
 
 export interface Operation extends Effects {
@@ -111,6 +114,8 @@ export class OperationReader {
     const { register, parts } = raw.op0Kind === OpKind.Register ? slotOf(raw.op0Register) : NOWHERE;
     if (kind === 'jump') return { ...other, kind, memory, source: register };
     if (raw.code === Code.Cdqe) return { ...other, kind: 'extend', to: 0, source: 0, parts: WHOLE };
+    if (raw.code === Code.Mov_rm64_r64 && memory !== undefined)
+      return { ...other, kind: 'store', memory, source: slotOf(raw.op1Register).register };
     if (register === NONE) return { ...other, memory };
     const second = raw.op1Kind;
     const hasImmediate = second >= OpKind.Immediate8 && second <= OpKind.Immediate32to64;
@@ -131,7 +136,7 @@ export class OperationReader {
     kind: OperationKind,
     displacementAt: number,
   ): MemoryOperand | undefined {
-    const { Mnemonic, OpKind } = iced();
+    const { MemorySizeExt, Mnemonic, OpKind } = iced();
     const raw = this.#raw;
     if (insn.fieldAt >= 0 || (kind === 'other' && raw.mnemonic === Mnemonic.Lea)) return undefined;
     for (let i = 0; i < raw.opCount; i++) {
@@ -142,10 +147,16 @@ export class OperationReader {
         scale: raw.memoryIndexScale,
         displacement: Number(BigInt.asIntN(64, raw.memoryDisplacement)),
         displacementAt,
+        size: isVector(raw) ? 0 : MemorySizeExt.size(raw.memorySize),
       };
     }
     return undefined;
   }
+}
+
+/** It reads or writes at many places: its index is a vector. */
+function isVector({ memoryIndex }: Instruction): boolean {
+  return memoryIndex !== iced().Register.None && slotOf(memoryIndex).register === NONE;
 }
 
 const NOWHERE = { register: NONE, parts: 0 } as const;
