@@ -7,31 +7,31 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Behaviour, CopiedImage, chooseTechnique } from './support/copied-image.ts';
 import { COPIED_PROGRAMS, type CopiedProgram } from './support/copied-programs.ts';
+import {
+  type CopiedResult,
+  type LinkedResult,
+  openReport,
+  renderCopied,
+  renderLinked,
+} from './support/differential-report.ts';
 import { Leaks } from './support/leaks.ts';
 import { COMMON_OPTIONS, choose, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
-import { writeJson } from './support/report-files.ts';
+import { replaceBlock, writeJson } from './support/report-files.ts';
 import { readNamedMisses } from './support/select-json.ts';
 import { REPOSITORY } from './support/winnow.ts';
 
 const USAGE = `usage: npm run bench:all-cloned-programs -- [options]      (as root)
   --programs a,b   of ${COPIED_PROGRAMS.map(({ name }) => name).join(', ')} (default: all)
   --technique T    select (default): every function is copied; share: linked images; prelink: prelinked libraries
-  --json FOLDER    where the figures go (default bench/results for a whole run)
+  --json FOLDER    where the figures go (default bench/results for a whole run, which docs/measurements.md gets, too)
   --no-install     do not install missing Debian packages
 `;
 
 const RESULTS = join(REPOSITORY, 'bench', 'results');
-
-interface ProgramResult {
-  readonly name: string;
-  readonly kind: string;
-  readonly modules: number;
-  readonly copiedFunctions: number;
-  /** Empty: as before. */
-  readonly differences: readonly string[];
-  readonly leaks: number;
-}
+const MEASUREMENTS = join(REPOSITORY, 'docs', 'measurements.md');
+/** Prints the memory map of the shell that each program is run by; the last command would be executed in its place. */
+const OWN_MAP = ['/bin/bash', '-c', 'cat /proc/$$/maps; true'];
 
 process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
@@ -54,14 +54,25 @@ async function main(args: readonly string[]): Promise<number> {
   const programs = choose('--programs', values.programs, COPIED_PROGRAMS, USAGE);
   if (!values['no-install']) installMissing(programs.flatMap(({ packages }) => packages));
   const technique = chooseTechnique(values.technique, USAGE);
-  if (technique !== 'select')
-    return tryLinkedPrograms(
-      programs,
-      technique,
-      values.json ?? (values.programs === undefined ? RESULTS : undefined),
-    );
+  const whole = values.programs === undefined;
+  const folder = values.json ?? (whole ? RESULTS : undefined);
+  const where = { folder, whole };
+  return technique === 'select'
+    ? tryCopiedPrograms(programs, where)
+    : tryLinkedPrograms(programs, technique, where);
+}
+
+interface Where {
+  /** For figures. */
+  readonly folder: string | undefined;
+  /** docs/measurements.md gets them, too. */
+  readonly whole: boolean;
+}
+
+function tryCopiedPrograms(programs: readonly CopiedProgram[], { folder, whole }: Where): number {
+  const head = openReport('select');
   const leaks = new Leaks();
-  const results: ProgramResult[] = [];
+  const results: CopiedResult[] = [];
   for (const program of programs) {
     const result = tryProgram(program, leaks);
     results.push(result);
@@ -70,18 +81,19 @@ async function main(args: readonly string[]): Promise<number> {
   for (const { module, at, name, reason } of leaks.all.filter(({ explained }) => !explained)) {
     process.stdout.write(`not explained: ${module} ${at} ${name}: ${reason}\n`);
   }
-  const folder = values.json ?? (values.programs === undefined ? RESULTS : undefined);
+  const report = { ...head, programs: results };
   if (folder !== undefined) {
-    writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', {
-      programs: results,
-    });
+    writeJson(resolve(folder, 'all-cloned-programs.json'), 'bench-all-cloned-programs', report);
     writeJson(resolve(folder, 'leaks.json'), 'bench-leaks', { leaks: leaks.all });
   }
+  const text = renderCopied(report, leaks.all);
+  if (whole) replaceBlock(MEASUREMENTS, 'all-cloned-programs', text);
+  process.stdout.write(text);
   const isGood = results.every(({ differences }) => differences.length === 0);
   return isGood && leaks.all.every(({ explained }) => explained) ? 0 : 1;
 }
 
-function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks): ProgramResult {
+function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks): CopiedResult {
   // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
   const folder = mkdtempSync(join(REPOSITORY, 'dist', 'all-cloned-'));
   try {
@@ -89,6 +101,7 @@ function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks):
     if (setup !== undefined) image.setUp(setup);
     image.record();
     const { modules } = image.build('file');
+    const shown = image.countShown(OWN_MAP);
     const differences = compare(image.runOriginal(), image.runImage());
     image.build('deny');
     const missed = image.misses();
@@ -98,6 +111,7 @@ function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks):
       name,
       kind,
       modules: modules.length,
+      shown,
       copiedFunctions: modules.reduce((sum, { figures }) => sum + figures.clonedUnits, 0),
       differences,
       leaks: found.length,
@@ -107,36 +121,27 @@ function tryProgram({ name, kind, setup, script }: CopiedProgram, leaks: Leaks):
   }
 }
 
-interface LinkedResult {
-  readonly name: string;
-  readonly kind: string;
-  readonly linked: readonly string[];
-  readonly kept: readonly { readonly path: string; readonly reason: string }[];
-  /** Empty: as before. */
-  readonly differences: readonly string[];
-}
-
 function tryLinkedPrograms(
   programs: readonly CopiedProgram[],
   technique: 'share' | 'prelink',
-  folder: string | undefined,
+  { folder, whole }: Where,
 ): number {
+  const head = openReport(technique);
+  const made = technique === 'share' ? 'linked' : 'prelinked';
   const results = programs.map((program) => {
     const result = tryLinked(program, technique);
     const { name, kind, linked, kept, differences } = result;
     const verdict = differences.length === 0 ? 'same' : `DIFFERS: ${differences.join('; ')}`;
     const plain = kept.map(({ path, reason }) => `, ${path} plain: ${reason}`).join('');
-    process.stdout.write(
-      `${name} (${kind}): ${linked.length} programs ${technique === 'share' ? 'linked' : 'prelinked'}${plain}: ${verdict}\n`,
-    );
+    process.stdout.write(`${name} (${kind}): ${linked.length} programs ${made}${plain}: ${verdict}\n`);
     return result;
   });
+  const report = { ...head, programs: results };
   if (folder !== undefined)
-    writeJson(
-      resolve(folder, `${technique === 'share' ? 'linked' : 'prelinked'}-programs.json`),
-      'bench-linked-programs',
-      { programs: results },
-    );
+    writeJson(resolve(folder, `${made}-programs.json`), 'bench-linked-programs', report);
+  const text = renderLinked(report);
+  if (whole) replaceBlock(MEASUREMENTS, `${made}-programs`, text);
+  process.stdout.write(text);
   return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
@@ -153,7 +158,9 @@ function tryLinked(
     const named = (path: string): string => path.replace(`${folder}/`, '');
     const linked = starts.linked.map(named);
     const kept = starts.kept.map(({ path, reason }) => ({ path: named(path), reason }));
-    return { name, kind, linked, kept, differences: compare(image.runOriginal(), image.runImage()) };
+    const differences = compare(image.runOriginal(), image.runImage());
+    const missed = image.missedStarts().map((one) => ({ ...one, path: named(one.path) }));
+    return { name, kind, linked, kept, differences, missed };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -170,7 +177,7 @@ function compare(before: Behaviour, after: Behaviour): string[] {
   return before.end === after.end ? texts : [`it ended with ${after.end}, not ${before.end}`, ...texts];
 }
 
-function describe({ name, kind, modules, copiedFunctions, differences, leaks }: ProgramResult): string {
+function describe({ name, kind, modules, copiedFunctions, differences, leaks }: CopiedResult): string {
   const verdict = differences.length === 0 ? 'same' : `DIFFERS: ${differences.join('; ')}`;
   return `${name} (${kind}): ${modules} modules, ${copiedFunctions} functions copied, ${leaks} leaks: ${verdict}\n`;
 }

@@ -8,10 +8,12 @@
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { CopiedImage, chooseTechnique, type Technique } from './support/copied-image.ts';
+import { type ModuleResult, openReport, renderTests } from './support/differential-report.ts';
 import { COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { installMissing } from './support/programs.ts';
-import { writeJson } from './support/report-files.ts';
+import { replaceBlock, writeJson } from './support/report-files.ts';
 import { shell } from './support/sh.ts';
+import type { MissedStarts } from './support/share-json.ts';
 import { REPOSITORY } from './support/winnow.ts';
 
 const MODULES = [
@@ -29,7 +31,7 @@ const USAGE = `usage: npm run bench:cpython-tests -- [options]      (as root)
   --modules a,b    of ${MODULES.join(', ')} (default: all)
   --technique T    select (default): every function is copied; share: linked images; prelink: prelinked libraries
   --json FILE      where the results go (default bench/results/cpython-tests.json, or cpython-tests-share.json, ..., for a
-                   whole run)
+                   whole run, which docs/measurements.md gets, too)
   --no-install     do not install missing Debian packages
 `;
 /**
@@ -51,15 +53,8 @@ threading.Thread(target=print).start()
 subprocess.run(['sh', '-c', 'true'])
 `;
 
-interface ModuleResult {
-  readonly module: string;
-  readonly tests: number;
-  readonly outcomes: Readonly<Record<string, number>>;
-  /** Tests that end otherwise with copies, each time. */
-  readonly differences: readonly string[];
-  /** Tests that ended otherwise at first, and alike when they were tried again. */
-  readonly unsteady: readonly string[];
-}
+/** The name under which an outcome is that of the whole module. */
+const WHOLE = 'the whole';
 
 process.exitCode = await exitCodeOf(() => main(process.argv.slice(2)));
 
@@ -82,15 +77,26 @@ async function main(args: readonly string[]): Promise<number> {
   if (!values['no-install']) installMissing(['python3.11', 'libpython3.11-stdlib']);
   const modules = values.modules?.split(',') ?? MODULES;
   const technique = chooseTechnique(values.technique, USAGE);
-  const results = suite(modules, technique);
+  const head = openReport(technique);
+  const found = suite(modules, technique);
+  const report = { ...head, ...found };
   const whole = values.modules === undefined;
-  const name = technique === 'select' ? 'cpython-tests.json' : `cpython-tests-${technique}.json`;
-  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', name) : undefined);
-  if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', { modules: results });
-  return results.every(({ differences }) => differences.length === 0) ? 0 : 1;
+  const name = technique === 'select' ? 'cpython-tests' : `cpython-tests-${technique}`;
+  const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', `${name}.json`) : undefined);
+  if (json !== undefined) writeJson(resolve(json), 'bench-cpython-tests', report);
+  const text = renderTests(report);
+  if (whole) replaceBlock(join(REPOSITORY, 'docs', 'measurements.md'), name, text);
+  process.stdout.write(text);
+  return found.modules.every(({ differences }) => differences.length === 0) ? 0 : 1;
 }
 
-function suite(modules: readonly string[], technique: Technique): ModuleResult[] {
+interface Found {
+  readonly modules: readonly ModuleResult[];
+  /** Undefined with select. */
+  readonly missed?: readonly MissedStarts[];
+}
+
+function suite(modules: readonly string[], technique: Technique): Found {
   // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
   const folder = mkdtempSync(join(REPOSITORY, 'dist', 'cpython-'));
   chmodSync(folder, 0o755);
@@ -101,14 +107,16 @@ function suite(modules: readonly string[], technique: Technique): ModuleResult[]
     if (technique === 'select') {
       image.record();
       image.build('file');
+      image.countShown([PYTHON, '-c', 'print(open("/proc/self/maps").read())']);
     } else {
       process.stdout.write(`linked: ${image.buildLinked(technique).linked.join(' ')}\n`);
     }
-    return modules.map((module) => {
+    const results = modules.map((module) => {
       const result = compareModule(image, module);
       process.stdout.write(describe(result));
       return result;
     });
+    return { modules: results, ...(technique === 'select' ? {} : { missed: image.missedStarts() }) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -139,14 +147,15 @@ function compareModule(image: CopiedImage, module: string): ModuleResult {
     differing = differing.filter((text) => again.includes(text));
   }
   const outcomes: Record<string, number> = {};
-  for (const outcome of first.values()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+  for (const [name, outcome] of first) if (name !== WHOLE) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
   const unsteady = atFirst.filter((text) => !differing.includes(text));
-  return { module, tests: first.size, outcomes, differences: differing, unsteady };
+  const end = first.get(WHOLE) ?? '';
+  return { module, tests: first.size - 1, end, outcomes, differences: differing, unsteady };
 }
 
 /** How each test ended, by its full name: `ok`, `FAIL`, `ERROR`, `skipped`, `expected failure`; and the whole. */
 function outcomesOf({ end, stdout, stderr }: { end: unknown; stdout: string; stderr: string }) {
-  const outcomes = new Map<string, string>([['the whole', String(end)]]);
+  const outcomes = new Map<string, string>([[WHOLE, String(end)]]);
   let name = '';
   // What a test prints may stand between its name and its end.
   for (const line of `${stdout}\n${stderr}`.split('\n')) {

@@ -1,13 +1,13 @@
 /** Images of real programs in which every function of every module is copied, or which start linked; and what these do. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readImage } from '../../src/image/images.ts';
 import type { SelectManifest } from '../../src/image/manifest.ts';
 import { badUsage } from './main.ts';
 import { ENVIRONMENT } from './programs.ts';
-import { type LinkedStarts, readStarts } from './share-json.ts';
+import { type LinkedStarts, type MissedStarts, readStarts } from './share-json.ts';
 import { REPOSITORY } from './winnow.ts';
 
 /** What a program did, as far as another run of it can be compared. */
@@ -86,11 +86,23 @@ export class CopiedImage {
     this.#winnow('record', ['--quick'], this.#argv);
     const sharing = technique === 'prelink' ? 'prelink' : 'image';
     this.#winnow('build', ['--only', 'share', '--share', sharing], []);
-    const words = ['image', 'show', this.#name, '--store', store, '--json'];
-    const starts = readStarts(this.#spawn(join(REPOSITORY, 'bin', 'winnow'), words, this.#work()).stdout);
+    const starts = this.#starts();
     const [plain] = starts.plain;
     if (plain !== undefined) throw failed(this.#name, `${plain.path} would start plainly: ${plain.reason}`);
     return starts;
+  }
+
+  /** Starts of linked programs that were plain all the same since the image was built. @throws WinnowError where nobody counts them */
+  missedStarts(): readonly MissedStarts[] {
+    const { missed } = this.#starts();
+    if (missed === undefined) throw failed(this.#name, 'starts that are not linked are not counted');
+    return missed;
+  }
+
+  #starts(): LinkedStarts {
+    const words = ['image', 'show', this.#name, '--store', join(this.#folder, 'store'), '--json'];
+    const { stdout } = this.#spawn(join(REPOSITORY, 'bin', 'winnow'), words, this.#work());
+    return readStarts(Buffer.from(stdout, 'latin1').toString());
   }
 
   /** The program itself. */
@@ -101,6 +113,23 @@ export class CopiedImage {
 
   runImage(argv: readonly string[] = this.#argv): Behaviour {
     return this.#run(join(this.#folder, 'store', 'images', this.#name, 'launch'), argv.slice(1), argv[0]);
+  }
+
+  /**
+   * How many modules of the image its program has mapped. A start that shows none of them would behave like the original, and so would say
+   * nothing. Under a mount they have the originals' names: they are known by their inodes.
+   *
+   * @param argv of the image's program, to print its own memory map
+   * @throws WinnowError where it has mapped none
+   */
+  countShown(argv: readonly string[]): number {
+    const lines = this.runImage(argv).stdout.split('\n');
+    const inodes = new Set(lines.map((line) => line.split(/\s+/)[4]));
+    const image = join(this.#folder, 'store', 'images', this.#name);
+    const files = readdirSync(image, { recursive: true, encoding: 'utf8' });
+    const shown = files.filter((file) => inodes.has(String(statSync(join(image, file)).ino)));
+    if (shown.length === 0) throw failed(this.#name, 'it starts, and shows no module of the image');
+    return shown.length;
   }
 
   /** Of an image that denies what is not copied: the places that a run came to, as JSON; undefined: to none. */

@@ -26,10 +26,16 @@ export function renderCorpus({ date, share: sharing, starts, packages, results }
         ? [`- ${one.path}: not so started: ${one.why}\n`]
         : [],
   );
+  const plain = results.flatMap((one) => (one.kind === 'same' && one.plain !== undefined ? [one] : []));
+  const causes = plain.map(({ path, plain: counted }) => {
+    const words = Object.entries(counted ?? {}).map(([cause, count]) => `${cause} ${count} times`);
+    return `- ${path}: plain starts: ${words.join(', ')}\n`;
+  });
   const rows = [
     ['dynamic programs under /usr/bin', String(results.length)],
     [sharing === 'image' ? 'start from an image' : 'start with prelinked libraries', share(images)],
     [`&nbsp;&nbsp;the same output and exit code in ${starts} starts each`, String(count('same'))],
+    ['&nbsp;&nbsp;&nbsp;&nbsp;of these, with a plain start among them', String(plain.length)],
     ['&nbsp;&nbsp;without an invocation that ends and says the same twice', String(count('built'))],
     ['&nbsp;&nbsp;**other output or exit code**', String(count('wrong'))],
     ['built, and not used', String(count('unused'))],
@@ -37,5 +43,5 @@ export function renderCorpus({ date, share: sharing, starts, packages, results }
     ...[...reasons].sort((a, b) => b[1] - a[1]).map(([reason, n]) => [`&nbsp;&nbsp;${reason}`, String(n)]),
   ];
   const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs${sharing === 'image' ? '' : ' -- --share prelink'}\`: what ${packages} Debian packages bring, and what was there.\n\n`;
-  return `${text}${markdownTable(['every dynamic program', ''], rows)}${wrong.length > 0 ? `\n${wrong.join('')}` : ''}`;
+  return `${text}${markdownTable(['every dynamic program', ''], rows)}${[...wrong, ...causes].length > 0 ? `\n${[...wrong, ...causes].join('')}` : ''}`;
 }

@@ -11,20 +11,30 @@
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { type CountedMiss, decodeMisses } from '../../src/base/misses.ts';
 import type { Sharing } from '../../src/cli/build-techniques.ts';
 import { readElfFile } from '../../src/elf/read.ts';
 import { buildShare } from '../../src/share/build.ts';
-import type { KeptProgram, SharedProgram } from '../../src/share/built.ts';
+import { type KeptProgram, missesName, type SharedProgram } from '../../src/share/built.ts';
 import { linkedAt } from '../../src/share/closure/loader-start.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
+import { REFUSALS } from '../../src/share/linked/linked-layout.ts';
 import { readProcessor } from '../../src/share/linked/restore-answer.ts';
 import { buildPrelinked } from '../../src/share/prelinked/build.ts';
+import { PRELINK_MISSES } from '../../src/share/prelinked/prelinked-layout.ts';
 import { runtimeFile } from '../../src/sys/runtime.ts';
 import { measureStart } from '../../src/sys/start-cost.ts';
 import { ENVIRONMENT } from './programs.ts';
 
-export type CorpusResult = { readonly path: string } & (
-  | { readonly kind: 'same'; readonly args: string; readonly ms: number }
+export type CorpusResult = {
+  readonly path: string;
+} /** `plain`: starts of the program, or of its children, that were not so, by their causes. */ & (
+  | {
+      readonly kind: 'same';
+      readonly args: string;
+      readonly ms: number;
+      readonly plain?: Readonly<Record<string, number>>;
+    }
   /** Two plain runs already differ, or none of the arguments ends the program soon: only built and started to its first constructor. */
   | { readonly kind: 'built'; readonly ms: number }
   | { readonly kind: 'kept'; readonly reason: string; readonly detail?: string }
@@ -59,6 +69,9 @@ interface Way {
   /** Milliseconds to the end of linking; words where the start is a plain one. */
   readonly started: number | string;
   readonly runOnce: (args: readonly string[], home: string) => ReturnType<typeof spawnSync>;
+  /** What the image noted of plain starts. */
+  readonly missed: () => readonly CountedMiss[];
+  readonly causeOf: (miss: CountedMiss) => string;
 }
 
 type Build = (path: string, image: string) => Promise<Way | KeptProgram>;
@@ -79,7 +92,8 @@ async function tryIn(path: string, folder: string, build: Build): Promise<Corpus
     const what = difference(outcome, one);
     if (what !== undefined) return { path, kind: 'wrong', args: text, what: `start ${index + 1}: ${what}` };
   }
-  return { path, kind: 'same', args: text, ms: started };
+  const plain = Object.fromEntries(way.missed().map((miss) => [way.causeOf(miss), miss.count]));
+  return { path, kind: 'same', args: text, ms: started, ...(Object.keys(plain).length > 0 ? { plain } : {}) };
 }
 
 const NO_REASON: KeptProgram = { path: '', reason: 'no reason' };
@@ -103,6 +117,8 @@ async function prelinkedWay(path: string, image: string): Promise<Way | KeptProg
       const plain = options(home);
       return spawnSync(path, args, { ...plain, env: { ...plain.env, LD_AUDIT } });
     },
+    missed: () => decodeMisses(readFileSync(join(image, 'prelink.misses'))).causes,
+    causeOf: ({ what, index }) => `${PRELINK_MISSES[what - 1]?.cause ?? what} ${index}`,
   };
 }
 
@@ -128,6 +144,8 @@ async function linkedWay(path: string, image: string): Promise<Way | KeptProgram
       const words = ['--mount', 'sh', '-c', script, 'sh', join(image, program.copy), path, ...args];
       return spawnSync('unshare', words, options(home));
     },
+    missed: () => decodeMisses(readFileSync(join(image, missesName(program.linked)))).causes,
+    causeOf: ({ what, index }) => `${REFUSALS[what] ?? what} ${index}`,
   };
 }
 
