@@ -27,6 +27,7 @@ import { usageError, type WinnowError } from '../base/errors.ts';
 import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
+import { goesWithUs } from '../sys/scratch.ts';
 import { describeSelect } from './describe.ts';
 import { rootCopyFailure, rootNotCopied } from './image-errors.ts';
 import type { SelectManifest } from './manifest.ts';
@@ -57,6 +58,7 @@ export async function copyRoot(
   checkOut(root, out);
   const temporary = `${out}.${randomBytes(6).toString('hex')}.tmp`;
   const modules = `${temporary}.modules`;
+  const scratch = goesWithUs(modules, temporary);
   try {
     mkdirSync(modules, { mode: 0o700 });
     const built = await select(modules, root);
@@ -69,7 +71,7 @@ export async function copyRoot(
   } catch (error) {
     throw rootCopyFailure(error, out);
   } finally {
-    rmSync(modules, { recursive: true, force: true });
+    scratch.close();
     rmSync(temporary, { recursive: true, force: true });
   }
 }

@@ -3,10 +3,11 @@
  * so that other builds tell it from what a killed one left, and nobody waits for the lock on all images meanwhile.
  */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, mkdirSync, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { tryLock } from '../sys/flock.ts';
+import { goesWithUs } from '../sys/scratch.ts';
 
 const LOCK = 'lock';
 
@@ -30,11 +31,12 @@ export function openStage(imagesDir: string, name: string): Stage {
   const version = newVersion(name);
   const path = join(imagesDir, `${version}.stage`);
   const modules = join(path, 'modules');
+  const scratch = goesWithUs(path, join(imagesDir, `${version}.tmp`));
   mkdirSync(path, { mode: 0o700 });
   const lock = openSync(join(path, LOCK), constants.O_RDWR | constants.O_CREAT, 0o600);
   tryLock(lock);
   const close = (): void => {
-    rmSync(path, { recursive: true, force: true });
+    scratch.close();
     closeSync(lock);
   };
   try {

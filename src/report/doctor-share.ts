@@ -1,11 +1,12 @@
 /** Whether programs can start linked here: `cat` is linked in a scratch folder, started, and prints what it has mapped. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { readRestore } from '../image/launcher.ts';
 import { buildShare } from '../share/build.ts';
 import { readProcessor } from '../share/linked/restore-answer.ts';
+import { openScratch } from '../sys/scratch.ts';
 import type { Check } from './doctor-check.ts';
 
 const PROGRAM = '/bin/cat';
@@ -15,7 +16,7 @@ const LESS = 'winnow build --only share makes images that start by the plain loa
 /** @param folder where images will stand, or near it. */
 export async function shareCheck(folder: string): Promise<Check> {
   if (!existsSync(PROGRAM)) return { ...CHECK, state: 'less', found: `no ${PROGRAM}`, means: 'not tried' };
-  const scratch = mkdtempSync(join(folder, '.winnow-doctor-'));
+  const { path: scratch, close } = openScratch(join(folder, '.winnow-doctor-'));
   try {
     const { programs, kept } = await buildShare(
       { programs: [{ path: realpathSync(PROGRAM) }], kept: [] },
@@ -48,6 +49,6 @@ export async function shareCheck(folder: string): Promise<Check> {
     if (!(error instanceof WinnowError)) throw error;
     return { ...CHECK, state: 'less', found: error.what, means: `${LESS}; ${error.next}` };
   } finally {
-    rmSync(scratch, { recursive: true, force: true });
+    close();
   }
 }

@@ -2,7 +2,7 @@
  * Starts of a program as it is, with everything bound, with prelinked libraries (checked and not) and from its image, in turn. Each
  * ends before the first constructor.
  */
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { linkedAt } from '../share/closure/loader-start.ts';
@@ -12,6 +12,7 @@ import type { PrelinkOptions } from '../share/prelink/model.ts';
 import { prelinkClosure } from '../share/prelink/prelink.ts';
 import { buildPrelinked } from '../share/prelinked/build.ts';
 import { runtimeFile } from '../sys/runtime.ts';
+import { openScratch } from '../sys/scratch.ts';
 import { type LinkedAt, measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
 import type { MaybeStarts, Starts } from './sharing.ts';
 
@@ -48,7 +49,7 @@ export async function measureStarts(input: StartsInput): Promise<Starts | { read
   const plain: StartRequest = { program, argv, env, at: { rva } };
   // The first start reads what is not in memory yet.
   if (measureStart(plain) === undefined) return { missing: 'the program cannot be traced here' };
-  const folder = mkdtempSync(join(tmpdir(), 'winnow-sharing-'));
+  const { path: folder, close } = openScratch(join(tmpdir(), 'winnow-sharing-'));
   try {
     onProgress('prelinking');
     const ways = {
@@ -63,7 +64,7 @@ export async function measureStarts(input: StartsInput): Promise<Starts | { read
     };
     return inTurn(ways, onProgress);
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    close();
   }
 }
 

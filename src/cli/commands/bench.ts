@@ -51,38 +51,36 @@ async function run(words: string[], options: BenchCommandOptions): Promise<void>
   const { subjectsOf } = await import('../subjects.ts');
   const { bench } = await import('../../bench/bench.ts');
   const { readCaller } = await import('../../sys/caller.ts');
+  const { abortable } = await import('../../sys/ending.ts');
   const { startProgress } = await import('../../term/progress.ts');
-  if (options.peer !== undefined && options.peer !== 'vmtouch') {
-    throw usageError(
-      `--peer knows \`vmtouch\` only, not ${options.peer}`,
-      'leave it out, or use --peer vmtouch',
-    );
+  const { peer } = options;
+  if (peer !== undefined && peer !== 'vmtouch') {
+    throw usageError(`--peer knows \`vmtouch\` only, not ${peer}`, 'leave it out, or use --peer vmtouch');
   }
   if (options.warmOnly === true && options.coldOnly === true) {
     throw usageError('--warm-only and --cold-only leave nothing to measure', 'leave one of them out');
   }
   const caller = readCaller();
   const subjects = await subjectsOf(words, options, caller.env.PATH);
-  const files = await profileFiles(subjects.profile, options, options.peer !== undefined);
-  const control = new AbortController();
-  const abort = (): void => control.abort();
-  process.on('SIGINT', abort).on('SIGTERM', abort);
+  const files = await profileFiles(subjects.profile, options, peer !== undefined);
   const progress = startProgress('measuring');
   try {
-    const report = await bench({
-      plain: subjects.plain,
-      image: subjects.image,
-      files,
-      env: caller.env,
-      runs: options.runs ?? STANDARD_RUNS,
-      runsGiven: options.runs !== undefined,
-      temperatures:
-        options.warmOnly === true ? ['warm'] : options.coldOnly === true ? ['cold'] : ['warm', 'cold'],
-      peer: options.peer,
-      abort: control.signal,
-      onProgress: progress.update,
-      ...(caller.openFiles === 0 ? {} : { openFiles: caller.openFiles }),
-    });
+    const report = await abortable((abort) =>
+      bench({
+        plain: subjects.plain,
+        image: subjects.image,
+        files,
+        env: caller.env,
+        runs: options.runs ?? STANDARD_RUNS,
+        runsGiven: options.runs !== undefined,
+        temperatures:
+          options.warmOnly === true ? ['warm'] : options.coldOnly === true ? ['cold'] : ['warm', 'cold'],
+        peer,
+        abort,
+        onProgress: progress.update,
+        ...(caller.openFiles === 0 ? {} : { openFiles: caller.openFiles }),
+      }),
+    );
     progress.stop();
     for (const warning of report.warnings) process.stderr.write(`warning: ${warning.text}\n`);
     if (options.json === true) {
@@ -93,7 +91,6 @@ async function run(words: string[], options: BenchCommandOptions): Promise<void>
     }
   } finally {
     progress.stop();
-    process.off('SIGINT', abort).off('SIGTERM', abort);
   }
 }
 

@@ -51,30 +51,30 @@ async function run(words: string[], options: VerifyCommandOptions): Promise<void
   const { subjectsOf } = await import('../subjects.ts');
   const { verify } = await import('../../verify/verify.ts');
   const { readCaller } = await import('../../sys/caller.ts');
+  const { abortable } = await import('../../sys/ending.ts');
   const { startProgress } = await import('../../term/progress.ts');
   if (options.home !== undefined && options.home !== 'scratch') {
     throw usageError(`--home knows \`scratch\` only, not ${options.home}`, 'leave it out to keep your HOME');
   }
   const caller = readCaller();
   const { plain, image } = await subjectsOf(words, options, caller.env.PATH);
-  const control = new AbortController();
-  const abort = (): void => control.abort();
-  process.on('SIGINT', abort).on('SIGTERM', abort);
   const progress = startProgress('verifying');
   try {
-    const report = await verify({
-      plain,
-      image,
-      env: caller.env,
-      scratchHome: options.home === 'scratch',
-      keep: options.keep === true,
-      abort: control.signal,
-      onRun: (who, number) => progress.update(`${who} run ${number}`),
-      ...(caller.openFiles === 0 ? {} : { openFiles: caller.openFiles }),
-      ...(options.in === undefined ? {} : { copyOf: resolve(options.in) }),
-      ...(options.stdin === undefined ? {} : { stdin: resolve(options.stdin) }),
-      ...(options.timeout === undefined ? {} : { timeoutMs: parseSeconds(options.timeout) }),
-    });
+    const report = await abortable((abort) =>
+      verify({
+        plain,
+        image,
+        env: caller.env,
+        scratchHome: options.home === 'scratch',
+        keep: options.keep === true,
+        abort,
+        onRun: (who, number) => progress.update(`${who} run ${number}`),
+        ...(caller.openFiles === 0 ? {} : { openFiles: caller.openFiles }),
+        ...(options.in === undefined ? {} : { copyOf: resolve(options.in) }),
+        ...(options.stdin === undefined ? {} : { stdin: resolve(options.stdin) }),
+        ...(options.timeout === undefined ? {} : { timeoutMs: parseSeconds(options.timeout) }),
+      }),
+    );
     progress.stop();
     if (options.json === true) {
       writeJson('verify', VERIFY_JSON_VERSION, report);
@@ -85,7 +85,6 @@ async function run(words: string[], options: VerifyCommandOptions): Promise<void
     process.exitCode = report.verdict === 'same' ? 0 : 1;
   } finally {
     progress.stop();
-    process.off('SIGINT', abort).off('SIGTERM', abort);
   }
 }
 
