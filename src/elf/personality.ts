@@ -1,4 +1,5 @@
 /** Which routine the unwinder asks about a function: it alone knows what the language-specific data area says. */
+import { type Rva, rva } from '../base/brands.ts';
 import { DW_EH_PE_indirect } from './dwarf.ts';
 import type { Cie } from './eh-records.ts';
 import type { ElfImage } from './image.ts';
@@ -21,6 +22,25 @@ export class Personalities {
     const { encoding, target } = personality;
     const isSlot = (encoding & DW_EH_PE_indirect) !== 0;
     return isSlot ? this.#slots().get(target) : this.#functions().get(target);
+  }
+
+  /** Where it stands in the module, if it is the module's own; undefined where that is not told. */
+  routineOf({ personality }: Cie): Rva | undefined {
+    if (personality === undefined) return undefined;
+    const { encoding, target } = personality;
+    if ((encoding & DW_EH_PE_indirect) === 0) return target;
+    if (!this.#own.has(target)) this.#own.set(target, this.#ownRoutine(target));
+    return this.#own.get(target);
+  }
+
+  readonly #own = new Map<Rva, Rva | undefined>();
+
+  #ownRoutine(slot: Rva): Rva | undefined {
+    const found = this.#image.relocations.find(
+      ({ rva, type }) => rva === slot && type === spec.R_X86_64_RELATIVE,
+    );
+    const at = Number(found?.addend ?? 0);
+    return at > 0 && Number.isSafeInteger(at) ? rva(at) : undefined;
   }
 
   /** What relocations put into words: the symbol's name. */

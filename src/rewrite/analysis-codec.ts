@@ -17,7 +17,7 @@ import { NumberList } from './links.ts';
 import type { Kept, ModuleAnalysis, Unit } from './model.ts';
 
 /** To be raised when analysis or `breakpointsOf` finds something else than before, or the layout changes. */
-export const ANALYSIS_VERSION = 7;
+export const ANALYSIS_VERSION = 8;
 
 const MAGIC = 0x61_6e_61_77;
 const HEAD_WORDS = 12;

@@ -10,7 +10,7 @@
  * routines of libgcc, libstdc++, libc++abi, compiler-rt and Rust all read them by the encoding that the area names and add
  * the pad to the start, so a pad may lie in front of the code. An explicit start of pads (LPStart) would say the same, but
  * compiler-rt and older libc++abi step over it. A pad that was not copied is the original's.
- * Limits: only of routines that are known by their names, since each could read its area as it likes. A pad at the very
+ * Limits: only of routines that are known, by their names or as Rust's (rust-routine.ts), since each could read its area as it likes. A pad at the very
  * start of the code whose calls throw there cannot be said (0 is "no pad"), so find-parts.ts does not cut so. Areas with
  * an LPStart of their own, and tables of types that relocations fill, are not taken.
  */
@@ -26,12 +26,13 @@ import {
   formatOf,
   formatSize,
 } from '../elf/dwarf.ts';
-import type { Fde } from '../elf/eh-frame.ts';
+import type { Cie, Fde } from '../elf/eh-frame.ts';
 import type { ElfImage } from '../elf/image.ts';
 import { readSiteTable, type SiteRow, type SiteTable } from '../elf/landing-pads.ts';
 import { Personalities } from '../elf/personality.ts';
 import { PF_W } from '../elf/spec.ts';
 import { PointerWriter } from './pointer-writer.ts';
+import { isRustRoutine } from './rust-routine.ts';
 
 /** Those whose areas are what the LSB says. */
 const KNOWN = new Set(['__gxx_personality_v0', '__gcc_personality_v0', 'rust_eh_personality']);
@@ -67,7 +68,7 @@ function readArea(image: ElfImage, fde: Fde): PadData | undefined {
   if (lsda === undefined || ((image.segmentOf(lsda)?.flags ?? PF_W) & PF_W) !== 0) return undefined;
   const names = personalities.get(image) ?? new Personalities(image);
   personalities.set(image, names);
-  if (!KNOWN.has(names.nameOf(cie) ?? '')) return undefined;
+  if (!isKnown(image, names, cie)) return undefined;
   try {
     const table = readSiteTable(image, fde, lsda);
     return !table.hasPadStart && areOrdinary(table.rows, fde) ? withActions(table) : undefined;
@@ -76,6 +77,13 @@ function readArea(image: ElfImage, fde: Fde): PadData | undefined {
     if (error instanceof WinnowError) return undefined;
     throw error;
   }
+}
+
+function isKnown(image: ElfImage, names: Personalities, cie: Cie): boolean {
+  const name = names.nameOf(cie);
+  if (name !== undefined) return KNOWN.has(name);
+  const routine = names.routineOf(cie);
+  return routine !== undefined && isRustRoutine(image, routine);
 }
 
 function areOrdinary(rows: readonly SiteRow[], { start, end }: Fde): boolean {
