@@ -27,7 +27,7 @@ import { usageError, type WinnowError } from '../base/errors.ts';
 import { insideRoot, rootFolder } from '../profile/inside-root.ts';
 import { writeAll } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
-import { goesWithUs } from '../sys/scratch.ts';
+import { goesWithUs } from '../sys/temporary.ts';
 import { describeSelect } from './describe.ts';
 import { rootCopyFailure, rootNotCopied } from './image-errors.ts';
 import type { SelectManifest } from './manifest.ts';

@@ -7,7 +7,7 @@ import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../base/errors.ts';
 import { tryLock } from '../sys/flock.ts';
-import { goesWithUs } from '../sys/scratch.ts';
+import { goesWithUs } from '../sys/temporary.ts';
 
 const LOCK = 'lock';
 

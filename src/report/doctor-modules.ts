@@ -17,7 +17,7 @@ import { WinnowError } from '../base/errors.ts';
 import { type Launcher, readAuditObject } from '../image/launcher.ts';
 import { writeModulesTable } from '../image/modules-encode.ts';
 import type { ShowMode } from '../image/modules-model.ts';
-import { openScratch } from '../sys/scratch.ts';
+import { openTemporary } from '../sys/temporary.ts';
 import type { Check } from './doctor-check.ts';
 
 const PROGRAM = '/bin/cat';
@@ -39,7 +39,7 @@ export function modulesCheck(folder: string, launcher: Launcher): Check {
       found: 'no glibc here',
       means: 'shown by mounts only, which needs root',
     };
-  const { path: scratch, close } = openScratch(join(folder, '.winnow-doctor-'));
+  const { path: scratch, close } = openTemporary(join(folder, '.winnow-doctor-'));
   try {
     return judge(prepare(scratch, library, launcher));
   } catch (error) {

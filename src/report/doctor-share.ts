@@ -6,7 +6,7 @@ import { WinnowError } from '../base/errors.ts';
 import { readRestore } from '../image/launcher.ts';
 import { buildShare } from '../share/build.ts';
 import { readProcessor } from '../share/linked/restore-answer.ts';
-import { openScratch } from '../sys/scratch.ts';
+import { openTemporary } from '../sys/temporary.ts';
 import type { Check } from './doctor-check.ts';
 
 const PROGRAM = '/bin/cat';
@@ -16,7 +16,7 @@ const LESS = 'winnow build --only share makes images that start by the plain loa
 /** @param folder where images will stand, or near it. */
 export async function shareCheck(folder: string): Promise<Check> {
   if (!existsSync(PROGRAM)) return { ...CHECK, state: 'less', found: `no ${PROGRAM}`, means: 'not tried' };
-  const { path: scratch, close } = openScratch(join(folder, '.winnow-doctor-'));
+  const { path: scratch, close } = openTemporary(join(folder, '.winnow-doctor-'));
   try {
     const { programs, kept } = await buildShare(
       { programs: [{ path: realpathSync(PROGRAM) }], kept: [] },

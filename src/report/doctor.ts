@@ -21,7 +21,7 @@ import { deviceTraits } from '../prefetch/device.ts';
 import { GAP_FAST, GAP_ROTATIONAL } from '../prefetch/gap.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import { type Offer, tryNoWaitRead, tryPagemap, tryTracing, tryUserfaultfd } from '../sys/offers.ts';
-import { openScratch } from '../sys/scratch.ts';
+import { openTemporary } from '../sys/temporary.ts';
 import type { Check } from './doctor-check.ts';
 import { modulesCheck } from './doctor-modules.ts';
 import { shareCheck } from './doctor-share.ts';
@@ -166,7 +166,7 @@ async function storeChecks(store: string, launcher: Launcher | WinnowError): Pro
 /** Starts a program through a launcher that stands where images will stand. */
 function startCheck(folder: string, launcher: Launcher): Check {
   const check = { name: 'launch', what: 'starts from there' };
-  const { path: scratch, close } = openScratch(join(folder, '.winnow-doctor-'));
+  const { path: scratch, close } = openTemporary(join(folder, '.winnow-doctor-'));
   try {
     const path = join(scratch, 'launch');
     writeFileSync(path, launcher.bytes);

@@ -5,6 +5,7 @@
 import { mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { errnoOf } from '../base/errors.ts';
 import { linkedAt } from '../share/closure/loader-start.ts';
 import type { Closure } from '../share/closure/modules.ts';
 import { pagesOf } from '../share/notes/layouts.ts';
@@ -12,8 +13,8 @@ import type { PrelinkOptions } from '../share/prelink/model.ts';
 import { prelinkClosure } from '../share/prelink/prelink.ts';
 import { buildPrelinked } from '../share/prelinked/build.ts';
 import { runtimeFile } from '../sys/runtime.ts';
-import { openScratch } from '../sys/scratch.ts';
 import { type LinkedAt, measureStart, type StartCost, type StartRequest } from '../sys/start-cost.ts';
+import { noTemporary, openTemporary } from '../sys/temporary.ts';
 import type { MaybeStarts, Starts } from './sharing.ts';
 
 const ROUNDS = 15;
@@ -37,7 +38,7 @@ export interface StartsInput {
   readonly onProgress: (text: string) => void;
 }
 
-/** @throws WinnowError E_ELF_… for damaged modules. */
+/** @throws WinnowError E_ELF_… for damaged modules; E_TEMPORARY where there is no room for the copies. */
 export async function measureStarts(input: StartsInput): Promise<Starts | { readonly missing: string }> {
   const { closure, argv, images, onProgress } = input;
   const { program, modules } = closure;
@@ -49,7 +50,7 @@ export async function measureStarts(input: StartsInput): Promise<Starts | { read
   const plain: StartRequest = { program, argv, env, at: { rva } };
   // The first start reads what is not in memory yet.
   if (measureStart(plain) === undefined) return { missing: 'the program cannot be traced here' };
-  const { path: folder, close } = openScratch(join(tmpdir(), 'winnow-sharing-'));
+  const { path: folder, close } = openTemporary(join(tmpdir(), 'winnow-sharing-'));
   try {
     onProgress('prelinking');
     const ways = {
@@ -63,6 +64,9 @@ export async function measureStarts(input: StartsInput): Promise<Starts | { read
       slidImage: imageWay(images.slid, plain),
     };
     return inTurn(ways, onProgress);
+  } catch (error) {
+    const errno = errnoOf(error);
+    throw errno === 'ENOSPC' || errno === 'EDQUOT' ? noTemporary(errno, folder) : error;
   } finally {
     close();
   }

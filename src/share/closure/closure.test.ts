@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, symlinkSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { closureOf, LINKED_MAKES, LinkedScene, loaderBindings } from '../../../test/support/linked-scene.ts';
 import { WinnowError } from '../../base/errors.ts';
@@ -47,6 +47,17 @@ describe('the modules of a program', () => {
     const path = scene.path('static');
     scene.compileStatic(path);
     expect(readClosure(path)).toEqual({ kind: 'kept', reason: 'not dynamically linked' });
+  });
+
+  it('are found beside the program itself, where it is started by a link', () => {
+    const program = scene.make({ name: 'origin' });
+    const link = scene.path('link-to-origin');
+    symlinkSync(program, link);
+    const paths = (path: string) =>
+      closureOf(path)
+        .modules.slice(1)
+        .map((module) => module.path);
+    expect(paths(link)).toEqual(paths(program));
   });
 
   it('have roles', () => {

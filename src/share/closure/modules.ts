@@ -75,7 +75,8 @@ function executedFile(path: string): string {
 }
 
 function askLoader(interp: string, file: string, env: Readonly<Record<string, string | undefined>>): string {
-  const done = spawnSync(interp, ['--list', file], {
+  // $ORIGIN is the folder of the file itself, as after exec: java's libraries lie beside it, and not beside its link.
+  const done = spawnSync(interp, ['--list', realpathSync(file)], {
     encoding: 'utf8',
     env: { ...env, LC_ALL: 'C' },
     maxBuffer: 1 << 24,

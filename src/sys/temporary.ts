@@ -9,26 +9,40 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
+import { explainErrno, WinnowError } from '../base/errors.ts';
 
-export interface Scratch {
+export interface Temporary {
   readonly path: string;
   /** Removes the folder, and what is in it. */
   close(): void;
 }
 
-/** Makes a folder whose path begins with `prefix`. @throws what mkdir throws */
-export function openScratch(prefix: string): Scratch {
+/** Makes a folder whose path begins with `prefix`. @throws WinnowError E_TEMPORARY */
+export function openTemporary(prefix: string): Temporary {
   const path = `${prefix}${randomBytes(6).toString('hex')}`;
-  const scratch = goesWithUs(path);
-  mkdirSync(path, { mode: 0o700 });
-  return scratch;
+  const temporary = goesWithUs(path);
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    throw explainErrno(error, (errno) => noTemporary(errno, path));
+  }
+  return temporary;
 }
+
+export const noTemporary = (errno: string, where: string): WinnowError =>
+  new WinnowError({
+    code: 'E_TEMPORARY',
+    kind: 'environment',
+    what: `temporary files cannot be made: ${errno}`,
+    where,
+    next: 'check that the folder is there, is yours to write and has room, or name another one: TMPDIR',
+  });
 
 /**
  * The same for a folder of a new name, which others make from now on.
  * @param others go with it; `close` leaves them.
  */
-export function goesWithUs(path: string, ...others: readonly string[]): Scratch {
+export function goesWithUs(path: string, ...others: readonly string[]): Temporary {
   const waits = 'read _; rm -rf -- "$@"';
   const child = spawn('/bin/sh', ['-c', waits, 'sh', path, ...others], {
     stdio: ['pipe', 'ignore', 'ignore'],
