@@ -1,6 +1,7 @@
 /** Which of the dynamic programs under /usr/bin get an image after linking, or prelinked libraries, and whether they do the same then. */
 import { chmodSync, mkdtempSync, readdirSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { describeMachine } from '../src/bench/machine.ts';
 import type { Sharing } from '../src/cli/build-techniques.ts';
 import { probeProgram } from '../src/elf/probe.ts';
 import { openCleanup } from './support/cleanup.ts';
@@ -54,6 +55,7 @@ async function main(args: readonly string[]): Promise<number> {
   const report = {
     date: new Date().toISOString(),
     share,
+    machine: { ...describeMachine([]), devices: [] },
     starts: STARTS,
     packages: PROGRAM_PACKAGES.length,
     results,

@@ -8,6 +8,8 @@
 import { execFile } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { describeMachine, type Machine } from '../src/bench/machine.ts';
+import { renderMachine } from '../src/bench/terminal.ts';
 import { CopiedImage } from './support/copied-image.ts';
 import { badUsage, COMMON_OPTIONS, exitCodeOf, parseSuiteArgs } from './support/main.ts';
 import { markdownTable } from './support/markdown.ts';
@@ -80,7 +82,8 @@ async function main(args: readonly string[]): Promise<number> {
       PYTHON,
     ]),
   ];
-  const report = { date: new Date().toISOString(), randomize, results };
+  const machine = { ...describeMachine([]), devices: [] };
+  const report = { date: new Date().toISOString(), machine, randomize, results };
   const whole = starts === ALL;
   const json = values.json ?? (whole ? join(REPOSITORY, 'bench', 'results', 'share-starts.json') : undefined);
   if (json !== undefined) writeJson(resolve(json), 'bench-share-starts', report);
@@ -137,10 +140,12 @@ function startOnce(launch: string, words: readonly string[]) {
 
 function render({
   date,
+  machine,
   randomize,
   results,
 }: {
   date: string;
+  machine: Machine;
   randomize: string;
   results: StartsResult[];
 }): string {
@@ -148,6 +153,6 @@ function render({
     program,
     ...[starts, linked, plain, failures.length].map(String),
   ]);
-  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-starts\`, kernel.randomize_va_space ${randomize}.\n\n`;
+  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-starts\`, kernel.randomize_va_space ${randomize}.\n\n\`\`\`\n${renderMachine(machine)}\`\`\`\n\n`;
   return `${text}${markdownTable(['', 'starts', 'from the image', 'plainly', 'failed'], rows)}`;
 }

@@ -1,12 +1,13 @@
 /** The table of all programs: starts that were plain although the program has an image are named. */
 import { expect, it } from 'vitest';
+import { openReport } from './differential-report.ts';
 import { renderCorpus } from './share-corpus-report.ts';
 
 const same = { kind: 'same', args: '--version', ms: 1 } as const;
 
 it('names programs of whose starts some were plain, and why', () => {
   const text = renderCorpus({
-    date: '2026-11-21T00:00:00.000Z',
+    ...openReport('prelink'),
     share: 'prelink',
     starts: 20,
     packages: 100,

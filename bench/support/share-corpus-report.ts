@@ -1,4 +1,6 @@
 /** The table of programs with and without an image after linking: Markdown. */
+import type { Machine } from '../../src/bench/machine.ts';
+import { renderMachine } from '../../src/bench/terminal.ts';
 import type { Sharing } from '../../src/cli/build-techniques.ts';
 import { markdownTable } from './markdown.ts';
 import type { CorpusResult } from './share-corpus.ts';
@@ -6,13 +8,15 @@ import type { CorpusResult } from './share-corpus.ts';
 export interface CorpusReport {
   readonly date: string;
   readonly share: Sharing;
+  readonly machine: Machine;
   /** Of each program. */
   readonly starts: number;
   readonly packages: number;
   readonly results: readonly CorpusResult[];
 }
 
-export function renderCorpus({ date, share: sharing, starts, packages, results }: CorpusReport): string {
+export function renderCorpus(report: CorpusReport): string {
+  const { date, machine, share: sharing, starts, packages, results } = report;
   const count = (kind: CorpusResult['kind']): number => results.filter((one) => one.kind === kind).length;
   const images = count('same') + count('built') + count('wrong');
   const share = (part: number): string => `${part} (${((100 * part) / results.length).toFixed(1)} %)`;
@@ -42,6 +46,6 @@ export function renderCorpus({ date, share: sharing, starts, packages, results }
     ['kept as they are', share(count('kept'))],
     ...[...reasons].sort((a, b) => b[1] - a[1]).map(([reason, n]) => [`&nbsp;&nbsp;${reason}`, String(n)]),
   ];
-  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs${sharing === 'image' ? '' : ' -- --share prelink'}\`: what ${packages} Debian packages bring, and what was there.\n\n`;
+  const text = `Measured ${date.slice(0, 10)} with \`npm run bench:share-programs${sharing === 'image' ? '' : ' -- --share prelink'}\`: what ${packages} Debian packages bring, and what was there.\n\n\`\`\`\n${renderMachine(machine)}\`\`\`\n\n`;
   return `${text}${markdownTable(['every dynamic program', ''], rows)}${[...wrong, ...causes].length > 0 ? `\n${[...wrong, ...causes].join('')}` : ''}`;
 }
