@@ -1,6 +1,6 @@
 /** Images of real programs in which every function of every module is copied, or which start linked; and what these do. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readImage } from '../../src/image/images.ts';
@@ -126,8 +126,9 @@ export class CopiedImage {
     const lines = this.runImage(argv).stdout.split('\n');
     const inodes = new Set(lines.map((line) => line.split(/\s+/)[4]));
     const image = join(this.#folder, 'store', 'images', this.#name);
+    // A link there leads to the original.
     const files = readdirSync(image, { recursive: true, encoding: 'utf8' });
-    const shown = files.filter((file) => inodes.has(String(statSync(join(image, file)).ino)));
+    const shown = files.filter((file) => inodes.has(String(lstatSync(join(image, file)).ino)));
     if (shown.length === 0) throw failed(this.#name, 'it starts, and shows no module of the image');
     return shown.length;
   }

@@ -1,14 +1,15 @@
 /** Uses winnow as a person would: records programs, and reads what was recorded. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import type { Profile, Run } from '../../src/profile/model.ts';
 import { openStore } from '../../src/profile/store.ts';
 import { type BenchProgram, ENVIRONMENT, findProgram, SCRATCH } from './programs.ts';
 
-/** The repository's folder: this file runs as dist/bench/support/winnow.js. */
-export const REPOSITORY = join(import.meta.dirname, '..', '..', '..');
+const ABOVE = join(import.meta.dirname, '..', '..');
+/** The repository's folder: this file runs as dist/bench/support/winnow.js, and in tests where it stands. */
+export const REPOSITORY = existsSync(join(ABOVE, 'package.json')) ? ABOVE : dirname(ABOVE);
 
 /** A program with its fixtures; the name of its profile and image is `program.name`. */
 export interface Prepared {
