@@ -118,7 +118,10 @@ async function imageStartOf(image: Image, shared: SharedProgram): Promise<MaybeI
 }
 
 function whereLibrariesAre({ joined, taken }: Pick<SharedProgram, 'joined' | 'taken'>): string {
-  if (joined !== undefined) return 'all libraries stand in it (joined)';
+  if (joined !== undefined)
+    return joined.shared === undefined || joined.shared === 0
+      ? 'all libraries stand in it'
+      : `small libraries stand in it (joined), ${formatBytes(joined.shared)} of large ones are mapped from their files`;
   if (taken === undefined || taken.libraries === 0) return 'libraries are mapped from their files';
   const stand = taken.libraries === 1 ? 'library stands' : 'libraries stand';
   return `${formatCount(taken.libraries)} small ${stand} in it (${formatBytes(taken.bytes)}), the others are mapped from their files`;

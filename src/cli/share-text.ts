@@ -144,8 +144,8 @@ function takenLines(taken: TakenFigures | undefined): string[] {
 function joinedLines(joined: JoinedFigures | undefined): string[] {
   if (joined === undefined) return [];
   return [
-    `  joined     ${formatBytes(joined.copied)} of code and constants are this image's own, not shared with other programs; ` +
-      `${formatBytes(joined.executable)} of constants and relocated data are executable`,
+    `  joined     ${formatBytes(joined.copied)} of code and constants are this image's own; ${formatBytes(joined.shared ?? 0)} stay in their libraries, ` +
+      `shared with other images and programs; ${formatBytes(joined.executable)} of constants and relocated data are executable`,
     ...(joined.calls === undefined
       ? []
       : [

@@ -124,6 +124,8 @@ const SharedProgram = v.object({
   joined: v.exactOptional(
     v.object({
       copied: Count,
+      /** Absent in images that have copies of all modules. */
+      shared: v.exactOptional(Count),
       executable: Count,
       /** Absent: stubs of the PLT are as they were. */
       calls: v.exactOptional(v.object({ direct: Count, far: Count })),

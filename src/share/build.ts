@@ -29,6 +29,7 @@ import { asksForMap, findQuestion } from './own-path.ts';
 import { type Bases, chooseBases } from './place/addresses.ts';
 import { type DirectCalls, directCalls } from './place/direct-calls.ts';
 import { guardsOf } from './place/guards.ts';
+import { MOST_COPIED_PAGES } from './place/join.ts';
 import { placeLinked } from './place/place.ts';
 import { copyProgram, copyRestore, sumOfBeginning } from './place/program-copy.ts';
 import { librariesToTake } from './place/take.ts';
@@ -134,6 +135,8 @@ function shareProgram(
       variant,
       slides,
       taken,
+      // Of code that was changed for the image there is no file.
+      mostCopied: variant === 'direct' ? Number.POSITIVE_INFINITY : MOST_COPIED_PAGES,
     });
     head = encodeHead(placed);
   } catch (error) {
@@ -160,7 +163,7 @@ function shareProgram(
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
       libraryPath,
-      joined: isJoined(variant) ? joinedFigures(state, calls) : undefined,
+      joined: isJoined(variant) ? joinedFigures(state, bases, placed, calls) : undefined,
       taken: variant === 'auto' ? takenFigures(taken) : undefined,
       slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps),
       figures: figuresOf(state, placed, head.length + placed.pages.length),

@@ -49,6 +49,8 @@ export interface ShareFigures {
 export interface JoinedFigures {
   /** Code and constants that stand in the image, and in the modules' files for other programs. */
   readonly copied: number;
+  /** Those that stay in the modules' files, for all images and other programs; absent: an image of an older winnow, which has copies of all. */
+  readonly shared?: number;
   /** Constants and relocated data that can be executed, and could not by themselves. */
   readonly executable: number;
   /** Stubs of the PLT that jump directly, and those that stayed because they lead too far. */

@@ -3,7 +3,9 @@ import { PAGE_SIZE } from '../base/brands.ts';
 import type { JoinedFigures, SharedProgram, SlideFigures, TakenFigures } from './built.ts';
 import { countNames } from './explain.ts';
 import type { PlacedImage, PlacedSlide, SlideRange } from './linked/linked-model.ts';
+import { mapAt } from './linked/linked-rules.ts';
 import type { LinkedState } from './model.ts';
+import type { Bases } from './place/addresses.ts';
 import type { DirectCalls } from './place/direct-calls.ts';
 
 export function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): SharedProgram['figures'] {
@@ -21,17 +23,26 @@ export function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number
   };
 }
 
-export function joinedFigures({ mappings }: LinkedState, calls: DirectCalls | undefined): JoinedFigures {
-  let copied = 0;
-  let executable = 0;
+export function joinedFigures(
+  { mappings }: LinkedState,
+  bases: Bases,
+  { maps }: Pick<PlacedImage, 'maps'>,
+  calls: DirectCalls | undefined,
+): JoinedFigures {
+  const bytes = { copied: 0, shared: 0, executable: 0 };
   for (const { place, size, protection, source, dirty } of mappings) {
-    if (place.anchor === 'program') continue;
-    if (source !== undefined && !protection.write) copied += size - dirty.length * PAGE_SIZE;
-    if (protection.read && !protection.write && !protection.execute) executable += size;
+    if (place.anchor === 'program' || !protection.read || protection.write) continue;
+    const written = new Set(dirty.map(({ offset }) => offset));
+    for (let inside = 0; inside < size; inside += PAGE_SIZE) {
+      const map = mapAt(maps, bases[place.anchor] + place.offset + inside);
+      if (map?.source.kind === 'file') bytes.shared += PAGE_SIZE;
+      else if (source !== undefined && !written.has(inside)) bytes.copied += PAGE_SIZE;
+      if (map?.protection.execute === true && !protection.execute) bytes.executable += PAGE_SIZE;
+    }
   }
-  if (calls === undefined) return { copied, executable };
+  if (calls === undefined) return bytes;
   const { direct, far } = calls;
-  return { copied, executable, calls: { direct, far } };
+  return { ...bytes, calls: { direct, far } };
 }
 
 /** @param taken clean pages of each library that is taken. */

@@ -9,11 +9,13 @@ import { placeLinked } from './place/place.ts';
 
 const HEAD = 3 * PAGE_SIZE;
 
+const most = fc.oneof(fc.nat(14), fc.constant(Number.POSITIVE_INFINITY));
+
 it('says for each page of a module where it stands, and what no recording tells of', () => {
   fc.assert(
-    fc.property(state, random, (linked, dice) => {
+    fc.property(state, random, most, (linked, dice, mostCopied) => {
       const bases = chooseBases(linked, dice);
-      const image = placeLinked(linked, bases, { ...around, variant: 'joined' });
+      const image = placeLinked(linked, bases, { ...around, variant: 'joined', mostCopied });
       const { always, modules } = joinedPages(linked, bases, image, HEAD);
       const written = new Set(
         always.flatMap(({ page, count }) => Array.from({ length: count }, (_, i) => page + i)),
@@ -40,7 +42,10 @@ it('says for each page of a module where it stands, and what no recording tells 
       const mapped = seen
         .filter(({ place, source }) => source !== undefined && place.anchor !== 'program')
         .reduce((sum, { size }) => sum + size / PAGE_SIZE, 0);
-      expect(told).toBe(mapped);
+      const inFiles = image.maps
+        .filter(({ source }) => source.kind === 'file')
+        .reduce((sum, { size }) => sum + size / PAGE_SIZE, 0);
+      expect(told + inFiles).toBe(mapped);
     }),
   );
 });

@@ -154,6 +154,7 @@ export const around: Surroundings = {
   variant: 'files',
   slides: false,
   taken: new Set(),
+  mostCopied: Number.POSITIVE_INFINITY,
   processor: { leaf1: { eax: 0, ebx: 0, ecx: 0, edx: 0 }, leaf7: { ebx: 0, ecx: 0, edx: 0 }, xcr0: 0n },
   files: [undefined, ...['/loader', '/library'].map((path) => ({ path, ...IDENTITY, device: 0 }))],
   watches: [],

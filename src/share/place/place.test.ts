@@ -60,6 +60,24 @@ function expected(linked: LinkedState, bases: Bases, mapping: LinkedMapping, ins
   return memory.subarray(PAGE_SIZE, 2 * PAGE_SIZE);
 }
 
+/** Pages of files that maps show one after another. */
+function stretchesOfFiles(maps: PlacedImage['maps']): number[] {
+  const sizes: number[] = [];
+  let last: PlacedImage['maps'][number] | undefined;
+  for (const map of maps) {
+    const goesOn =
+      last?.source.kind === 'file' &&
+      map.source.kind === 'file' &&
+      last.at + last.size === map.at &&
+      last.source.offset + last.size === map.source.offset;
+    const pages = map.size / PAGE_SIZE;
+    if (goesOn) sizes.push((sizes.pop() ?? 0) + pages);
+    else if (map.source.kind === 'file') sizes.push(pages);
+    last = map;
+  }
+  return sizes;
+}
+
 describe('placing a linked program', () => {
   it('shows each page as it was linked, with the bases added, in ascending maps without overlap', () => {
     fc.assert(
@@ -92,11 +110,12 @@ describe('placing a linked program', () => {
     );
   });
 
-  it('shows the same where libraries and loader are joined, by an area for each and maps over it', () => {
+  it('shows the same where libraries and loader are joined, by areas and maps over them, and long stretches of files', () => {
+    const most = fc.oneof(fc.nat(14), fc.constant(Number.POSITIVE_INFINITY));
     fc.assert(
-      fc.property(state, random, (linked, dice) => {
+      fc.property(state, random, most, (linked, dice, mostCopied) => {
         const bases = chooseBases(linked, dice);
-        const image = placeLinked(linked, bases, { ...around, variant: 'joined' });
+        const image = placeLinked(linked, bases, { ...around, variant: 'joined', mostCopied });
         const under = layersOf(image);
         expect(under).toBeDefined();
         for (const mapping of linked.mappings) {
@@ -108,12 +127,31 @@ describe('placing a linked program', () => {
             expect(page?.equals(expected(linked, bases, mapping, inside))).toBe(true);
             const map = mapAt(image.maps, at);
             expect(map?.protection.write).toBe(write);
-            if (mapping.place.anchor !== 'program') expect(map?.source.kind).not.toBe('file');
+            expect(map?.protection.execute === true || !execute).toBe(true);
           }
         }
+        const own = image.maps.filter(({ at }) => at >= bases.arena);
+        for (const pages of stretchesOfFiles(own)) expect(pages).toBeGreaterThan(mostCopied);
+        const ofFiles = own.filter(({ source }) => source.kind === 'file').length;
         const areas = image.maps.filter((map) => [...(under?.values() ?? [])].includes(map));
-        expect(areas.length).toBeLessThanOrEqual(2);
-        expect(image.files.every(({ isMapped }) => !isMapped)).toBe(true);
+        expect(areas.length).toBeLessThanOrEqual(2 + ofFiles);
+        for (const [index, { isMapped }] of image.files.entries())
+          expect(own.some(({ source }) => source.kind === 'file' && source.index === index)).toBe(isMapped);
+      }),
+    );
+  });
+
+  it('makes nothing executable in areas without code', () => {
+    fc.assert(
+      fc.property(state, random, fc.nat(14), (linked, dice, mostCopied) => {
+        const without = linked.mappings.map((one) => ({
+          ...one,
+          protection: { ...one.protection, execute: false },
+        }));
+        const bases = chooseBases(linked, dice);
+        const joins = { ...around, variant: 'joined', mostCopied } as const;
+        const { maps } = placeLinked({ ...linked, mappings: without }, bases, joins);
+        expect(maps.filter(({ protection }) => protection.execute)).toEqual([]);
       }),
     );
   });

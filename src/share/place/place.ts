@@ -50,6 +50,8 @@ export interface Surroundings {
   readonly slides: boolean;
   /** Files of which the image has all pages, by index. */
   readonly taken: { has(file: number): boolean };
+  /** Where modules are joined: pages of one file that are copied where they follow each other (join.ts). */
+  readonly mostCopied: number;
 }
 
 /** @throws RangeError where the state contradicts itself: a pointer or fix-up on no page of its own, one page twice. */
@@ -61,7 +63,7 @@ export function placeLinked(state: LinkedState, bases: Bases, around: Surroundin
   const joins = isJoined(around.variant);
   const slid = around.slides ? slideOf(state, bases) : undefined;
   const written = joins ? writtenWords(state, around.slides) : [];
-  const runs = joins ? joinRuns(separate, written, around.read) : separate;
+  const runs = joins ? joinRuns(separate, written, around.read, around.mostCopied) : separate;
   const pages = Pages.of(runs);
   for (const table of state.pointers) pages.addBases(table, bases);
   for (const { at: place, size } of state.fixUps) pages.clear(place, size);
