@@ -1,10 +1,18 @@
 /** `winnow build --only share`, as a person uses it: the program starts linked, and is the same in all else. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isRoot, ShareScene } from './share-scene.ts';
-import { codeOf, WINNOW } from './support/winnow.ts';
+import { codeOf, WINNOW, winnowOn } from './support/winnow.ts';
 
 const scene = new ShareScene();
 afterAll(() => scene.remove());
@@ -49,6 +57,27 @@ describe('an image of linked programs', () => {
     expect(shown).toContain(`${program}: would start linked now`);
     expect(shown).toMatch(/^ {2}each start writes .*stack-guard/m);
     expect(shown).toMatch(/guards .* all hold$/m);
+  });
+
+  it('tells at once which programs would not start linked, and why', () => {
+    const asking = join(scene.folder, 'asking');
+    const source = join(scene.folder, 'asking.c');
+    writeFileSync(source, '#include <stdio.h>\nint main(void) { return puts("/proc/self/exe") < 0; }\n');
+    scene.gcc('-o', asking, source);
+    const built = (store: string): string => {
+      const on = winnowOn(store);
+      expect(on('record', ['-q', '--name', 'asking', '--', asking])).toMatchObject({ status: 0 });
+      return on('build', ['--name', 'asking', '--only', 'share']).stdout;
+    };
+    const closed = join(scene.folder, 'closed');
+    mkdirSync(closed, { mode: 0o700 });
+    const told = built(join(closed, 'store'));
+    expect(told).toMatch(/^1 program linked/m);
+    expect(told).toContain(
+      `would start by their own loader now:\n  1 program: its copy must be mounted ${isRoot ? 'from a folder that everybody can search' : 'over it, which root alone can do'}`,
+    );
+    expect(told).toContain(`(${asking})\n`);
+    if (scene.mountable) expect(built(scene.store)).not.toContain('own loader now');
   });
 
   it.each(ways)(

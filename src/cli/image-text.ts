@@ -17,7 +17,7 @@ import { formatBytes, formatCount, formatPlural, formatShare } from '../term/for
 import { type Column, renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
 import { renderPrelinkChecks, renderPrelinked } from './prelink-text.ts';
-import { renderShare, renderShareChecks } from './share-text.ts';
+import { renderNotLinked, renderShare, renderShareChecks } from './share-text.ts';
 
 const PAGE = 4096;
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -44,12 +44,16 @@ const gapOf = (device: PlannedDevice): string =>
   `${printable(device.name)}: gaps of up to ${formatPlural(device.gapPages, 'page')} are read over (${explainGap(device)})`;
 
 /** What `winnow build` says. */
-export function renderBuilt(image: BuiltImage, explanation: PlanExplanation): string {
+export function renderBuilt(
+  image: BuiltImage,
+  explanation: PlanExplanation,
+  programs: readonly CheckedProgram[],
+): string {
   const select = renderSelect(image);
   const fetches = image.manifest.techniques.includes('prefetch');
   const prefetch = fetches ? renderPrefetch(image, explanation) : `built ${image.name}\n`;
   const { share, prelink } = image.manifest;
-  const linked = share === undefined ? '' : renderShare(explainShare(share));
+  const linked = share === undefined ? '' : `${renderShare(explainShare(share))}${renderNotLinked(programs)}`;
   const prelinked = prelink === undefined ? '' : renderPrelinked(prelink);
   return [prefetch, select, linked, prelinked].filter((part) => part !== '').join('\n');
 }
@@ -96,7 +100,7 @@ export function renderImages(images: readonly ListedImage[]): string {
           name,
           formatCount(manifest.inputs.length),
           bytesOf(manifest.prefetch.figures.plannedPages),
-          new Date(manifest.builtAt).toISOString().slice(0, 16).replace('T', ' '),
+          formatTime(manifest.builtAt),
           printable(manifest.command.argv.join(' ')),
         ],
   );
@@ -179,7 +183,7 @@ export function renderImage(
     `${name}: ${printable(command.argv.join(' '))}`,
     `program    ${printable(command.program)}`,
     `launcher   ${path}/launch`,
-    `built      ${new Date(manifest.builtAt).toISOString()} from ${formatPlural(profile.runs.length, 'run')} of ${profile.name}`,
+    `built      ${formatTime(manifest.builtAt)} from ${formatPlural(profile.runs.length, 'run')} of ${profile.name}`,
     ...(manifest.root === undefined ? [] : [`root       ${printable(manifest.root)}`]),
     `does       ${manifest.techniques.join(', ')}`,
     ...(fetches

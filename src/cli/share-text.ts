@@ -43,6 +43,21 @@ export function renderShare({ programs, kept, totals }: ShareExplanation): strin
   ].join('');
 }
 
+/** What `winnow build` adds: programs that would not start linked here and now, whatever was made for them. */
+export function renderNotLinked(checks: readonly CheckedProgram[]): string {
+  const byReason = new Map<string, string[]>();
+  for (const { path, refused, notShown } of checks) {
+    const reason = refused ?? notShown;
+    if (reason !== undefined) byReason.set(reason, [...(byReason.get(reason) ?? []), path]);
+  }
+  if (byReason.size === 0) return '';
+  const lines = [...byReason].map(
+    ([reason, [example = '', ...others]]) =>
+      `  ${formatPlural(others.length + 1, 'program')}: ${printable(reason)} (${printable(example)})\n`,
+  );
+  return `would start by their own loader now:\n${lines.join('')}`;
+}
+
 /** What `winnow image show` adds: what each start writes, and which guards hold now. */
 export function renderShareChecks(explanation: ShareExplanation, checks: readonly CheckedProgram[]): string {
   return checks

@@ -4,6 +4,7 @@
  */
 import { existsSync, lstatSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { SYSTEM_STORE } from '../profile/store.ts';
 import { readTrusted } from '../profile/store-files.ts';
 import { COLD_ENDING } from '../select/cold-layout.ts';
 import { hasFileCapabilities } from '../sys/capabilities.ts';
@@ -36,7 +37,7 @@ export function checkModules(image: { readonly path: string }): CheckedModules |
   const bytes = readTrusted(path);
   if (bytes === undefined) return undefined;
   const { show, cold, modules } = decodeModules(bytes, path);
-  const around = { folder: image.path, mountable: process.geteuid?.() === 0 && isReachable(image.path) };
+  const around = { folder: image.path, notMounted: whyNotMounted(image.path) };
   return {
     show,
     modules: modules.map((module) => {
@@ -63,13 +64,19 @@ function whyNotOriginal({ path, identity, role }: ShownModule): string | undefin
 /** What linked-programs.c asks of a program whose copy names a loader in the image. */
 function whyNotLinked(
   { linked, path, replacement }: ShownModule,
-  { folder, mountable }: { readonly folder: string; readonly mountable: boolean },
+  { folder, notMounted }: { readonly folder: string; readonly notMounted: string | undefined },
 ): string | undefined {
   if (linked === undefined) return undefined;
   if (!existsSync(join(folder, `${replacement}.restore`))) return 'the launcher that its copy names is gone';
-  if (mountable) return undefined;
+  if (notMounted === undefined) return undefined;
   const isDirect = linked === 'by-any-name' && existsSync(join(folder, 'direct', basename(path)));
-  return isDirect ? undefined : 'it can be mounted by root alone, from a folder that everybody can search';
+  return isDirect ? undefined : notMounted;
+}
+
+function whyNotMounted(folder: string): string | undefined {
+  if (process.geteuid?.() !== 0) return 'its copy must be mounted over it, which root alone can do';
+  if (isReachable(folder)) return undefined;
+  return `its copy must be mounted from a folder that everybody can search, as in --store ${SYSTEM_STORE}`;
 }
 
 /** Whether others may search the folder and all above it. */

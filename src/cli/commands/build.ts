@@ -9,6 +9,7 @@ import {
   addJsonOption,
   addStoreOption,
   type JsonOption,
+  parseFolder,
   type StoreOption,
   splitAtDashes,
   writeJson,
@@ -41,7 +42,7 @@ export function registerBuild(program: Command): void {
     .description('make the image of a recorded command; without NAME and CMD, of the newest profile')
     .argument('[command...]', 'the recorded command, after --')
     .option('--name <name>', 'the profile, and the name of the image')
-    .option('--root <dir>', 'build for the copied root file system in this folder')
+    .option('--root <dir>', 'build for the copied root file system in this folder', parseFolder)
     .option(
       '--only <techniques>',
       'prefetch, select, share (default: prefetch, and select where the profile has functions)',
@@ -54,8 +55,12 @@ export function registerBuild(program: Command): void {
       'share: small libraries are taken into the image (auto, default), none (files), or all: joined, direct',
     )
     .option('--slide', 'share: random addresses at each start, for relocated pages of its own')
-    .option('--rootfs <dir>', 'in place of an image: copy the root file system in this folder to --out,')
-    .option('--out <dir>', 'with rewritten modules in place of the originals')
+    .option(
+      '--rootfs <dir>',
+      'in place of an image: copy the root file system in this folder to --out,',
+      parseFolder,
+    )
+    .option('--out <dir>', 'with rewritten modules in place of the originals', parseFolder)
     .option('--gap <pages>', 'read over gaps of so many pages (default: by the device, which is measured)');
   // For tests: the most that can go wrong.
   command.addOption(new Option('--all', 'select: copy all code, used or not').hideHelp());
@@ -137,7 +142,10 @@ async function build(operands: string[], options: Options): Promise<void> {
     return;
   }
   const { renderBuilt } = await import('../image-text.ts');
-  process.stdout.write(renderBuilt(image, explanation));
+  const { checkShared } = await import('../../image/share-check.ts');
+  // What can be mounted in another root is not known here.
+  const programs = options.root === undefined ? checkShared(image) : [];
+  process.stdout.write(renderBuilt(image, explanation, programs));
 }
 
 function techniquesOf(only: string | undefined, hasFunctions: boolean): ReadonlySet<Technique> {
