@@ -1,10 +1,7 @@
 /** Where the analyses of modules are kept: they depend on the modules alone, so all stores share them. */
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
+import { type Environment, xdgFolder } from '../sys/home.ts';
 
 /** `$XDG_CACHE_HOME/winnow/analyses`, or the same below `~/.cache`. */
-export function analysesDir(environment: Readonly<Record<string, string | undefined>> = process.env): string {
-  const cache = environment.XDG_CACHE_HOME ?? '';
-  // The specification says that a relative XDG_CACHE_HOME is to be ignored.
-  return join(isAbsolute(cache) ? cache : join(homedir(), '.cache'), 'winnow', 'analyses');
-}
+export const analysesDir = (environment: Environment = process.env): string =>
+  join(xdgFolder(environment, 'XDG_CACHE_HOME', '.cache'), 'winnow', 'analyses');

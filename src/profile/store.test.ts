@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { gitProfile, gitRun } from '../../test/profile-samples.ts';
@@ -79,13 +79,15 @@ describe('the store', () => {
   });
 
   it('stands under XDG_DATA_HOME, if that is absolute', () => {
-    const home = join(homedir(), '.local/share/winnow');
-    expect(defaultStore({ XDG_DATA_HOME: '/d' })).toBe('/d/winnow');
-    expect([
-      defaultStore({}),
-      defaultStore({ XDG_DATA_HOME: '' }),
-      defaultStore({ XDG_DATA_HOME: 'rel' }),
-    ]).toEqual([home, home, home]);
+    const home = { HOME: '/home/me' };
+    expect(defaultStore({ ...home, XDG_DATA_HOME: '/d' })).toBe('/d/winnow');
+    for (const data of [undefined, '', 'rel'])
+      expect(defaultStore({ ...home, XDG_DATA_HOME: data })).toBe('/home/me/.local/share/winnow');
+  });
+
+  it('stands in the home that the system knows where HOME is none, and never in the current folder', () => {
+    const home = join(userInfo().homedir, '.local/share/winnow');
+    for (const HOME of [undefined, '', 'rel', './rel']) expect(defaultStore({ HOME })).toBe(home);
   });
 
   it('has nothing and makes nothing before it is written to', () => {

@@ -11,9 +11,9 @@
  * lock is flock(2), which some network file systems keep to one machine.
  */
 import { rmSync } from 'node:fs';
-import { homedir } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
+import { type Environment, xdgFolder } from '../sys/home.ts';
 import { decodeProfile, encodeProfile } from './codec.ts';
 import { nameTaken, noProfile } from './errors.ts';
 import { withoutPagesPastEnd } from './extents.ts';
@@ -93,12 +93,8 @@ export interface Store {
 }
 
 /** Folder of the user's own store. */
-export function defaultStore(
-  environment: Readonly<Record<string, string | undefined>> = process.env,
-): string {
-  const data = environment.XDG_DATA_HOME ?? '';
-  // The specification says that a relative XDG_DATA_HOME is to be ignored.
-  return join(isAbsolute(data) ? data : join(homedir(), '.local', 'share'), 'winnow');
+export function defaultStore(environment: Environment = process.env): string {
+  return join(xdgFolder(environment, 'XDG_DATA_HOME', '.local', 'share'), 'winnow');
 }
 
 /** Opens a store; nothing is read or made before it is needed. */

@@ -1,6 +1,6 @@
 /** `winnow install NAME`: an image as an ordinary command; from then on no Node is needed. */
 import type { Command } from 'commander';
-import { addExample, addStoreOption, type StoreOption } from '../options.ts';
+import { addExample, addStoreOption, parseFolder, type StoreOption } from '../options.ts';
 
 interface Options extends StoreOption {
   readonly dir?: string;
@@ -16,7 +16,7 @@ export function registerInstall(program: Command): void {
     .command('install')
     .description('put an image on PATH as an ordinary command, which needs no Node')
     .argument('<name>', 'the image')
-    .option('--dir <dir>', 'folder for the command (default: ~/.local/bin)')
+    .option('--dir <dir>', 'folder for the command (default: ~/.local/bin)', parseFolder)
     .option('--as <name>', 'name of the command (default: the program’s; with arguments, the image’s)')
     .option('--with-arguments', 'start the program with the recorded arguments, yours behind them')
     .option('--force', 'replace a file that is not a link to an image')
@@ -26,17 +26,17 @@ export function registerInstall(program: Command): void {
 }
 
 async function install(name: string, options: Options): Promise<void> {
-  const { homedir } = await import('node:os');
   const { join } = await import('node:path');
   const { openStore } = await import('../../profile/store.ts');
   const { readImage } = await import('../../image/images.ts');
   const { defaultCommandName, installImage, onPath } = await import('../../image/install.ts');
+  const { homeFolder } = await import('../../sys/home.ts');
   const { imagesDirs } = await import('../images-of.ts');
   const store = openStore(options);
   const image = readImage(imagesDirs(store, options), name);
   const withArguments = options.withArguments === true;
   const as = options.as ?? defaultCommandName(image, withArguments);
-  const dir = options.dir ?? join(homedir(), '.local', 'bin');
+  const dir = options.dir ?? join(homeFolder(), '.local', 'bin');
   const { path, target } = installImage(image, { dir, as, withArguments, force: options.force === true });
   say(`installed ${path} -> ${target}`);
   const { found, before } = onPath(dir, as, process.env.PATH ?? '');
