@@ -79,6 +79,17 @@ describe('what winnow does not know', () => {
     ['nothing to record', ['record'], /E_USAGE: no command to record[\s\S]*next:/],
     ['nothing to run', ['run'], /E_USAGE: no command to run[\s\S]*next:/],
     ['an argument that is missing', ['inspect'], /missing required argument 'elf'/],
+    ['an empty folder', ['report', '--store='], /invalid: it must be the path of a folder/],
+    ['an empty root', ['build', '--root', ''], /invalid: it must be the path of a folder/],
+    ['two reports', ['report', '--functions', '--sharing'], /--functions and --sharing ask for different/],
+    ['files in a report of functions', ['report', '--functions', '--lookups'], /different reports/],
+    ['JSON without misses', ['record', '--json', 'x', '--', 'true'], /--json is about what was missed/],
+    ['a snapshot of so long', ['record', '--pid', '1', '--for', '1s'], /--for means nothing with --pid/],
+    [
+      'a quick run of an image',
+      ['record', '--from-misses', '--quick', '--', 'true'],
+      /--quick means nothing with --from-misses/,
+    ],
     ['an argument too many', ['doctor', 'x'], /too many arguments/],
     ['a value', ['bench', '--runs', '0', '--', 'true'], /invalid: it must be a whole number/],
     [
@@ -224,6 +235,20 @@ describe('a current folder that was removed', () => {
   it('keeps nothing else from working', () => {
     expect(inNoFolder('report true').status).toBe(0);
     expect(inNoFolder('build --name true').status).toBe(0);
+  });
+});
+
+describe('bin/winnow', () => {
+  it.each([
+    ['report', 3],
+    ['record -- true', 125],
+    ['run -- true', 125],
+  ])('without node on PATH: %s is an error with exit code %i', (words, code) => {
+    const { status, stdout, stderr } = winnow(words.split(' '), { PATH: '/nonexistent' });
+    expect({ status, stdout }).toEqual({ status: code, stdout: '' });
+    expect(stderr).toBe(
+      'winnow: E_NOT_ON_PATH: node, which winnow needs, is not on PATH\n  where: /nonexistent\n  next:  install it, or add its folder to PATH\n',
+    );
   });
 });
 

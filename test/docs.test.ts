@@ -24,7 +24,7 @@ function codesIn(sources: readonly string[], prefix: string): string[] {
   return distinct(sources.flatMap((path) => [...read(path).matchAll(code)].map((match) => match[1] ?? '')));
 }
 
-const SOURCES = [...filesBelow('src', /(?<!\.test)\.ts$/), ...filesBelow('runtime', /\.[ch]$/)];
+const SOURCES = ['bin/winnow', ...filesBelow('src', /(?<!\.test)\.ts$/), ...filesBelow('runtime', /\.[ch]$/)];
 
 function codesDocumented(prefix: string): string[] {
   const rows = read('docs/errors.md').matchAll(new RegExp(`^\\| \`(${prefix}_[A-Z0-9_]+)\` \\|`, 'gm'));

@@ -1,5 +1,5 @@
 /** Words and a table for a measurement. */
-import { formatBytes, formatMs, formatRatio } from '../term/format.ts';
+import { formatBytes, formatMs, formatPlural, formatRatio } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
 import { printable } from '../term/text.ts';
 import type { Machine } from './machine.ts';
@@ -20,7 +20,7 @@ const COLUMNS: readonly Column[] = [
 /** The report as text that ends with a line end. */
 export function renderBench(report: BenchReport): string {
   const command = report.command.map(printable).join(' ');
-  const parts = [`${command}\n${report.rounds} rounds, modes in random order in each\n`];
+  const parts = [`${command}\n${formatPlural(report.rounds, 'round')}, modes in random order in each\n`];
   for (const section of report.sections) parts.push(renderSection(section));
   for (const text of report.unmeasured) parts.push(`not measured: ${text}\n`);
   parts.push(renderMachine(report.machine));

@@ -49,7 +49,7 @@ export function warningsFor(section: Section, flags: Flags): Warning[] {
     const advice = flags.runsGiven ? `--runs ${FEW} or more` : 'more --runs';
     warnings.push({
       code: 'few-runs',
-      text: `${formatPlural(flags.runs, 'run')} of each mode say little: use ${advice}`,
+      text: `${formatPlural(flags.runs, 'run')} of each mode ${flags.runs === 1 ? 'says' : 'say'} little: use ${advice}`,
     });
   }
   const noisy = section.modes.filter((mode) => mode.wallMs.mad > mode.wallMs.median * NOISY);

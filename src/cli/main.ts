@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { describeError, EXIT_CODES, WinnowError } from '../base/errors.ts';
 import { COMMANDS } from './commands.ts';
+import { requireNode } from './node-version.ts';
 import { explained } from './own-failure.ts';
 import { guardStreams } from './streams.ts';
 import { unknownWords } from './unknown-words.ts';
@@ -34,6 +35,7 @@ const program = new Command('winnow')
 for (const register of COMMANDS) register(program);
 
 try {
+  requireNode();
   await program.parseAsync(process.argv);
 } catch (error) {
   process.exitCode = report(explained(error));

@@ -1,5 +1,5 @@
 /** What several commands share: options that mean the same everywhere, and JSON on stdout. */
-import type { Command } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 
 export interface StoreOption {
   /** Folder of the store; the person's own where it is not given. */
@@ -10,9 +10,19 @@ export interface JsonOption {
   readonly json?: boolean;
 }
 
+/** A folder that a person names; an empty name, of a variable that is not set, would be the current folder. */
+export function parseFolder(text: string): string {
+  if (text !== '') return text;
+  throw new InvalidArgumentError('it must be the path of a folder.');
+}
+
 /** Adds `--store DIR`. */
 export function addStoreOption(command: Command): Command {
-  return command.option('--store <dir>', 'folder of profiles and images (default: $XDG_DATA_HOME/winnow)');
+  return command.option(
+    '--store <dir>',
+    'folder of profiles and images (default: $XDG_DATA_HOME/winnow)',
+    parseFolder,
+  );
 }
 
 /** Adds `--json`. */

@@ -124,7 +124,7 @@ function found(path: string): Stats {
 
 function checkExecutable(path: string, stats: Stats): void {
   if (!stats.isFile()) {
-    const what = stats.isDirectory() ? 'a folder' : 'not a regular file';
+    const what = stats.isDirectory() ? 'a folder' : 'a device, pipe or socket';
     throw cannotStart(path, 'E_PROGRAM_NOT_EXECUTABLE', `this is ${what}, not a program`, {
       next: 'name the program itself',
     });

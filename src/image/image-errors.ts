@@ -24,7 +24,7 @@ export const noImageOfCommand = (command: string, others: readonly string[]): Wi
     where: command,
     next:
       others.length > 0
-        ? `choose one: winnow run --name ${others.join('|')} -- ${command}`
+        ? `choose one: ${others.map((name) => `--name ${name}`).join(' or ')}`
         : `winnow record -- ${command}, then: winnow build -- ${command}`,
   });
 

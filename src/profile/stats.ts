@@ -225,7 +225,7 @@ function thoroughness({ method }: Run): number {
  * The runs that say most. A quick recording rounds pages up and knows no look-ups: beside a thorough one it
  * would add pages that nothing used, and its silence would count against what it cannot see.
  */
-function mostThorough(profile: Profile): readonly Run[] {
+export function mostThorough(profile: Profile): readonly Run[] {
   const best = Math.max(0, ...profile.runs.map(thoroughness));
   return profile.runs.filter((run) => thoroughness(run) === best);
 }

@@ -81,6 +81,15 @@ describe('the report', () => {
     expect(text).toContain('were not seen');
     expect(text).not.toContain('\x1b');
   });
+
+  it('says nothing about a light run that is not counted', () => {
+    const method = { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: '6.18' } as const;
+    const usage = usageOf({ name: 'x', runs: [gitRun(1, { method }), gitRun(0)] }, () => 'same');
+    expect(usage).toMatchObject({ runs: 1, setAside: 1, method: gitRun(0).method });
+    const text = renderUsage(usage, {}, plain);
+    expect(text).toContain('Not counted: 1 run recorded less thoroughly.');
+    expect(text).not.toMatch(/rounded up|were not seen/);
+  });
 });
 
 describe('the list of profiles', () => {

@@ -2,7 +2,7 @@
 import { PAGE_SIZE, pagesIn } from '../base/brands.ts';
 import { pageCount } from '../profile/extents.ts';
 import type { Command, FileIdentity, Method, Profile } from '../profile/model.ts';
-import { processSets, type WorkingFile, workingSet } from '../profile/stats.ts';
+import { mostThorough, processSets, type WorkingFile, workingSet } from '../profile/stats.ts';
 
 /** How a file stands to what was recorded of it. */
 export type FileState = 'same' | 'changed' | 'missing' | 'unreadable';
@@ -70,13 +70,15 @@ export interface Totals {
 
 export interface Usage {
   readonly name: string;
-  /** Of the newest run, like `method`; undefined for a profile without runs. */
+  /** Of the newest run; undefined for a profile without runs. */
   readonly command: Command | undefined;
+  /** Of the newest run that is counted. */
   readonly method: Method | undefined;
+  /** Those that are counted. */
   readonly runs: number;
-  /** Milliseconds since the epoch. */
   /** Quick recordings that are not counted, because others say more. */
   readonly setAside: number;
+  /** Milliseconds since the epoch, of all runs. */
   readonly newestRun: number | undefined;
   readonly oldestRun: number | undefined;
   readonly totals: Totals;
@@ -165,7 +167,7 @@ export function usageOf(profile: Profile, stateOf: StateOf): Usage {
   return {
     name: profile.name,
     command: newest?.command,
-    method: newest?.method,
+    method: mostThorough(profile)[0]?.method,
     runs: set.runs,
     setAside: set.setAside,
     newestRun: newest?.startedAt,

@@ -1,5 +1,6 @@
 /** `winnow profile`: what has been recorded, and how to move it about. */
 import type { Command } from 'commander';
+import { formatPlural } from '../../term/format.ts';
 import {
   addExample,
   addJsonOption,
@@ -54,7 +55,7 @@ function addMerge(group: Command): void {
   addExample(addStoreOption(command), 'winnow profile merge git git-status git-log');
   command.action(async (into: string, from: string[], options: StoreOption) => {
     const merged = (await open(options)).merge(into, from);
-    say(`${into} has ${merged.runs.length} runs now`);
+    say(`${into} has ${formatPlural(merged.runs.length, 'run')} now`);
   });
 }
 
@@ -86,7 +87,7 @@ function addImport(group: Command): void {
   addExample(addStoreOption(command), 'winnow profile import git-status.wnp');
   command.action(async (file: string, options: StoreOption & { readonly name?: string }) => {
     const merged = (await open(options)).import(file, options.name);
-    say(`${merged.name} has ${merged.runs.length} runs now`);
+    say(`${merged.name} has ${formatPlural(merged.runs.length, 'run')} now`);
   });
 }
 

@@ -58,6 +58,7 @@ export function registerRecord(program: CommandLine): void {
 
 async function run(words: string[], options: RecordOptions): Promise<void> {
   try {
+    checkTogether(options);
     if (options.pid !== undefined) return await snapshotProcess(options.pid, words, options);
     if (words.length === 0) throw noCommand();
     if (options.functions === true) refuseWithout(options);
@@ -171,6 +172,23 @@ function parseTime(text: string): number {
   const value = Number(match?.[1]) * (unit ?? Number.NaN);
   if (!(value > 0)) throw usageError(`'${text}' is no time`, 'give e.g. 30s, 5m or 500ms');
   return value;
+}
+
+/** What a snapshot, and a run of an image, have no use for: better refused than done without. */
+function checkTogether(options: RecordOptions): void {
+  const { pid, fromMisses, json, thorough, quick, filter, for: time } = options;
+  if (json !== undefined && fromMisses !== true)
+    throw usageError('--json is about what was missed', 'add --from-misses, or leave --json out');
+  const alone = pid !== undefined ? '--pid' : fromMisses === true ? '--from-misses' : undefined;
+  const other = [
+    pid !== undefined && fromMisses === true ? '--from-misses' : undefined,
+    time === undefined ? undefined : '--for',
+    thorough === true ? '--thorough' : undefined,
+    quick === true ? '--quick' : undefined,
+    filter ? undefined : '--no-filter',
+  ].find((one) => one !== undefined);
+  if (alone !== undefined && other !== undefined)
+    throw usageError(`${other} means nothing with ${alone}`, `leave ${other} out`);
 }
 
 /** Modules are told of by the filter; a process that runs already has entered who knows what. */

@@ -1,5 +1,6 @@
 /** `winnow report`: what a command used, file by file. */
 import type { Command } from 'commander';
+import { usageError } from '../../base/errors.ts';
 import type { Profile } from '../../profile/model.ts';
 import {
   addExample,
@@ -44,6 +45,7 @@ export function registerReport(program: Command): void {
     const { selectProfile } = await import('../select-profile.ts');
     const { usageOf } = await import('../../report/usage.ts');
     const { fileState } = await import('../../report/usage-state.ts');
+    checkTogether(options);
     const store = openStore(options);
     const chosen = splitAtDashes(operands);
     if (options.sharing === true) {
@@ -68,6 +70,16 @@ export function registerReport(program: Command): void {
     process.stdout.write(renderUsage(usage, options, colorsFor(process.stdout)));
     process.stdout.write(renderImageMisses(profile.name, misses ?? []));
   });
+}
+
+function checkTogether({ processes, lookups, functions, sharing }: Options): void {
+  const given = { processes, lookups, functions, sharing };
+  const [first, ...others] = Object.entries(given).flatMap(([name, on]) =>
+    on === true ? [`--${name}`] : [],
+  );
+  if (first === undefined || others.length === 0 || (functions !== true && sharing !== true)) return;
+  const all = [first, ...others].join(' and ');
+  throw usageError(`${all} ask for different reports`, 'give one of them: winnow report twice for both');
 }
 
 async function reportFunctions(profile: Profile, asJson: boolean): Promise<void> {

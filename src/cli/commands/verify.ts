@@ -7,6 +7,7 @@ import {
   addJsonOption,
   addStoreOption,
   type JsonOption,
+  parseFolder,
   type StoreOption,
   writeJson,
 } from '../options.ts';
@@ -28,7 +29,7 @@ export function registerVerify(program: Command): void {
     .description('run a program plainly and from its image, and compare what each leaves behind')
     .argument('<command...>', 'the command and its arguments, after --')
     .option('--name <name>', 'name of the image (default: the image of this command)')
-    .option('--in <dir>', 'fill the scratch folder in which it runs with a copy of this folder')
+    .option('--in <dir>', 'fill the scratch folder in which it runs with a copy of this folder', parseFolder)
     .option('--stdin <file>', 'file for stdin (default: /dev/null)')
     .option('--home <kind>', '`scratch`: give it an empty HOME that is compared too')
     .option('--timeout <seconds>', 'kill a run after this time')
