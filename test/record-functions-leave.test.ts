@@ -13,26 +13,27 @@ afterAll(() => scene.close());
 const MANY = `${Array.from({ length: 400 }, (_, n) => `${F} int f${n}(int x) { return x + ${n}; }`).join('\n')}
 int (*table[400])(int) = { ${Array.from({ length: 400 }, (_, n) => `f${n}`).join(', ')} };`;
 
-/**
- * Enters one more function for each line it is asked for, in whatever process and thread; the leader's
- * children and threads enter functions all the time.
- */
+/** The leader's children and threads enter functions all the time, once it is ready: all of them are at work then. */
 const server = scene.c(
   'server',
   `${MANY}
    static volatile int stop;
+   static _Atomic int *at_work;
    void enough(int s) { stop = 1; }
    ${F} int last(int x) { return x + 1; }
    void *work(void *first) {
      unsigned x = (long)first;
+     ++*at_work;
      while (!stop) { x = x * 1103515245 + 12345; table[(x >> 16) % 400](1); usleep(200); }
      return 0; }
    int main() {
      signal(SIGUSR2, enough); setvbuf(stdout, 0, _IONBF, 0);
      pthread_t t[4];
+     at_work = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
      for (long i = 0; i < 4; i++) pthread_create(&t[i], 0, work, (void *)i);
      pid_t child = fork();
      if (child == 0) { work((void *)7); _exit(last(2)); }
+     while (*at_work < 5) usleep(1000);
      printf("pid %d child %d ready\\n", getpid(), child);
      for (long n = 0; !stop; n++) { if (n % 20 == 0) { pid_t id = fork(); if (id == 0) { for (int i = 0; i < 50; i++) table[(i * n) % 400](1); _exit(5); } int s; waitpid(id, &s, 0); if (s != 5 << 8) abort(); } usleep(300); }
      for (long i = 0; i < 4; i++) pthread_join(t[i], 0);
@@ -78,7 +79,8 @@ async function goesOn(started: Started, id: number): Promise<void> {
 
 describe('a program that is left running', () => {
   it.each<[string, readonly string[], (started: Started) => void]>([
-    ['by --for', ['--for', '900ms'], () => {}],
+    // Longer than the server takes to be ready, on a busy machine too.
+    ['by --for', ['--for', '4s'], () => {}],
     ['by SIGTERM', [], (started) => started.child.kill('SIGTERM')],
     ['by SIGINT that it ignores', [], (started) => started.child.kill('SIGINT')],
   ])('%s has its own code again, in every process', async (_name, options, stop) => {
@@ -105,7 +107,8 @@ it('is left while four threads and a child run from one breakpoint into the next
      static volatile int stop;
      void enough(int s) { stop = 1; }
      void *work(void *from) { long sum = 0;
-       for (long i = (long)from; i < ${functions}; i += 5) sum += ((int (*)(int))(first + 16 * i))(0);
+       // The second half takes five seconds and more: winnow is asked to leave in the midst of it.
+       for (long i = (long)from; i < ${functions}; i += 5, i > ${functions} / 2 && !stop && usleep(1000)) sum += ((int (*)(int))(first + 16 * i))(0);
        while (!stop) usleep(1000);
        return (void *)sum; }
      int main() {

@@ -193,7 +193,7 @@ export class Started {
 
 /** Waits until something is so. */
 export async function until(test: () => boolean, what: () => string): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(20)) if (test()) return;
+  for (const end = Date.now() + TIME_OUT_MS; Date.now() < end; await sleep(20)) if (test()) return;
   throw new Error(`it did not come to pass: ${what()}`);
 }
 
