@@ -5,40 +5,9 @@
 #include "audit.h"
 #include "cold.h"
 #include "modules.h"
+#include "signals.h"
 
-#define SIGABRT 6
-#define SIGSEGV 11
 #define SEGV_BIT (1ull << (SIGSEGV - 1))
-
-#define SA_SIGINFO 4ul
-#define SA_RESTORER 0x04000000ul
-#define SA_ONSTACK 0x08000000ul
-#define SA_RESTART 0x10000000ul
-#define SA_NODEFER 0x40000000ul
-#define SA_RESETHAND 0x80000000ul
-
-/* The start of the kernel's siginfo_t. */
-struct sys_siginfo {
-  int signal;
-  int error;
-  int code;
-  int pad;
-  unsigned long address; /* of a fault */
-};
-
-/* The kernel's struct ucontext, as far as it is the same on all x86-64 machines. */
-struct sys_ucontext {
-  unsigned long flags;
-  void *link;
-  unsigned long stack[3];
-  unsigned long registers[23]; /* REG_RSP, REG_RIP */
-  unsigned long floating_point;
-  unsigned long reserved[8];
-  u64 mask;
-};
-#define REG_RSP 15
-#define REG_RIP 16
-#define REG_ERR 19
 
 typedef void demand_handler(int signal, struct sys_siginfo *info, struct sys_ucontext *context);
 

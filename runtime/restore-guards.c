@@ -103,16 +103,21 @@ static int same_processor(const struct linked_processor *a, const struct linked_
   return 1;
 }
 
+static u32 version_for(u32 flags) {
+  if (flags & LINKED_PAGE_IN) return flags & LINKED_SLID ? LINKED_VERSION : 0;
+  return flags & LINKED_SLID ? LINKED_VERSION_SLID : LINKED_VERSION_FIXED;
+}
+
 /* The tables fill the head, and their strings end in it. */
 static int head_is_whole(struct image *image, u64 file_size) {
   const struct linked_header *header = image->header;
   const struct plan_envelope *envelope = &header->envelope;
   if (file_size < sizeof *header || envelope->magic != LINKED_MAGIC) return 0;
-  if (envelope->version != (header->flags & LINKED_SLID ? LINKED_VERSION : LINKED_VERSION_FIXED)) return 0;
+  if (envelope->version != version_for(header->flags)) return 0;
   u64 size = envelope->head_size;
   if (size < sizeof *header || size > LINKED_HEAD_MAX || size % 8 || envelope->total_size != file_size) return 0;
   if (header->pages_offset < size || header->pages_offset > file_size ||
-      header->pages_size != file_size - header->pages_offset || (header->flags & ~(LINKED_JOINED | LINKED_SLID)) || header->reserved != 0)
+      header->pages_size != file_size - header->pages_offset || (header->flags & ~(LINKED_JOINED | LINKED_SLID | LINKED_PAGE_IN)) || header->reserved != 0)
     return 0;
   if (header->file_count > LINKED_FILES_MAX || header->map_count > LINKED_MAPS_MAX ||
       header->fixup_count > LINKED_FIXUPS_MAX || header->watch_count > LINKED_WATCHES_MAX)
@@ -158,7 +163,7 @@ struct verdict image_open(struct image *image, const char *path, const struct st
 }
 
 void image_close(struct image *image) {
-  if (image->mapped > 0) sys_munmap((void *)image->header, image->mapped);
+  if (image->mapped > 0 && !image->is_kept) sys_munmap((void *)image->header, image->mapped);
   if (image->fd >= 0) sys_close(image->fd);
 }
 

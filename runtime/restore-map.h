@@ -2,6 +2,7 @@
 #ifndef WINNOW_RESTORE_MAP_H
 #define WINNOW_RESTORE_MAP_H
 
+#include "page-in.h"
 #include "restore.h"
 
 #define MOVES_MAX 64
@@ -46,8 +47,10 @@ static inline int is_soft(const struct restoring *r, u32 map) { return r->soft[m
  */
 int slid_pages_in(const struct restoring *r, const struct linked_map *map, u32 *next);
 int slid_pages_are_all(const struct restoring *r, u32 next);
-/* All is mapped, and they can be written. */
-void slide_words(const struct restoring *r);
+/* All is mapped, and they can be written. Those that are left for later are not. */
+void slide_words(const struct restoring *r, const struct page_in *later);
+
+struct slider slider_of(const struct image *image);
 
 /* Maps where nothing is, if the flags say so; an address or an error. `fd` -1: anonymous memory. */
 long map_at(const struct linked_map *map, int protection, int flags, int fd);

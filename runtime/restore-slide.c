@@ -10,7 +10,7 @@
  * Method. The builder knows which words hold addresses, as they differed between its runs by as much as what they point into
  * (snapshot/compare.ts), and lists them page by page, a bit for a word. Nothing is looked up and no symbol is read: the slides, by the kernel's
  * random numbers, are added to the addresses of the head, which is this process's own from then on, so that everything behind it maps and
- * writes where it should; when all is mapped, they are added to the listed words. Pages that follow each other are asked for at once, as
+ * writes where it should; when all is mapped, they are added to the listed words (those of read-only pages perhaps later: page-in.c). Pages that follow each other are asked for at once, as
  * a fault for each would cost more than the additions.
  *
  * The program and all else slide by amounts of their own, as the kernel has it. Libraries and the loader keep their distances.
@@ -18,6 +18,7 @@
  * Limits. Pages with addresses are each process's own: what a fixed image shares. Where the kernel has no random numbers, the program
  * starts plainly; where it was told not to place programs at random (setarch -R), the slides are 0.
  */
+#include "page-in.h"
 #include "restore-map.h"
 
 #define MADV_POPULATE_WRITE 23
@@ -76,19 +77,26 @@ struct verdict slide_head(struct image *image, const struct start *start) {
   return verdict(LINKED_GOOD, 0);
 }
 
-/* As it is here. */
-static u64 page_at(const struct image *image, const struct linked_slid_page *page) {
-  int is_program = is_of_program(image->header, image->header->program_at - image->slides[LINKED_INTO_PROGRAM], page->at);
-  return page->at + image->slides[is_program ? LINKED_INTO_PROGRAM : LINKED_INTO_REST];
+struct slider slider_of(const struct image *image) {
+  const struct linked_header *header = image->header;
+  u64 from = header->program_at - image->slides[LINKED_INTO_PROGRAM] + header->program_first;
+  return (struct slider){image->slid_pages, image->slide->page_count, from, from + header->program_size, {image->slides[0], image->slides[1]}};
+}
+
+u64 slid_page_at(const struct slider *slider, u32 page) {
+  u64 at = slider->pages[page].at;
+  int is_program = at >= slider->program_from && at < slider->program_to;
+  return at + slider->slides[is_program ? LINKED_INTO_PROGRAM : LINKED_INTO_REST];
 }
 
 int slid_pages_in(const struct restoring *r, const struct linked_map *map, u32 *next) {
   const struct image *image = r->image;
   if (image->slide == NULL) return 0;
+  const struct slider slider = slider_of(image);
   int pages = 0;
   for (; *next < image->slide->page_count; ++*next, pages++) {
     const struct linked_slid_page *page = &image->slid_pages[*next];
-    u64 at = page_at(image, page);
+    u64 at = slid_page_at(&slider, *next);
     if (at >= map->at + map->size) break;
     if (at < map->at || (at & (PLAN_PAGE - 1)) || map->from != LINKED_FROM_PAGES || page->into > LINKED_INTO_REST) return -1;
   }
@@ -106,20 +114,32 @@ static void slide_page(const struct linked_slid_page *page, u64 at, u64 slide) {
   }
 }
 
-void slide_words(const struct restoring *r) {
-  const struct image *image = r->image;
-  if (image->slide == NULL || (image->slides[0] | image->slides[1]) == 0) return;
-  const struct linked_slid_page *pages = image->slid_pages, *end = pages + image->slide->page_count;
-  while (pages < end) {
-    u64 first = page_at(image, pages), after = first + PLAN_PAGE;
-    const struct linked_slid_page *last = pages + 1;
+void slide_pages(const struct slider *slider, u32 first, u32 end) {
+  while (first < end) {
+    u64 from = slid_page_at(slider, first), after = from + PLAN_PAGE;
+    u32 last = first + 1;
     for (; last < end; last++) {
-      u64 at = page_at(image, last);
+      u64 at = slid_page_at(slider, last);
       if (at > after) break;
       if (at == after) after += PLAN_PAGE;
     }
     /* A kernel without it (before 5.14) gives them one by one. */
-    if (after - first > PLAN_PAGE) sys_call3(28, (long)first, (long)(after - first), MADV_POPULATE_WRITE); /* madvise */
-    for (; pages < last; pages++) slide_page(pages, page_at(image, pages), image->slides[pages->into]);
+    if (after - from > PLAN_PAGE) sys_call3(28, (long)from, (long)(after - from), MADV_POPULATE_WRITE); /* madvise */
+    for (; first < last; first++) {
+      const struct linked_slid_page *page = &slider->pages[first];
+      slide_page(page, slid_page_at(slider, first), slider->slides[page->into]);
+    }
   }
+}
+
+void slide_words(const struct restoring *r, const struct page_in *later) {
+  const struct image *image = r->image;
+  if (image->slide == NULL || (image->slides[0] | image->slides[1]) == 0) return;
+  const struct slider slider = slider_of(image);
+  u32 next = 0;
+  for (u32 i = 0; later != NULL && i < later->region_count; i++) {
+    slide_pages(&slider, next, later->regions[i].first);
+    next = later->regions[i].end;
+  }
+  slide_pages(&slider, next, slider.count);
 }

@@ -2,6 +2,7 @@
  * restore-state.c: what the dynamic loader leaves beside memory: registrations with the kernel, and the words that
  * are different at each start (share.h: fix-ups).
  */
+#include "page-in.h"
 #include "restore-map.h"
 
 /* struct rseq, as far as it is reset */
@@ -100,7 +101,8 @@ void state_finish(struct restoring *r) {
   *(u32 *)header->tid_at = (u32)tid;
   /* The loader goes on where this is refused. */
   if (header->robust_at != 0) sys_set_robust_list((void *)header->robust_at, header->robust_size);
-  slide_words(r);
+  struct page_in *later = page_in_plan(r);
+  slide_words(r, later);
   write_fixups(r, tid);
   for (u32 i = 0; i < header->map_count; i++) {
     const struct linked_map *map = &r->image->maps[i];
@@ -111,4 +113,5 @@ void state_finish(struct restoring *r) {
   set_aux(r->start, AT_BASE, header->base);
   if (r->moves_vdso) set_aux(r->start, AT_SYSINFO_EHDR, header->vdso_at);
   tell_kernel(r->start, header->program_at, (const struct elf_segment *)header->phdr, r->segment_count);
+  if (later != NULL) page_in_begin(later);
 }

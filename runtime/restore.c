@@ -86,6 +86,7 @@ static void prepare(struct image *image, const struct start *start) {
   image->fd = -1;
   image->is_filtered = start->is_filtered;
   image->mapped = 0;
+  image->is_kept = 0;
   image->slide = NULL;
   image->slides[LINKED_INTO_PROGRAM] = image->slides[LINKED_INTO_REST] = 0;
 }

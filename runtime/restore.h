@@ -36,6 +36,7 @@ struct image {
   int is_filtered; /* as struct start has it */
   const struct linked_header *header; /* the head: mapped, or in `small` */
   u64 mapped;                         /* bytes of it; 0: it is in `small` */
+  int is_kept;                        /* it stays mapped */
   u64 small[HEAD_SMALL / 8];
   const struct linked_file *files;
   const struct linked_map *maps;

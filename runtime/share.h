@@ -14,6 +14,7 @@
  *
  * Version 3 has what follows from the flag LINKED_SLID, without which version 2 is written: each start adds two slides of its
  * choice to all addresses of the head, one to those of the program and one to all others, and to the words of the pages that are listed.
+ * Version 4 is version 3 with the flag LINKED_PAGE_IN.
  */
 #ifndef WINNOW_SHARE_H
 #define WINNOW_SHARE_H
@@ -21,7 +22,8 @@
 #include "plan.h"
 
 #define LINKED_MAGIC 0x4e4c776f6e6e6977ull /* the bytes "winnowLN" */
-#define LINKED_VERSION 3u
+#define LINKED_VERSION 4u
+#define LINKED_VERSION_SLID 3u  /* without LINKED_PAGE_IN */
 #define LINKED_VERSION_FIXED 2u /* without a slide */
 #define LINKED_HEAD_MAX (1u << 20)
 #define LINKED_FILES_MAX 4096u
@@ -93,7 +95,7 @@ struct linked_header {
   u32 fixup_count;
   u32 watch_count;
   u32 strings_size;  /* bytes, a multiple of 8, the last byte 0 */
-  u32 flags;         /* LINKED_JOINED, LINKED_SLID */
+  u32 flags;         /* LINKED_JOINED, LINKED_SLID, LINKED_PAGE_IN */
   u32 library_path;  /* string: LD_LIBRARY_PATH as it was when the program was linked; LINKED_UNSET: not set */
   u32 reserved;      /* 0 */
 };
@@ -107,6 +109,9 @@ struct linked_header {
 
 /* Addresses are the lowest ones: struct linked_slide and its pages stand between watches and strings. */
 #define LINKED_SLID 2u
+
+/* With LINKED_SLID: a start may leave words of read-only pages to the first instruction that touches them (page-in.c). */
+#define LINKED_PAGE_IN 4u
 
 /* How far a start may slide: a multiple of the unit, less than `places` units. */
 struct linked_slide {

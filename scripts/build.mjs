@@ -11,6 +11,8 @@ const out = join(root, 'dist', 'runtime');
 
 /** The launcher in front of linked programs: an ELF interpreter, at any address, without relocations. */
 const RESTORE = [
+  'page-in.c',
+  'page-in-calls.c',
   'restore.c',
   'restore-files.c',
   'restore-group.c',
@@ -18,6 +20,7 @@ const RESTORE = [
   'restore-map.c',
   'restore-misses.c',
   'restore-move.c',
+  'restore-page-in.c',
   'restore-plain.c',
   'restore-slide.c',
   'restore-state.c',

@@ -317,6 +317,22 @@ describe('an image of linked programs', () => {
     expect(scene.good('verify', '--name', 'slid', '--', program, 'die').stdout).toMatch(/^same: /);
   });
 
+  it('says why no page is left to be relocated when it is touched, and stays so', () => {
+    scene.good('record', '-q', '--name', 'paged', '--', program, 'nothing');
+    for (const words of [
+      ['build', '--name', 'paged', '--only', 'share', '--slide', '--page-in'],
+      ['image refresh', 'paged'],
+    ]) {
+      const [command = '', ...rest] = words;
+      scene.good(command, ...rest);
+      expect(scene.good('image show', 'paged').stdout).toContain(
+        ', all from the start on: fewer than 32 read-only pages hold addresses',
+      );
+      const { manifest } = JSON.parse(scene.good('image show', 'paged', '--json').stdout);
+      expect(manifest.share.programs[0].slide.pageIn.kind).toBe('kept');
+    }
+  });
+
   it('is as private as the store, but for what its programs are to everybody', () => {
     const mode = (name: string): number => statSync(join(scene.image('one'), name)).mode & 0o777;
     expect(['.', 'share-00-main.linked', 'share-00-main.restore', 'direct'].map(mode)).toEqual([
@@ -334,6 +350,7 @@ describe('an image of linked programs', () => {
     [['--only', 'share', '--variant', 'both']],
     [['--variant', 'joined']],
     [['--slide']],
+    [['--only', 'share', '--page-in']],
   ])('is refused with %j', (words) => {
     const ran = winnow('build', '--name', 'one', ...words);
     expect([ran.status, codeOf(ran), ran.stdout]).toEqual([2, 'E_USAGE', '']);

@@ -46,6 +46,7 @@ export async function buildBy(
     onMiss: 'abort',
     variant: 'files',
     slides: false,
+    pagesIn: false,
     all: false,
     cache,
   });

@@ -22,6 +22,8 @@ export interface TechniqueOptions {
   readonly variant: ShareVariant;
   /** share: each start chooses other addresses. */
   readonly slides: boolean;
+  /** With it: words of read-only pages are written when they are touched. */
+  readonly pagesIn: boolean;
   /** How programs share what is linked. Default: image. */
   readonly sharing?: Sharing;
   /** select: copy all code, used or not. */
@@ -63,7 +65,7 @@ async function selector(profile: Profile, { cold, onMiss, all, cache }: Techniqu
   };
 }
 
-async function sharer(profile: Profile, { variant, slides }: TechniqueOptions) {
+async function sharer(profile: Profile, { variant, slides, pagesIn }: TechniqueOptions) {
   const { buildShare } = await import('../share/build.ts');
   const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
@@ -83,6 +85,7 @@ async function sharer(profile: Profile, { variant, slides }: TechniqueOptions) {
         sharedMode,
         variant,
         slides,
+        pagesIn,
         onProgress,
       };
       const planned = planShare(profile, root);

@@ -31,6 +31,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       cold,
       onMiss: select?.onMiss ?? 'abort',
       variant: variantOf(share?.programs ?? []),
+      pagesIn: share?.programs.some(({ slide }) => slide?.pageIn !== undefined) ?? false,
       slides: share?.programs.some(({ slide }) => slide !== undefined) ?? false,
       sharing: prelink === undefined ? 'image' : 'prelink',
       all: false,

@@ -132,11 +132,19 @@ export function renderImageMisses(
 function slideLine(slide: SlideFigures | undefined): string {
   if (slide === undefined)
     return '  addresses  of the program and its modules are the same at each start of this image; stack, heap and later mappings are not';
-  const { programBits, modulesBits, pages } = slide;
+  const { programBits, modulesBits, pages, pageIn } = slide;
   const bits = (value: number): string => `${formatCount(Math.floor(value))} random bits`;
   const own =
     programBits === 0 ? 'fixed for the program, as it is linked' : `${bits(programBits)} for the program`;
-  return `  addresses  other ones at each start: ${own}, ${bits(modulesBits)} for its modules; ${formatPlural(pages, 'page')} with addresses are each process’s own`;
+  return `  addresses  other ones at each start: ${own}, ${bits(modulesBits)} for its modules; ${formatPlural(pages, 'page')} with addresses are each process’s own${pageInWords(pageIn)}`;
+}
+
+function pageInWords(pageIn: SlideFigures['pageIn']): string {
+  if (pageIn === undefined) return '';
+  if (pageIn.kind === 'left')
+    return `, up to ${formatCount(pageIn.pages)} of them only once they are touched`;
+  const { reason, detail } = pageIn;
+  return `, all from the start on: ${printable(detail === undefined ? reason : `${reason}: ${detail}`)}`;
 }
 
 const takenWords = ({ libraries, bytes }: TakenFigures): string =>

@@ -140,6 +140,13 @@ const SharedProgram = v.object({
       modulesBits: v.pipe(v.number(), v.minValue(0)),
       pages: Count,
       oddWords: Count,
+      /** Absent: all pages are slid at the start. */
+      pageIn: v.exactOptional(
+        v.variant('kind', [
+          v.object({ kind: v.literal('left'), pages: Count }),
+          v.object({ kind: v.literal('kept'), reason: v.string(), detail: v.exactOptional(v.string()) }),
+        ]),
+      ),
     }),
   ),
   figures: v.object({

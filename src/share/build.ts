@@ -30,6 +30,7 @@ import { type Bases, chooseBases } from './place/addresses.ts';
 import { type DirectCalls, directCalls } from './place/direct-calls.ts';
 import { guardsOf } from './place/guards.ts';
 import { MOST_COPIED_PAGES } from './place/join.ts';
+import { type PageIn, pageInOf } from './place/page-in.ts';
 import { placeLinked } from './place/place.ts';
 import { copyProgram, copyRestore, sumOfBeginning } from './place/program-copy.ts';
 import { librariesToTake } from './place/take.ts';
@@ -52,6 +53,8 @@ export interface ShareBuildOptions {
   readonly variant?: ShareVariant;
   /** Each start chooses other addresses. */
   readonly slides?: boolean;
+  /** With `slides`: words of read-only pages are written when they are touched. */
+  readonly pagesIn?: boolean;
   readonly onProgress?: (done: number, all: number) => void;
 }
 
@@ -89,7 +92,7 @@ function shareProgram(
   index: number,
   options: ShareBuildOptions,
 ): Shared | NotLinked {
-  const { folder, image, restore, variant = 'files', slides = false } = options;
+  const { folder, image, restore, variant = 'files', slides = false, pagesIn = false } = options;
   const names = fileNames(index, path);
   // $ORIGIN would be another folder where the copy is executed by its own name.
   if (libraryPath?.includes('$'))
@@ -122,6 +125,7 @@ function shareProgram(
   let head: Buffer;
   let bases: Bases;
   let calls: DirectCalls | undefined;
+  let pageIn: PageIn | undefined;
   try {
     const { processor } = options;
     bases = chooseBases(state, undefined, { slides });
@@ -138,6 +142,10 @@ function shareProgram(
       // Of code that was changed for the image there is no file.
       mostCopied: variant === 'direct' ? Number.POSITIVE_INFINITY : MOST_COPIED_PAGES,
     });
+    if (placed.slide !== undefined && pagesIn) {
+      pageIn = pageInOf(placed, [path, ...state.files.map((file) => file.path)]);
+      placed = { ...placed, slide: { ...placed.slide, pagesIn: pageIn.kind === 'left' } };
+    }
     head = encodeHead(placed);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -165,7 +173,7 @@ function shareProgram(
       libraryPath,
       joined: isJoined(variant) ? joinedFigures(state, bases, placed, calls) : undefined,
       taken: variant === 'auto' ? takenFigures(taken) : undefined,
-      slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps),
+      slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps, pageIn),
       figures: figuresOf(state, placed, head.length + placed.pages.length),
       joinedPages: isJoined(variant) ? joinedPages(state, bases, placed, head.length) : undefined,
       replaced: replacedPages(state, taken),

@@ -1,4 +1,6 @@
 /** What the share technique wants to do and has done: data. */
+import type { PageIn } from './place/page-in.ts';
+
 /** A program of the recorded tree that may get an image. */
 export interface ProgramToShare {
   /** Absolute, links resolved. */
@@ -73,6 +75,8 @@ export interface SlideFigures {
   readonly pages: number;
   /** Words that are not aligned. */
   readonly oddWords: number;
+  /** Where it was asked for that pages are slid when they are touched. */
+  readonly pageIn?: PageIn;
 }
 
 /** Pages that follow each other. */

@@ -7,6 +7,7 @@ import { mapAt } from './linked/linked-rules.ts';
 import type { LinkedState } from './model.ts';
 import type { Bases } from './place/addresses.ts';
 import type { DirectCalls } from './place/direct-calls.ts';
+import type { PageIn } from './place/page-in.ts';
 
 export function figuresOf(state: LinkedState, placed: PlacedImage, bytes: number): SharedProgram['figures'] {
   return {
@@ -56,6 +57,7 @@ const bitsOf = ({ places }: SlideRange): number => Math.log2(places);
 export function slideFigures(
   { program, rest, pages }: PlacedSlide,
   fixUps: PlacedImage['fixUps'],
+  pageIn: PageIn | undefined,
 ): SlideFigures {
   const odd = fixUps.filter(({ kind }) => kind === 'slid-program' || kind === 'slid-rest');
   return {
@@ -63,6 +65,7 @@ export function slideFigures(
     modulesBits: bitsOf(rest),
     pages: new Set(pages.map(({ at }) => at)).size,
     oddWords: odd.length,
+    ...(pageIn === undefined ? {} : { pageIn }),
   };
 }
 

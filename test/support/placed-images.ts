@@ -90,6 +90,7 @@ export const slidPage = (index: number, into: SlidPage['into'], ...numbers: read
 export const slide: PlacedSlide = {
   program: { unit: PAGE_SIZE, places: 10 },
   rest: { unit: 4 * PAGE_SIZE, places: 2 ** 20 },
+  pagesIn: false,
   pages: [slidPage(1, 'program', 7, 511), slidPage(1, 'rest', 0, 8)],
 };
 
@@ -180,6 +181,7 @@ function slideOf(some: {
   return {
     program: { unit: some.units[0] * PAGE_SIZE, places: 1 + ((some.slidWords[0] ?? 0) % 10) },
     rest: { unit: some.units[1] * PAGE_SIZE, places: 1 + (some.slidWords[1] ?? 0) * 1000 },
+    pagesIn: (some.slidWords[0] ?? 0) % 2 === 1,
     pages: words.every((byte) => byte === 0) ? [] : [{ at: page(1), into: some.slidInto, words }],
   };
 }

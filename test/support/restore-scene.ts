@@ -132,7 +132,11 @@ export class RestoreScene {
   async build(
     program: string,
     variant: ShareVariant = 'files',
-    { slides = false, libraryPath }: { readonly slides?: boolean; readonly libraryPath?: string } = {},
+    {
+      slides = false,
+      pagesIn = false,
+      libraryPath,
+    }: { readonly slides?: boolean; readonly pagesIn?: boolean; readonly libraryPath?: string } = {},
   ): Promise<BuiltImage> {
     const folder = mkdtempSync(join(this.folder, 'image-'));
     chmodSync(folder, 0o755);
@@ -147,6 +151,7 @@ export class RestoreScene {
         sharedMode: 0o055,
         variant,
         slides,
+        pagesIn,
       },
     );
     const [one] = built.programs;

@@ -26,6 +26,7 @@ interface Options extends JsonOption, ShowOption, StoreOption {
   readonly share?: string;
   readonly variant?: string;
   readonly slide?: boolean;
+  readonly pageIn?: boolean;
   readonly all?: boolean;
   readonly rootfs?: string;
   readonly out?: string;
@@ -55,6 +56,7 @@ export function registerBuild(program: Command): void {
       'share: small libraries are taken into the image (auto, default), none (files), or all: joined, direct',
     )
     .option('--slide', 'share: random addresses at each start, for relocated pages of its own')
+    .option('--page-in', 'with --slide: read-only pages are relocated when they are first touched')
     .option(
       '--rootfs <dir>',
       'in place of an image: copy the root file system in this folder to --out,',
@@ -100,6 +102,8 @@ async function build(operands: string[], options: Options): Promise<void> {
   const variant = variantOf(options, techniques);
   if (options.slide === true && !techniques.has('share'))
     throw usageError('--slide is about the technique share, which is not used', 'add it: --only share');
+  if (options.pageIn === true && options.slide !== true)
+    throw usageError('--page-in is about addresses that slide', 'add --slide');
   const sharing = sharingOf(options, techniques);
   if (techniques.has('share') && techniques.has('select')) checkBoth(cold, show);
   if (cold === 'store' && (show === 'mounts' || show === 'user-mounts'))
@@ -118,6 +122,7 @@ async function build(operands: string[], options: Options): Promise<void> {
     onMiss,
     variant,
     slides: options.slide === true,
+    pagesIn: options.pageIn === true,
     sharing,
     all: options.all === true,
     cache: analysesDir(),

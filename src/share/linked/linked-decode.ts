@@ -20,14 +20,17 @@ import {
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
+  LINKED_PAGE_IN,
   LINKED_SLID,
   LINKED_UNCHANGED,
   LINKED_UNSET,
   LINKED_VERSION,
+  LINKED_VERSION_FIXED,
   LINKED_WATCH,
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  versionFor,
 } from './linked-layout.ts';
 import type {
   MapSource,
@@ -107,9 +110,12 @@ function openTables(bytes: Buffer, path: string): Tables {
   const strings = isSlid ? slideEnd(bytes, slide, headEnd) : slide;
   if (strings + bytes.readUInt32LE(LINKED_HEADER.strings_size) !== headEnd)
     throw linkedDamaged(path, 'its tables do not fill it');
-  if ((flags & ~(LINKED_JOINED | LINKED_SLID)) !== 0) throw linkedDamaged(path, 'it has unknown flags');
-  if (isSlid !== (bytes.readUInt32LE(ENVELOPE.version) === LINKED_VERSION))
-    throw linkedDamaged(path, 'its version knows no slide, or has none');
+  if ((flags & ~(LINKED_JOINED | LINKED_SLID | LINKED_PAGE_IN)) !== 0)
+    throw linkedDamaged(path, 'it has unknown flags');
+  const version = bytes.readUInt32LE(ENVELOPE.version);
+  if (version >= LINKED_VERSION_FIXED ? version !== versionFor(flags) : isSlid)
+    throw linkedDamaged(path, 'its version knows no slide or no page-in, or has none');
+  if (!isSlid && (flags & LINKED_PAGE_IN) !== 0) throw linkedDamaged(path, 'it pages in what does not slide');
   if (files === LINKED_HEADER.size && bytes.readUInt32LE(LINKED_HEADER.reserved) !== 0)
     throw linkedDamaged(path, 'its header is wrong');
   return { bytes, path, files, maps, fixUps, watches, slide, strings, headEnd, pagesOffset };
@@ -290,7 +296,13 @@ export function decodeLinked(bytes: Uint8Array, path: string): PlacedImage {
     maps: records(tables, maps, fixUps, LINKED_MAP.size, (record) => readMap(tables, record)),
     fixUps: records(tables, fixUps, watches, LINKED_FIXUP.size, (record) => readFixUp(tables, record)),
     watches: records(tables, watches, slide, LINKED_WATCH.size, (record) => readWatch(tables, record)),
-    slide: slide === strings ? undefined : decodeSlide(all.subarray(slide, strings), path),
+    slide:
+      slide === strings
+        ? undefined
+        : {
+            ...decodeSlide(all.subarray(slide, strings), path),
+            pagesIn: (all.readUInt32LE(LINKED_HEADER.flags) & LINKED_PAGE_IN) !== 0,
+          },
     pages: all.subarray(tables.pagesOffset),
   };
   const wrong = whatIsWrong(image);

@@ -18,15 +18,15 @@ import {
   LINKED_MAGIC,
   LINKED_MAP,
   LINKED_NOT_MAPPED,
+  LINKED_PAGE_IN,
   LINKED_SLID,
   LINKED_UNCHANGED,
   LINKED_UNSET,
-  LINKED_VERSION,
-  LINKED_VERSION_FIXED,
   LINKED_WATCH,
   PROT_EXEC,
   PROT_READ,
   PROT_WRITE,
+  versionFor,
 } from './linked-layout.ts';
 import type {
   MapSource,
@@ -169,7 +169,11 @@ export function encodeHead(image: PlacedImage): Buffer {
   const header = Buffer.alloc(LINKED_HEADER.size);
   header.writeBigUInt64LE(LINKED_MAGIC, ENVELOPE.magic);
   const isSlid = image.slide !== undefined;
-  header.writeUInt32LE(isSlid ? LINKED_VERSION : LINKED_VERSION_FIXED, ENVELOPE.version);
+  const flags =
+    (image.isJoined ? LINKED_JOINED : 0) |
+    (isSlid ? LINKED_SLID : 0) |
+    (image.slide?.pagesIn === true ? LINKED_PAGE_IN : 0);
+  header.writeUInt32LE(versionFor(flags), ENVELOPE.version);
   header.writeUInt32LE(headSize, ENVELOPE.head_size);
   writeLong(header, ENVELOPE.total_size, pagesOffset + image.pages.length);
   writeLong(header, LINKED_HEADER.pages_offset, pagesOffset);
@@ -182,7 +186,6 @@ export function encodeHead(image: PlacedImage): Buffer {
   header.writeUInt32LE(image.fixUps.length, LINKED_HEADER.fixup_count);
   header.writeUInt32LE(image.watches.length, LINKED_HEADER.watch_count);
   header.writeUInt32LE(texts.length, LINKED_HEADER.strings_size);
-  const flags = (image.isJoined ? LINKED_JOINED : 0) | (isSlid ? LINKED_SLID : 0);
   header.writeUInt32LE(flags, LINKED_HEADER.flags);
   header.writeUInt32LE(libraryPath, LINKED_HEADER.library_path);
 

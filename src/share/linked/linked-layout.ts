@@ -5,7 +5,9 @@
 import type { PlacedFixUpKind, SlidInto } from './linked-model.ts';
 
 export const LINKED_MAGIC = 0x4e4c776f6e6e6977n;
-export const LINKED_VERSION = 3;
+export const LINKED_VERSION = 4;
+/** Without page-in. */
+export const LINKED_VERSION_SLID = 3;
 /** Without a slide. */
 export const LINKED_VERSION_FIXED = 2;
 export const LINKED_HEAD_MAX = 2 ** 20;
@@ -21,6 +23,7 @@ export const LINKED_NOT_MAPPED = 1;
 export const LINKED_JOINED = 1;
 export const LINKED_UNSET = 0xffffffff;
 export const LINKED_SLID = 2;
+export const LINKED_PAGE_IN = 4;
 export const LINKED_ABSENT = 1;
 export const LINKED_UNCHANGED = 2;
 
@@ -174,3 +177,9 @@ export const LINKED_SLIDE = {
 export const LINKED_SLID_PAGE = { size: 80, at: 0, into: 8, reserved: 12, words: 16 } as const;
 
 export const LINKED_ANSWER = { size: 48, refused: 0, index: 4, processor: 8 } as const;
+
+/** The version that has what the flags say. */
+export function versionFor(flags: number): number {
+  if ((flags & LINKED_PAGE_IN) !== 0) return LINKED_VERSION;
+  return (flags & LINKED_SLID) !== 0 ? LINKED_VERSION_SLID : LINKED_VERSION_FIXED;
+}

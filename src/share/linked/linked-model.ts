@@ -57,6 +57,8 @@ export interface PlacedProgram {
 export interface PlacedSlide {
   readonly program: SlideRange;
   readonly rest: SlideRange;
+  /** Words of read-only pages may be written when the pages are touched. */
+  readonly pagesIn: boolean;
   /** Ascending by address, and `program` before `rest`. */
   readonly pages: readonly SlidPage[];
 }

@@ -83,6 +83,22 @@ describe('the slide of NAME.linked', () => {
     expect(() => encodeLinked({ ...slid, ...change })).toThrow(why);
   });
 
+  it('has page-in in version 4 alone, and with a slide alone', () => {
+    const paged = { ...slid, slide: { ...slide, pagesIn: true } };
+    const bytes = encodeLinked(paged);
+    expect(bytes.readUInt32LE(ENVELOPE.version)).toBe(4);
+    expect(decodeLinked(bytes, 'x').slide?.pagesIn).toBe(true);
+    expect(decodeLinked(encodeLinked(slid), 'x').slide?.pagesIn).toBe(false);
+    for (const [image, version] of [
+      [paged, 3],
+      [slid, 4],
+    ] as const) {
+      const other = encodeLinked(image);
+      other.writeUInt32LE(version, ENVELOPE.version);
+      expect(() => decodeLinked(other, 'x')).toThrow(/page-in/);
+    }
+  });
+
   it('has no slide in version 2, and one in version 3', () => {
     const versioned = (bytes: Buffer, version: number): Buffer => {
       bytes.writeUInt32LE(version, ENVELOPE.version);

@@ -34,7 +34,7 @@ export function slideEnd(bytes: Buffer, from: number, end: number): number {
 }
 
 /** @throws WinnowError E_LINKED_DAMAGED */
-export function decodeSlide(bytes: Buffer, path: string): PlacedSlide {
+export function decodeSlide(bytes: Buffer, path: string): Omit<PlacedSlide, 'pagesIn'> {
   const number = (at: number): number => {
     const value = bytes.readBigUInt64LE(at);
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw linkedDamaged(path, 'a number is too large');

@@ -52,7 +52,7 @@ export function slideOf(state: Pick<LinkedState, 'pointers' | 'extents' | 'machi
         odd.push({ at: userAddress(at), size: 8, kind: into === 'program' ? 'slid-program' : 'slid-rest' });
     }
   }
-  return { slide: { program, rest, pages: words.pages() }, odd };
+  return { slide: { program, rest, pagesIn: false, pages: words.pages() }, odd };
 }
 
 /** One word of each page that a start writes. */
