@@ -5,7 +5,7 @@ import { afterAll, expect, it } from 'vitest';
 import { CopiedImage } from './copied-image.ts';
 
 // Not under /tmp: what lies there is temporary, and temporary files are left out of a profile.
-const folder = mkdtempSync(join(import.meta.dirname, '.copied-'));
+const folder = mkdtempSync(join(import.meta.dirname, '.programs-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 it('counts the modules that a start has mapped, and takes none for a fault', { timeout: 120_000 }, () => {
