@@ -167,6 +167,14 @@ describe('an image', () => {
     expect(readdirSync(scene.path('images'))).toEqual(['.lock']);
   });
 
+  describe.each(['program', 'command', 'argv'])('without its file %s', (part) => {
+    const looking = [
+      line('image show', 'one'),
+      line('install', 'one', '--with-arguments', '--dir', join(scene.folder, 'bin')),
+    ];
+    refuses(all(looking, 4, 'E_IMAGE_DAMAGED'), () => rmSync(join(scene.image, part)));
+  });
+
   describe('without its launcher', () => {
     refuses(allImages(4, 'E_IMAGE_DAMAGED'), () => rmSync(join(scene.image, 'launch')));
   });

@@ -139,6 +139,22 @@ describe('an image', () => {
     expect(shown()).toContain('its copy is damaged');
   });
 
+  it.each(['modules.bin', 'audit.so'])(
+    'is damaged without its %s; the program starts all the same',
+    (part) => {
+      rmSync(join(imagesDir, 'shown', part));
+      for (const words of [
+        ['image show', 'shown'],
+        ['install', 'shown', '--dir', join(scene.folder, 'bin')],
+      ]) {
+        const [command = '', ...rest] = words;
+        const ran = winnow(command, ...rest);
+        expect([ran.status, codeOf(ran)]).toEqual([4, 'E_IMAGE_DAMAGED']);
+      }
+      expect(spawnSync(join(imagesDir, 'shown', 'launch'), { encoding: 'utf8' }).status).toBe(0);
+    },
+  );
+
   it('is refused where others could have written its table', () => {
     chmodSync(join(imagesDir, 'shown', 'modules.bin'), 0o666);
     const ran = winnow('image show', 'shown');

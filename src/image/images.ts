@@ -9,7 +9,7 @@
  *     images/.NAME@hex.stage modules of one to come (stage.ts)
  *     images/.lock           held while images are built or dropped
  */
-import { readdirSync, readlinkSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { lstatSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, WinnowError } from '../base/errors.ts';
 import type { PrefetchPlan } from '../prefetch/model.ts';
@@ -65,6 +65,21 @@ function readFrom(imagesDir: string, name: string): Image | undefined {
     if (!isThere && part === 'launch') throw imageDamaged(path, 'it has no launcher');
   }
   return { name, path, manifest: readManifest(join(path, 'manifest.json')) };
+}
+
+/**
+ * Starts do without most parts; whoever looks at an image, or makes a command of it, wants to hear of it. What is
+ * missing of prelinked libraries is told program by program (prelink-check.ts).
+ * @throws WinnowError E_IMAGE_DAMAGED
+ */
+export function requireParts({ path, manifest: { select, share } }: Image): void {
+  const parts = [
+    ...['program', 'command', 'argv'],
+    ...(select === undefined && share === undefined ? [] : ['modules.bin']),
+    ...(select === undefined ? [] : ['audit.so']),
+  ];
+  const missing = parts.find((part) => lstatSync(join(path, part), { throwIfNoEntry: false }) === undefined);
+  if (missing !== undefined) throw imageDamaged(path, `it has no ${missing}`);
 }
 
 /** All images by name; one of a later folder is hidden by one of the same name before it. */

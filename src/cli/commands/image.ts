@@ -62,12 +62,13 @@ function addShow(group: Command): void {
   command.option('--files', 'list each file of the plan, in the order of the prefetch');
   addExample(addStoreOption(addJsonOption(command)), 'winnow image show git-status --files');
   command.action(async (name: string, options: ReadOptions & { readonly files?: boolean }) => {
-    const { readImage, readPlan } = await import('../../image/images.ts');
+    const { readImage, readPlan, requireParts } = await import('../../image/images.ts');
     const { readPlanMisses } = await import('../../image/plan-misses.ts');
     const { checkModules } = await import('../../image/modules-check.ts');
     const { checkShared } = await import('../../image/share-check.ts');
     const { checkPrelinked } = await import('../../image/prelink-check.ts');
     const image = readImage((await openDirs(options)).dirs, name);
+    requireParts(image);
     const plan = readPlan(image);
     const unfetched = readPlanMisses(image, plan);
     // What can be mounted in another root is not known here.

@@ -28,12 +28,13 @@ export function registerInstall(program: Command): void {
 async function install(name: string, options: Options): Promise<void> {
   const { join } = await import('node:path');
   const { openStore } = await import('../../profile/store.ts');
-  const { readImage } = await import('../../image/images.ts');
+  const { readImage, requireParts } = await import('../../image/images.ts');
   const { defaultCommandName, installImage, onPath } = await import('../../image/install.ts');
   const { homeFolder } = await import('../../sys/home.ts');
   const { imagesDirs } = await import('../images-of.ts');
   const store = openStore(options);
   const image = readImage(imagesDirs(store, options), name);
+  requireParts(image);
   const withArguments = options.withArguments === true;
   const as = options.as ?? defaultCommandName(image, withArguments);
   const dir = options.dir ?? join(homeFolder(), '.local', 'bin');
