@@ -1,6 +1,7 @@
 /**
  * What is wrong with names, profiles, images, plans and stores gets one clear error: its exit code, its code
  * on stderr, nothing on stdout, the store as it was. `record` is tested elsewhere.
+ * Over 300 lines: tables of cases on one scene.
  */
 import {
   chmodSync,

@@ -75,6 +75,24 @@ describe('every command', () => {
     for (const name of names) expect(readme).toContain(`(docs/commands/${name}.md)`);
   });
 
+  /** Options of a command, and of the commands below it. */
+  const optionsOf = (...words: readonly string[]): string[] => {
+    const text = spawnSync(join(ROOT, 'bin', 'winnow'), [...words, '--help'], { encoding: 'utf8' }).stdout;
+    const own = [...text.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map((match) => match[1] ?? '');
+    const below = [...(text.split('\nCommands:\n')[1] ?? '').matchAll(/^ {2}([a-z]+)/gm)]
+      .map((match) => match[1] ?? '')
+      .filter((name) => name !== 'help');
+    return distinct([...own, ...below.flatMap((name) => optionsOf(...words, name))]);
+  };
+
+  it.each(names)('%s: its page tells each option of its help, and no others', (name) => {
+    const page = read(`docs/commands/${name}.md`);
+    const options = optionsOf(name).filter((option) => option !== '--help');
+    expect(options.filter((option) => !page.includes(option))).toEqual([]);
+    const told = [...page.matchAll(/^\| `(--[a-z-]+)/gm)].map((match) => match[1] ?? '');
+    expect(told.filter((option) => !options.includes(option))).toEqual([]);
+  });
+
   it('has no page too many', () => {
     const pages = readdirSync(join(ROOT, 'docs', 'commands')).map((file) => file.replace(/\.md$/, ''));
     expect(pages.sort()).toEqual([...names].sort());
@@ -87,6 +105,26 @@ const anchorOf = (heading: string): string =>
     .toLowerCase()
     .replace(/[^\p{Letter}\p{Number} _-]/gu, '')
     .replaceAll(' ', '-');
+
+describe('docs/design.md', () => {
+  it('speaks of files that are there', () => {
+    const folders = [
+      'src',
+      'runtime',
+      'test',
+      'bench',
+      'scripts',
+      ...filesBelow('src', /\.ts$/).map(dirname),
+    ];
+    // An image's own files (`plan.bin`, `audit.so`) and placeholders end otherwise.
+    const named = [...read('docs/design.md').matchAll(/`([\w./-]+\.(?:ts|c|h|mjs|ld))`/g)];
+    const paths = distinct(named.map((match) => match[1] ?? ''));
+    expect(paths.length).toBeGreaterThan(50);
+    const isThere = (path: string): boolean =>
+      existsSync(join(ROOT, path)) || folders.some((folder) => existsSync(join(ROOT, folder, path)));
+    expect(paths.filter((path) => !isThere(path))).toEqual([]);
+  });
+});
 
 describe('links', () => {
   const pages = ['README.md', ...filesBelow('docs', /\.md$/)];
