@@ -15,7 +15,7 @@ import { explainSelect } from '../select/explain.ts';
 import { explainShare } from '../share/explain.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine, printable } from '../term/text.ts';
 import { renderPrelinkChecks, renderPrelinked } from './prelink-text.ts';
 import { renderNotLinked, renderShare, renderShareChecks } from './share-text.ts';
 
@@ -101,7 +101,7 @@ export function renderImages(images: readonly ListedImage[]): string {
           formatCount(manifest.inputs.length),
           bytesOf(manifest.prefetch.figures.plannedPages),
           formatTime(manifest.builtAt),
-          printable(manifest.command.argv.join(' ')),
+          commandLine(manifest.command.argv),
         ],
   );
   return renderTable(columns, rows);
@@ -180,7 +180,7 @@ export function renderImage(
   const shared = share === undefined ? undefined : explainShare(share);
   const fetches = manifest.techniques.includes('prefetch');
   const head = [
-    `${name}: ${printable(command.argv.join(' '))}`,
+    `${name}: ${commandLine(command.argv)}`,
     `program    ${printable(command.program)}`,
     `launcher   ${path}/launch`,
     `built      ${formatTime(manifest.builtAt)} from ${formatPlural(profile.runs.length, 'run')} of ${profile.name}`,

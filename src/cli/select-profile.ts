@@ -3,6 +3,7 @@ import { usageError, WinnowError } from '../base/errors.ts';
 import type { Profile } from '../profile/model.ts';
 import type { Store } from '../profile/store.ts';
 import { resolveProgram } from '../record/resolve.ts';
+import { commandLine } from '../term/text.ts';
 import type { Operands } from './options.ts';
 
 const unclear = (what: string): WinnowError =>
@@ -25,7 +26,7 @@ export function selectProfile(store: Store, { before, command }: Operands): Prof
     code: 'E_NO_PROFILE',
     kind: 'input',
     what: 'this command has not been recorded',
-    where: command.join(' '),
-    next: `record it: winnow record -- ${command.join(' ')}`,
+    where: commandLine(command),
+    next: `record it: winnow record -- ${commandLine(command)}`,
   });
 }

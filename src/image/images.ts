@@ -23,6 +23,7 @@ import {
   similarNames,
 } from '../profile/name.ts';
 import { checkTrustedFile, readTrusted, trustedFolder, withLock } from '../profile/store-files.ts';
+import { commandLine } from '../term/text.ts';
 import { imageDamaged, imageFailure, noImage, noImageOfCommand } from './image-errors.ts';
 import { versionsInUse } from './in-use.ts';
 import { type ImageManifest, readManifest } from './manifest.ts';
@@ -135,7 +136,7 @@ export function findImage(imagesDirs: readonly string[], command: Command): Imag
   const [only] = same;
   if (only !== undefined && same.length === 1) return only;
   throw noImageOfCommand(
-    command.argv.join(' '),
+    commandLine(command.argv),
     same.map(({ name }) => name),
   );
 }

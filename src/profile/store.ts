@@ -14,6 +14,7 @@ import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { type Environment, xdgFolder } from '../sys/home.ts';
+import { commandLine } from '../term/text.ts';
 import { decodeProfile, encodeProfile } from './codec.ts';
 import { nameTaken, noProfile } from './errors.ts';
 import { withoutPagesPastEnd } from './extents.ts';
@@ -204,7 +205,7 @@ class FolderStore implements Store {
     return this.#add(name ?? profile.name, (known) => {
       const runs = known?.runs[0];
       const isOther = name === undefined && known !== undefined && keyOf(known) !== keyOf(profile);
-      if (isOther && runs !== undefined) throw nameTaken(known.name, runs.command.argv.join(' '));
+      if (isOther && runs !== undefined) throw nameTaken(known.name, commandLine(runs.command.argv));
       return profile.runs;
     });
   }

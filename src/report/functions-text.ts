@@ -2,7 +2,7 @@
 import type { ModuleRow, SelectExplanation, SelectTotals } from '../select/explain.ts';
 import { formatCount, formatPlural } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine, printable } from '../term/text.ts';
 import type { FunctionsReport } from './functions.ts';
 
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -81,7 +81,7 @@ export function renderKept({ kept, stayed }: SelectExplanation): string {
 
 /** The report as text that ends with a line end. */
 export function renderFunctions(report: FunctionsReport): string {
-  const command = report.command === undefined ? 'no runs' : report.command.argv.map(printable).join(' ');
+  const command = report.command === undefined ? 'no runs' : commandLine(report.command.argv);
   return [
     `${report.name}: ${command}\n${formatPlural(report.runs, 'run')} with functions\n`,
     renderModules(report),

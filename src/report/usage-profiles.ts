@@ -6,7 +6,7 @@ import { workingSet } from '../profile/stats.ts';
 import type { Listed } from '../profile/store.ts';
 import { formatCount, formatMs } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine, printable } from '../term/text.ts';
 import { formatTime } from './usage-text.ts';
 
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -102,7 +102,7 @@ export const runLines = (profile: Profile): RunLine[] => profile.runs.map(runLin
 /** The runs of a profile as text: one line each. */
 export function renderRuns(profile: Profile): string {
   const [newest] = profile.runs;
-  const command = newest === undefined ? 'no runs' : newest.command.argv.map(printable).join(' ');
+  const command = newest === undefined ? 'no runs' : commandLine(newest.command.argv);
   const columns = [
     { title: 'run' },
     { title: 'started' },

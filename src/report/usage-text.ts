@@ -2,7 +2,7 @@
 import type { Colors } from '../term/color.ts';
 import { formatBytes, formatCount, formatPlural, formatShare } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine, printable } from '../term/text.ts';
 import type { FileState, FileUsage, Usage } from './usage.ts';
 
 export interface UsageTextOptions {
@@ -31,7 +31,7 @@ function how({ mappedPages, readPages }: FileUsage): string {
 
 function heading({ name, command, method, runs, setAside, newestRun }: Usage): string {
   if (command === undefined || newestRun === undefined) return `${name}: no runs\n`;
-  const words = command.argv.map(printable).join(' ');
+  const words = commandLine(command.argv);
   const rounded = method?.pages === 'fault-around' ? 'Pages are rounded up to 64 KiB by fault-around.\n' : '';
   const unseen = method?.lookups === 'unseen' ? 'Look-ups and read() were not seen.\n' : '';
   const aside =

@@ -3,6 +3,7 @@ import { WinnowError } from '../base/errors.ts';
 import { functionsUsed } from '../profile/functions.ts';
 import type { Profile } from '../profile/model.ts';
 import { workingSet } from '../profile/stats.ts';
+import { commandLine } from '../term/text.ts';
 import type { ModuleUse } from './model.ts';
 
 export const hasFunctions = (profile: Profile): boolean =>
@@ -21,7 +22,7 @@ export function modulesUsed(profile: Profile): ModuleUse[] {
 }
 
 function noFunctions({ name, runs }: Profile): WinnowError {
-  const command = runs[0]?.command.argv.join(' ') ?? 'CMD';
+  const command = runs[0] === undefined ? 'CMD' : commandLine(runs[0].command.argv);
   return new WinnowError({
     code: 'E_NO_FUNCTIONS',
     kind: 'input',

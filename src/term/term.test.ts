@@ -4,7 +4,7 @@ import { colorsFor } from './color.ts';
 import { formatBytes, formatCount, formatMs, formatPlural, formatRatio, formatShare } from './format.ts';
 import { startProgress } from './progress.ts';
 import { renderTable } from './table.ts';
-import { printable, visibleWidth } from './text.ts';
+import { commandLine, printable, visibleWidth } from './text.ts';
 
 describe('renderTable', () => {
   it('aligns text left and figures right', () => {
@@ -139,5 +139,19 @@ describe('progress', () => {
     piped.progress.update('x');
     piped.progress.stop();
     expect([...early.written, ...piped.written]).toEqual([]);
+  });
+});
+
+describe('commandLine', () => {
+  it('can be copied into a shell', () => {
+    expect(commandLine(['git', 'status', '--short', '-c', 'a=b,c:d', './x+y@z%', 'größe'])).toBe(
+      'git status --short -c a=b,c:d ./x+y@z% größe',
+    );
+    expect(commandLine(['lua', '-e', 'print(6*7)'])).toBe("lua -e 'print(6*7)'");
+    expect(commandLine(["it's", '', '~', '$HOME', 'a b'])).toBe("'it'\\''s' '' '~' '$HOME' 'a b'");
+  });
+
+  it('obeys no control characters', () => {
+    expect(commandLine(['x', '\x1b[2J\n'])).toBe("x '\\u{1b}[2J\\u{a}'");
   });
 });

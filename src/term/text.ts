@@ -30,3 +30,12 @@ export function printable(name: string): string {
     return `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`;
   });
 }
+
+const PLAIN_WORD = /^[\p{Letter}\p{Number}_@%+=:,./-]+$/u;
+
+/** A command as a person would type it: words with spaces and the like in quotes, so that it can be copied. */
+export function commandLine(words: readonly string[]): string {
+  const quoted = (word: string): string =>
+    PLAIN_WORD.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  return words.map((word) => printable(quoted(word))).join(' ');
+}
