@@ -1,7 +1,7 @@
 /** Words and a table for a measurement. */
 import { formatBytes, formatMs, formatPlural, formatRatio } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine } from '../term/text.ts';
 import type { Machine } from './machine.ts';
 import type { BenchReport, ModeResult, Section } from './model.ts';
 import type { RatioSummary } from './stats.ts';
@@ -19,7 +19,7 @@ const COLUMNS: readonly Column[] = [
 
 /** The report as text that ends with a line end. */
 export function renderBench(report: BenchReport): string {
-  const command = report.command.map(printable).join(' ');
+  const command = commandLine(report.command);
   const parts = [`${command}\n${formatPlural(report.rounds, 'round')}, modes in random order in each\n`];
   for (const section of report.sections) parts.push(renderSection(section));
   for (const text of report.unmeasured) parts.push(`not measured: ${text}\n`);

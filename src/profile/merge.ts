@@ -11,7 +11,7 @@
  * do not both survive; ids are 128 random bits, so that is a forged or edited profile.
  */
 import { createHash } from 'node:crypto';
-import { LIGHT_RUNS_KEPT, type Profile, RUNS_KEPT, type Run } from './model.ts';
+import { LIGHT_RUNS_KEPT, RUNS_KEPT, type Run } from './model.ts';
 import { compareRuns, isLight, runKey } from './order.ts';
 import { toWire } from './wire.ts';
 
@@ -38,13 +38,4 @@ export function mergeRuns(runs: Iterable<Run>): Run[] {
   const light = new Set(sorted.filter(isLight).slice(0, LIGHT_RUNS_KEPT));
   const others = new Set(sorted.filter((run) => !isLight(run)).slice(0, RUNS_KEPT));
   return sorted.filter((run) => light.has(run) || others.has(run));
-}
-
-/**
- * Both profiles in one. Commutative, associative and idempotent; of two names the one that sorts first
- * is kept, so callers that mean another one set it.
- */
-export function mergeProfiles(a: Profile, b: Profile): Profile {
-  const [name = a.name] = [a.name, b.name].sort();
-  return { name, runs: mergeRuns([...a.runs, ...b.runs]) };
 }

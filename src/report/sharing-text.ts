@@ -3,7 +3,7 @@ import { allRelocations, bySymbol } from '../share/notes/count-relocations.ts';
 import type { SharingFigures } from '../share/notes/figures.ts';
 import { formatBytes, formatCount, formatMs, formatPlural } from '../term/format.ts';
 import { type Column, renderTable } from '../term/table.ts';
-import { printable } from '../term/text.ts';
+import { commandLine, printable } from '../term/text.ts';
 import type { Figure, SharingReport, SharingRow } from './sharing.ts';
 
 const right = (title: string): Column => ({ title, align: 'right' });
@@ -35,7 +35,7 @@ export function renderSharing(report: SharingReport): string {
   const { command, rounds, rows, figures, libraries } = report;
   const { modules, relocations, relocatedPages, imports } = figures;
   const head =
-    `${command.map(printable).join(' ')}\n${printable(figures.program)}: ` +
+    `${commandLine(command)}\n${printable(figures.program)}: ` +
     `${formatPlural(modules.length, 'module')}, ${formatPlural(imports, 'import')} between them, ` +
     `${formatPlural(allRelocations(relocations), 'relocation')} on ${formatPlural(relocatedPages, 'page')}\n`;
   return [

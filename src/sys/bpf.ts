@@ -1,7 +1,6 @@
 /** A small assembler for classic BPF over struct seccomp_data: blocks of tests that end in a verdict. */
 
 export const SECCOMP_RET_ALLOW = 0x7fff0000;
-export const SECCOMP_RET_TRACE = 0x7ff00000;
 export const SECCOMP_RET_USER_NOTIF = 0x7fc00000;
 
 const LD_ABS_W = 0x20;

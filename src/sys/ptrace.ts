@@ -4,16 +4,14 @@
  * Hazard: ptrace is bound to the OS thread that seized the tracee. Every call here is synchronous and
  * must come from one thread.
  */
-import { type Address, address, type Tid, type UserAddress, userAddress } from '../base/brands.ts';
+import { type Tid, type UserAddress, userAddress } from '../base/brands.ts';
 import { lastErrno, libc } from './libc.ts';
 
 export const PTRACE_EVENT_FORK = 1;
 export const PTRACE_EVENT_VFORK = 2;
 export const PTRACE_EVENT_CLONE = 3;
 export const PTRACE_EVENT_EXEC = 4;
-export const PTRACE_EVENT_VFORK_DONE = 5;
 export const PTRACE_EVENT_EXIT = 6;
-export const PTRACE_EVENT_SECCOMP = 7;
 export const PTRACE_EVENT_STOP = 128;
 
 export const PTRACE_O_TRACESYSGOOD = 0x01;
@@ -22,7 +20,6 @@ export const PTRACE_O_TRACEVFORK = 0x04;
 export const PTRACE_O_TRACECLONE = 0x08;
 export const PTRACE_O_TRACEEXEC = 0x10;
 export const PTRACE_O_TRACEEXIT = 0x40;
-export const PTRACE_O_TRACESECCOMP = 0x80;
 export const PTRACE_O_EXITKILL = 0x100000;
 
 const PTRACE_PEEKUSER = 3;
@@ -40,7 +37,6 @@ const PTRACE_INTERRUPT = 0x4207;
 const PTRACE_LISTEN = 0x4208;
 const PTRACE_GETSIGMASK = 0x420a;
 const PTRACE_SETSIGMASK = 0x420b;
-const PTRACE_GET_SYSCALL_INFO = 0x420e;
 
 const ptraceRaw = libc.func('long ptrace(long request, long pid, uintptr_t addr, uintptr_t data)');
 const ptraceBuffer = libc.func('long ptrace(long request, long pid, uintptr_t addr, void *data)');
@@ -185,36 +181,6 @@ export function setSignalMask(tid: Tid, value: bigint): void {
   const mask = Buffer.alloc(8);
   mask.writeBigUInt64LE(BigInt.asUintN(64, value));
   check(ptraceBuffer(PTRACE_SETSIGMASK, tid, 8, mask), tid, 'SETSIGMASK');
-}
-
-export interface SyscallEntry {
-  readonly nr: number;
-  readonly ip: Address;
-  readonly args: readonly [bigint, bigint, bigint, bigint, bigint, bigint];
-}
-
-const infoBuffer = Buffer.alloc(88);
-
-function readSyscallInfo(tid: Tid): void {
-  check(ptraceBuffer(PTRACE_GET_SYSCALL_INFO, tid, infoBuffer.length, infoBuffer), tid, 'GET_SYSCALL_INFO');
-}
-
-/** The call at a seccomp stop or at a syscall-entry stop. */
-export function syscallEntry(tid: Tid): SyscallEntry {
-  readSyscallInfo(tid);
-  const word = (at: number): bigint => infoBuffer.readBigUInt64LE(at);
-  return {
-    nr: infoBuffer.readUInt32LE(24),
-    ip: address(word(8)),
-    args: [word(32), word(40), word(48), word(56), word(64), word(72)],
-  };
-}
-
-/** The result at a syscall-exit stop (negative: -errno), or undefined if this stop is not an exit. */
-export function syscallResult(tid: Tid): bigint | undefined {
-  readSyscallInfo(tid);
-  const PTRACE_SYSCALL_INFO_EXIT = 2;
-  return infoBuffer.readUInt8(0) === PTRACE_SYSCALL_INFO_EXIT ? infoBuffer.readBigInt64LE(24) : undefined;
 }
 
 export const SEGV_ACCERR = 2;

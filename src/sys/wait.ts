@@ -46,9 +46,7 @@ function wait(who: number, options: number): WaitResult {
   throw new Error(`waitpid: ${errno}`);
 }
 
-/** The next event of any child or tracee; blocks. `interrupted` after a signal without SA_RESTART. */
-export const waitAny = (): WaitResult => wait(-1, 0);
-/** The next event of one tracee; blocks. */
+/** The next event of one tracee; blocks. `interrupted` after a signal without SA_RESTART. */
 export const waitFor = (who: Tid): WaitResult => wait(who, 0);
 /** The next event of any tracee if there is one already. */
 export const pollAny = (): WaitResult => wait(-1, WNOHANG);

@@ -5,7 +5,8 @@ import * as spec from '../../elf/spec.ts';
 import { Binder } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
 import type { Scope } from '../closure/scope.ts';
-import { type StayReason, whyItStays } from '../prelink/stays.ts';
+import type { StayReason } from '../prelink/model.ts';
+import { whyItStays } from '../prelink/stays.ts';
 
 export interface Written {
   readonly relocations: number;

@@ -17,9 +17,9 @@ import { Binder, type Binding } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
 import type { Scope } from '../closure/scope.ts';
 import { renumberStub } from './lazy-stubs.ts';
-import type { PlannedAddresses, PrelinkOptions } from './model.ts';
+import type { PlannedAddresses, PrelinkOptions, StayReason } from './model.ts';
 import { addTo, wordInFile } from './slide.ts';
-import { RELATIVE, type StayReason, whyItStays } from './stays.ts';
+import { RELATIVE, whyItStays } from './stays.ts';
 
 export interface Applied {
   readonly applied: number;

@@ -21,7 +21,22 @@
  */
 import type { ClosureModule } from '../closure/modules.ts';
 import type { DirectStubs } from './direct-stubs.ts';
-import type { StayReason } from './stays.ts';
+
+/** Why a relocation is left to the dynamic loader. */
+export type StayReason =
+  | 'in the program, which stays as it is'
+  | 'in the loader, which stays as it is'
+  | 'to the program, whose address is not planned'
+  | 'to the loader, whose address is not planned'
+  | 'to a module that stays as it is'
+  | 'to a function that is resolved at each start'
+  | 'thread-local storage'
+  | 'the word is not in the file'
+  | 'nothing defines it'
+  | 'to a unique symbol, of which the loader keeps a list'
+  | 'bound at each start'
+  | 'relocated at each start'
+  | 'another type';
 
 /** What is added to a module's RVAs: where its RVA 0 will lie. Modules without a place are not in it. */
 export type PlannedAddresses = ReadonlyMap<ClosureModule, number>;

@@ -9,22 +9,7 @@ import * as spec from '../../elf/spec.ts';
 import type { Binding } from '../closure/bindings.ts';
 import type { ClosureModule } from '../closure/modules.ts';
 import { bindsAtStart } from './lazy-stubs.ts';
-import type { PlannedAddresses } from './model.ts';
-
-export type StayReason =
-  | 'in the program, which stays as it is'
-  | 'in the loader, which stays as it is'
-  | 'to the program, whose address is not planned'
-  | 'to the loader, whose address is not planned'
-  | 'to a module that stays as it is'
-  | 'to a function that is resolved at each start'
-  | 'thread-local storage'
-  | 'the word is not in the file'
-  | 'nothing defines it'
-  | 'to a unique symbol, of which the loader keeps a list'
-  | 'bound at each start'
-  | 'relocated at each start'
-  | 'another type';
+import type { PlannedAddresses, StayReason } from './model.ts';
 
 export const RELATIVE: readonly number[] = [spec.R_X86_64_RELATIVE, spec.R_X86_64_RELATIVE64];
 const BY_SYMBOL: readonly number[] = [spec.R_X86_64_GLOB_DAT, spec.R_X86_64_JUMP_SLOT, spec.R_X86_64_64];

@@ -12,7 +12,7 @@
  * plainly; so is everybody else's.
  */
 import type { KeptProgram } from '../built.ts';
-import type { StayReason } from '../prelink/stays.ts';
+import type { StayReason } from '../prelink/model.ts';
 
 export interface FileStamp {
   readonly size: number;
