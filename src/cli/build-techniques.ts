@@ -24,6 +24,8 @@ export interface TechniqueOptions {
   readonly slides: boolean;
   /** With it: words of read-only pages are written when they are touched. */
   readonly pagesIn: boolean;
+  /** share: images that were built before then have addresses that are to be left; milliseconds since the epoch. */
+  readonly since?: number;
   /** How programs share what is linked. Default: image. */
   readonly sharing?: Sharing;
   /** select: copy all code, used or not. */
@@ -65,7 +67,7 @@ async function selector(profile: Profile, { cold, onMiss, all, cache }: Techniqu
   };
 }
 
-async function sharer(profile: Profile, { variant, slides, pagesIn }: TechniqueOptions) {
+async function sharer(profile: Profile, { variant, slides, pagesIn, since = 0 }: TechniqueOptions) {
   const { buildShare } = await import('../share/build.ts');
   const { buildShareShown } = await import('../share/build-shown.ts');
   const { mappedFiles } = await import('../share/observe.ts');
@@ -73,7 +75,7 @@ async function sharer(profile: Profile, { variant, slides, pagesIn }: TechniqueO
   const { planShare } = await import('../share/plan.ts');
   const { readProcessor } = await import('../share/linked/restore-answer.ts');
   const processor = readProcessor();
-  return ({ folder, image, root, restore, sharedMode, select }: SharePlace): Promise<BuiltShare> =>
+  return ({ folder, image, root, restore, sharedMode, select, others }: SharePlace): Promise<BuiltShare> =>
     reported('linking programs', (onProgress) => {
       const mapped = mappedFiles(profile);
       const all = {
@@ -89,7 +91,8 @@ async function sharer(profile: Profile, { variant, slides, pagesIn }: TechniqueO
         onProgress,
       };
       const planned = planShare(profile, root);
-      if (select === undefined && root === undefined) return buildShare(planned, all);
+      if (select === undefined && root === undefined)
+        return buildShare(planned, { ...all, others: others.filter(({ builtAt }) => builtAt >= since) });
       const here = (path: string): string => (root === undefined ? path : insideRoot(root, path));
       const copies = select?.modules ?? [];
       const shown = copies.map(({ path, file }) => ({ from: join(folder, file), to: here(path) }));

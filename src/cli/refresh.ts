@@ -7,8 +7,11 @@ import type { ShareVariant } from '../share/model.ts';
 import { analysesDir } from './analyses.ts';
 import { buildTechniques, TECHNIQUES } from './build-techniques.ts';
 
-/** @throws WinnowError E_NO_PROFILE, E_NO_FUNCTIONS, and what building an image throws; the image is unchanged then. */
-export async function refreshImage(store: Store, image: Image): Promise<BuiltImage> {
+/**
+ * @param since when refreshing began, milliseconds since the epoch: addresses of older images are left.
+ * @throws WinnowError E_NO_PROFILE, E_NO_FUNCTIONS, and what building an image throws; the image is unchanged then.
+ */
+export async function refreshImage(store: Store, image: Image, since: number): Promise<BuiltImage> {
   const { checkModules } = await import('../image/modules-check.ts');
   const { manifest, name } = image;
   const { techniques, select, share, prelink, root } = manifest;
@@ -32,6 +35,7 @@ export async function refreshImage(store: Store, image: Image): Promise<BuiltIma
       onMiss: select?.onMiss ?? 'abort',
       variant: variantOf(share?.programs ?? []),
       pagesIn: share?.programs.some(({ slide }) => slide?.pageIn !== undefined) ?? false,
+      since,
       slides: share?.programs.some(({ slide }) => slide !== undefined) ?? false,
       sharing: prelink === undefined ? 'image' : 'prelink',
       all: false,

@@ -73,6 +73,9 @@ export function renderShareChecks(explanation: ShareExplanation, checks: readonl
       return [
         `${printable(check.path)}: ${reason === undefined ? 'would start linked now' : `would start by its own loader now: ${printable(reason)}`}`,
         `  maps       ${formatBytes(check.mapped.files)} of its files, ${formatBytes(check.mapped.pages)} of the image, ${formatBytes(check.mapped.zeros)} of zeros`,
+        ...(check.otherImages === 0
+          ? []
+          : [`  file       the same as in ${formatPlural(check.otherImages, 'other image')}`]),
         ...joinedLines(program?.joined),
         ...takenLines(program?.taken),
         slideLine(program?.slide),

@@ -93,11 +93,16 @@ export async function buildImageWith(
   const path = join(imagesDir, checked.name);
   const stage = orFailure(path, () => withImagesLock(imagesDir, () => openStage(imagesDir, checked.name)));
   try {
-    const made = await make(makers, { imagesDir, stage, root: checked.root, restore, prelinkObject }).catch(
-      (error: unknown) => {
-        throw imageFailure(error, path);
-      },
-    );
+    const made = await make(makers, {
+      imagesDir,
+      name: checked.name,
+      stage,
+      root: checked.root,
+      restore,
+      prelinkObject,
+    }).catch((error: unknown) => {
+      throw imageFailure(error, path);
+    });
     const staged = { stage, ...(audit === undefined ? {} : { audit }), ...made };
     return finish(profile, options, { ...checked, imagesDir, staged });
   } finally {

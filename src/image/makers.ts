@@ -1,9 +1,12 @@
 /** Techniques that make files of an image: what each is given, and what comes of it. */
 import { join } from 'node:path';
+import { WinnowError } from '../base/errors.ts';
 import { trustedFolder } from '../profile/store-files.ts';
 import type { BuiltSelect } from '../select/model.ts';
+import type { OtherImage } from '../share/build.ts';
 import type { BuiltShare } from '../share/built.ts';
 import type { BuiltPrelink } from '../share/prelinked/model.ts';
+import { listImages } from './images.ts';
 import type { Launcher } from './launcher.ts';
 import { seenInRoot } from './root-place.ts';
 import type { Stage } from './stage.ts';
@@ -36,6 +39,8 @@ export interface SharePlace {
   readonly select: BuiltSelect | undefined;
   /** For files that whoever may use the image reads: added to their mode. */
   readonly sharedMode: number;
+  /** Linked programs of the other images beside it, those built last first. */
+  readonly others: readonly (OtherImage & { readonly builtAt: number })[];
 }
 
 export interface Made {
@@ -48,12 +53,15 @@ export async function make(
   { select, share, prelink }: Makers,
   {
     imagesDir,
+    name,
     stage,
     root,
     restore,
     prelinkObject,
   }: {
     readonly imagesDir: string;
+    /** Of the image. */
+    readonly name: string;
     readonly stage: Stage;
     readonly root: string | undefined;
     readonly restore: Launcher | undefined;
@@ -68,7 +76,15 @@ export async function make(
   const shared =
     share === undefined || restore === undefined
       ? undefined
-      : await share({ folder, image, root, restore, sharedMode, select: selected });
+      : await share({
+          folder,
+          image,
+          root,
+          restore,
+          sharedMode,
+          select: selected,
+          others: otherImages(imagesDir, name),
+        });
   const prelinked =
     prelink === undefined || prelinkObject === undefined
       ? undefined
@@ -78,6 +94,21 @@ export async function make(
     ...(selected === undefined ? {} : { select: selected }),
     ...(shared === undefined ? {} : { share: asOriginals(shared, selected) }),
   };
+}
+
+/** An image that is replaced has its own addresses, and the next one others. */
+function otherImages(imagesDir: string, name: string): (OtherImage & { readonly builtAt: number })[] {
+  return listImages([imagesDir])
+    .flatMap(({ name: other, path, manifest }) => {
+      if (other === name || manifest instanceof WinnowError) return [];
+      const { builtAt, share } = manifest;
+      return (share?.programs ?? []).map(({ path: program, linked }) => ({
+        program,
+        linked: join(path, linked),
+        builtAt,
+      }));
+    })
+    .sort((a, b) => b.builtAt - a.builtAt);
 }
 
 /** A program that was linked in its rewritten form stands for the original all the same. */

@@ -2,7 +2,8 @@
  * Which programs of an image would start linked if they were started now, and what each of their guards says: what
  * restore.c finds out at a start, in words.
  */
-import { join } from 'node:path';
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { WinnowError } from '../base/errors.ts';
 import { insideRoot } from '../profile/inside-root.ts';
 import { readTrusted } from '../profile/store-files.ts';
@@ -11,6 +12,7 @@ import type { PlacedFile, PlacedImage, PlacedMap } from '../share/linked/linked-
 import { layersOf } from '../share/linked/linked-rules.ts';
 import { askRestore } from '../share/linked/restore-answer.ts';
 import { holds, type Look, lookAtFile } from '../share/place/guards.ts';
+import { listImages } from './images.ts';
 import type { ImageManifest } from './manifest.ts';
 import { checkModules } from './modules-check.ts';
 import { type ProgramMisses, readMisses } from './share-misses.ts';
@@ -35,6 +37,8 @@ export interface CheckedProgram {
   readonly guards: readonly CheckedGuard[];
   /** Starts by its own loader so far; undefined where they are not counted. */
   readonly misses: ProgramMisses | undefined;
+  /** Other images that have the same file, as the program is the same. */
+  readonly otherImages: number;
   /** Where it was placed, hexadecimal; the same at every start of this image. */
   readonly addresses: { readonly program: string; readonly loader: string };
   /** Bytes of each kind of mapping: what a process shares with others, and what it does not. */
@@ -87,6 +91,7 @@ function checkProgram(folder: string, program: SharedProgram, sight: Sight): Che
     path: program.path,
     guards: [],
     misses: readMisses(folder, program),
+    otherImages: 0,
     addresses: { program: '', loader: '' },
     mapped: { files: 0, pages: 0, zeros: 0 },
   };
@@ -106,10 +111,24 @@ function checkProgram(folder: string, program: SharedProgram, sight: Sight): Che
     path: program.path,
     guards,
     misses: none.misses,
+    otherImages: imagesWith(folder, path),
     addresses: { program: linked.program.at.toString(16), loader: linked.base.toString(16) },
     mapped: mappedBytes(linked),
     ...(refused === undefined ? {} : { refused }),
   };
+}
+
+/** How many other images beside this one have the file; an image that was replaced is none, even if it is still there. */
+function imagesWith(folder: string, path: string): number {
+  const { ino, nlink } = statSync(path, { bigint: true });
+  if (nlink === 1n) return 0;
+  const others = listImages([dirname(folder)]).filter((one) => one.path !== folder);
+  return others.filter(({ path: at, manifest }) => {
+    const programs = manifest instanceof WinnowError ? [] : (manifest.share?.programs ?? []);
+    return programs.some(
+      ({ linked }) => statSync(join(at, linked), { bigint: true, throwIfNoEntry: false })?.ino === ino,
+    );
+  }).length;
 }
 
 function guardsNow({ files, watches }: PlacedImage, look: Look): CheckedGuard[] {

@@ -1,17 +1,5 @@
 /** Builds what the plan says: for each program its linked image, its copy, and the launcher that the copy names. */
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  readSync,
-  utimesSync,
-  writeSync,
-} from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { PAGE_SIZE } from '../base/brands.ts';
 import { WinnowError } from '../base/errors.ts';
@@ -24,7 +12,8 @@ import { figuresOf, joinedFigures, replacedPages, slideFigures, takenFigures } f
 import { joinedPages } from './joined-pages.ts';
 import { encodeHead } from './linked/linked-encode.ts';
 import type { PlacedImage, ProcessorTraits } from './linked/linked-model.ts';
-import { type FileRange, isJoined, type LinkedState, type NotLinked, type ShareVariant } from './model.ts';
+import { isJoined, type LinkedState, type NotLinked, type ShareVariant } from './model.ts';
+import { ModuleReader } from './module-reader.ts';
 import { asksForMap, findQuestion } from './own-path.ts';
 import { type Bases, chooseBases } from './place/addresses.ts';
 import { type DirectCalls, directCalls } from './place/direct-calls.ts';
@@ -34,8 +23,10 @@ import { type PageIn, pageInOf } from './place/page-in.ts';
 import { placeLinked } from './place/place.ts';
 import { copyProgram, copyRestore, sumOfBeginning } from './place/program-copy.ts';
 import { librariesToTake } from './place/take.ts';
+import { addressesOf, keepValues, linkFile } from './same-program.ts';
 import { findSanitizer } from './sanitizers.ts';
 import { isLinked, linkProgram } from './snapshot/link.ts';
+import { writeCopy, writeFile } from './write-files.ts';
 
 export interface ShareBuildOptions {
   /** An empty folder to write into. */
@@ -55,7 +46,15 @@ export interface ShareBuildOptions {
   readonly slides?: boolean;
   /** With `slides`: words of read-only pages are written when they are touched. */
   readonly pagesIn?: boolean;
+  /** Programs of other images: where one would be the same, its file is this image's, too. */
+  readonly others?: readonly OtherImage[];
   readonly onProgress?: (done: number, all: number) => void;
+}
+
+/** Another image's program and NAME.linked, absolute paths. */
+export interface OtherImage {
+  readonly program: string;
+  readonly linked: string;
 }
 
 /**
@@ -120,19 +119,13 @@ function shareProgram(
   if (!Buffer.isBuffer(copy)) return copy;
   const taken: ReadonlyMap<number, number> =
     variant === 'auto' ? librariesToTake(state, asksForMap) : new Map();
-  const reader = new FileReader(state);
-  let placed: PlacedImage;
-  let head: Buffer;
-  let bases: Bases;
-  let calls: DirectCalls | undefined;
-  let pageIn: PageIn | undefined;
-  try {
-    const { processor } = options;
-    bases = chooseBases(state, undefined, { slides });
-    calls = variant === 'direct' ? directCalls(state, bases, reader.read) : undefined;
-    placed = placeLinked(state, bases, {
+  const own = 0o600 | (options.sharedMode & 0o044);
+  const reader = new ModuleReader(state);
+  const placeAt = (bases: Bases, like?: PlacedImage): Placed => {
+    const calls = variant === 'direct' ? directCalls(state, bases, reader.read) : undefined;
+    const made = placeLinked(state, bases, {
       ...guards,
-      processor,
+      processor: options.processor,
       read: calls?.read ?? reader.read,
       programCuts: segmentStarts(elf),
       programSum: sumOfBeginning(copy, elf),
@@ -142,20 +135,35 @@ function shareProgram(
       // Of code that was changed for the image there is no file.
       mostCopied: variant === 'direct' ? Number.POSITIVE_INFINITY : MOST_COPIED_PAGES,
     });
-    if (placed.slide !== undefined && pagesIn) {
-      pageIn = pageInOf(placed, [path, ...state.files.map((file) => file.path)]);
-      placed = { ...placed, slide: { ...placed.slide, pagesIn: pageIn.kind === 'left' } };
+    if (like !== undefined) keepValues(made, like, state.leftovers, bases);
+    const pageIn =
+      made.slide !== undefined && pagesIn
+        ? pageInOf(made, [path, ...state.files.map((file) => file.path)])
+        : undefined;
+    const slide =
+      made.slide === undefined || pageIn === undefined
+        ? made.slide
+        : { ...made.slide, pagesIn: pageIn.kind === 'left' };
+    const complete = { ...made, slide };
+    return { bases, calls, image: complete, head: encodeHead(complete), pageIn };
+  };
+  const linkedAt = join(folder, names.linked);
+  const others = (options.others ?? []).filter(({ program: its }) => its === path);
+  let placed: Placed | undefined;
+  try {
+    placed = placeAsOther(others, { path: linkedAt, mode: own }, state, placeAt);
+    if (placed === undefined) {
+      placed = placeAt(chooseBases(state, undefined, { slides }));
+      writeFile(linkedAt, [placed.head, placed.image.pages], own);
     }
-    head = encodeHead(placed);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     return { kind: 'kept', reason: 'what its loader made cannot be placed', detail: error.message };
   } finally {
     reader.close();
   }
+  const { bases, calls, head, image: its, pageIn } = placed;
   const patched = copyRestore(restore, join(image, names.linked), 'restore');
-  const own = 0o600 | (options.sharedMode & 0o044);
-  writeFile(join(folder, names.linked), [head, placed.pages], own);
   writeFile(join(folder, missesName(names.linked)), [], own);
   writeFile(join(folder, names.restore), [patched], 0o700 | options.sharedMode);
   writeCopy(join(folder, names.copy), copy, path);
@@ -171,14 +179,45 @@ function shareProgram(
       copySize: copy.length,
       asksForItself: findQuestion([path, ...state.files.map((file) => file.path), ...options.mapped]),
       libraryPath,
-      joined: isJoined(variant) ? joinedFigures(state, bases, placed, calls) : undefined,
+      joined: isJoined(variant) ? joinedFigures(state, bases, its, calls) : undefined,
       taken: variant === 'auto' ? takenFigures(taken) : undefined,
-      slide: placed.slide === undefined ? undefined : slideFigures(placed.slide, placed.fixUps, pageIn),
-      figures: figuresOf(state, placed, head.length + placed.pages.length),
-      joinedPages: isJoined(variant) ? joinedPages(state, bases, placed, head.length) : undefined,
+      slide: its.slide === undefined ? undefined : slideFigures(its.slide, its.fixUps, pageIn),
+      figures: figuresOf(state, its, head.length + its.pages.length),
+      joinedPages: isJoined(variant) ? joinedPages(state, bases, its, head.length) : undefined,
       replaced: replacedPages(state, taken),
     },
   };
+}
+
+interface Placed {
+  readonly bases: Bases;
+  readonly calls: DirectCalls | undefined;
+  readonly image: PlacedImage;
+  readonly head: Buffer;
+  readonly pageIn: PageIn | undefined;
+}
+
+/** The file of another image under a second name, where this program would be no other at its addresses. */
+function placeAsOther(
+  others: readonly OtherImage[],
+  file: { readonly path: string; readonly mode: number },
+  state: LinkedState,
+  placeAt: (bases: Bases, like: PlacedImage) => Placed,
+): Placed | undefined {
+  for (const { linked } of others) {
+    const other = linkFile(linked, file);
+    if (other === undefined) continue;
+    let isSame = false;
+    try {
+      const bases = addressesOf(state, other.image);
+      const placed = bases === undefined ? undefined : placeAt(bases, other.image);
+      isSame = placed !== undefined && Buffer.concat([placed.head, placed.image.pages]).equals(other.bytes);
+      if (isSame) return placed;
+    } finally {
+      if (!isSame) rmSync(file.path);
+    }
+  }
+  return undefined;
 }
 
 function segmentStarts({ segments }: ReturnType<typeof readElf>): number[] {
@@ -195,90 +234,4 @@ function fileNames(index: number, path: string): Pick<SharedProgram, 'copy' | 'l
   const name = `${number}-${basename(path)}`;
   const copy = Buffer.byteLength(name) > MOST_NAME ? number : name;
   return { copy, linked: `${copy}.linked`, restore: `${copy}.restore` };
-}
-
-/** Pages of the linked files, as mappings show them. */
-class FileReader {
-  readonly #paths: readonly string[];
-  readonly #open = new Map<number, number>();
-
-  constructor({ files }: LinkedState) {
-    this.#paths = files.map(({ path }) => path);
-  }
-
-  readonly read = ({ file, offset }: FileRange, size: number): Buffer | undefined => {
-    const fd = this.#fd(file);
-    if (fd === undefined) return undefined;
-    const end = Math.ceil(fstatSync(fd).size / PAGE_SIZE) * PAGE_SIZE;
-    if (offset + size > end) return undefined;
-    const bytes = Buffer.alloc(size);
-    for (let at = 0; at < size; ) {
-      const got = readSync(fd, bytes, at, size - at, offset + at);
-      if (got === 0) break;
-      at += got;
-    }
-    return bytes;
-  };
-
-  #fd(file: number): number | undefined {
-    const known = this.#open.get(file);
-    const path = this.#paths[file];
-    if (known !== undefined || path === undefined) return known;
-    const fd = openSync(path, 'r');
-    this.#open.set(file, fd);
-    return fd;
-  }
-
-  close(): void {
-    for (const fd of this.#open.values()) closeSync(fd);
-  }
-}
-
-/** Pages of zeros become holes. */
-function writeFile(path: string, parts: readonly Uint8Array[], mode: number): void {
-  const fd = openSync(path, 'wx', 0o600);
-  try {
-    let start = 0;
-    for (const bytes of parts) {
-      for (const [from, to] of filledRanges(bytes))
-        for (let at = from; at < to; ) at += writeSync(fd, bytes, at, to - at, start + at);
-      start += bytes.length;
-    }
-    ftruncateSync(fd, start);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  // Whatever the umask.
-  chmodSync(path, mode);
-}
-
-const ZERO_PAGE = Buffer.alloc(PAGE_SIZE);
-
-/** Stretches of pages that are not all zeros. */
-function filledRanges(bytes: Uint8Array): [from: number, to: number][] {
-  const ranges: [number, number][] = [];
-  for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-    const end = Math.min(at + PAGE_SIZE, bytes.length);
-    if (ZERO_PAGE.compare(bytes, at, end, 0, end - at) === 0) continue;
-    const last = ranges.at(-1);
-    if (last?.[1] === at) last[1] = end;
-    else ranges.push([at, end]);
-  }
-  return ranges;
-}
-
-/** The copy can be executed by whoever could the original; who finds it is up to the image's folder, or to a mount. */
-function writeCopy(path: string, bytes: Uint8Array, original: string): void {
-  writeFile(path, [bytes], 0o600);
-  const fd = openSync(original, 'r');
-  try {
-    const { mode, uid, gid, atime, mtime } = fstatSync(fd);
-    // Whoever owns the copy could change it, so only root's stays with its owner.
-    if (uid === 0 && process.geteuid?.() === 0) chownSync(path, uid, gid);
-    chmodSync(path, 0o600 | (mode & 0o555));
-    utimesSync(path, atime, mtime);
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -117,6 +117,7 @@ export interface FixUp {
 /** A word that differed between runs and may keep the value it has: a time, a cached figure. */
 export interface Leftover {
   readonly at: Place;
+  readonly size: 4 | 8;
   /** Name of the cause, of the catalogue in causes.ts. */
   readonly cause: string;
 }

@@ -126,6 +126,7 @@ function addRefresh(group: Command): void {
     const { isStale, refreshImage } = await import('../refresh.ts');
     const store = openStore(options);
     const dirs = [store.imagesDir];
+    const since = Date.now();
     const wanted =
       names.length > 0
         ? names
@@ -142,7 +143,7 @@ function addRefresh(group: Command): void {
         continue;
       }
       if (options.stale === true && !(await isStale(image))) continue;
-      await refreshImage(store, image);
+      await refreshImage(store, image, since);
       say(`refreshed ${name}`);
     }
   });

@@ -26,6 +26,8 @@ import type { NotLinked } from '../model.ts';
 
 /** What the kernel reads of the name of a loader, its end included. */
 const PATH_MAX = 4096;
+/** Names are made as long as this, or a multiple of it: what a copy begins with tells how long, and is the same in images of many names then (same-program.ts). */
+const NAME_UNIT = 256;
 const SHDR_SIZE = 64;
 
 /** The bytes of `program` with `interpreter`, an absolute path, as its loader. */
@@ -34,8 +36,11 @@ export function copyProgram(program: ElfImage, interpreter: string): Buffer | No
   if (segment === undefined) return { kind: 'kept', reason: 'not dynamically linked' };
   if (hasDataBehind(program))
     return { kind: 'kept', reason: 'data stands behind its last section, where it may look for it' };
-  const name = Buffer.from(`${interpreter}\0`);
-  if (name.length > PATH_MAX) return { kind: 'kept', reason: 'the path of the image is too long' };
+  const text = Buffer.from(`${interpreter}\0`);
+  if (text.length > PATH_MAX) return { kind: 'kept', reason: 'the path of the image is too long' };
+  // The kernel wants a zero at the end, and takes what is in front of the first one.
+  const name = Buffer.alloc(Math.ceil(text.length / NAME_UNIT) * NAME_UNIT);
+  name.set(text);
   const copy = Buffer.concat([program.bytes, name]);
   const at = program.header.segmentsAt + segment.index * PHDR_SIZE;
   copy.writeBigUInt64LE(BigInt(program.bytes.length), at + 8);

@@ -132,7 +132,7 @@ function causesOf(comparison: Comparison, where: Whereabouts): { fixUps: FixUp[]
   const leftovers: Leftover[] = [];
   for (const { anchor, offset, size, cause } of comparison.explained) {
     const at = { anchor, offset };
-    if (cause.launcher === 'keeps its value') leftovers.push({ at, cause: cause.name });
+    if (cause.launcher === 'keeps its value') leftovers.push({ at, size, cause: cause.name });
     else fixUps.push({ at, size, kind: cause.launcher, name: where.describe(anchor, offset) });
   }
   return { fixUps, leftovers };
