@@ -187,7 +187,7 @@ describe('a planted difference', () => {
 });
 
 describe('what cannot be verified', () => {
-  it.each<[string, readonly string[], number, string | undefined]>([
+  it.each<[string, readonly string[], number, string]>([
     ['a folder that is not there', ['--in', '/none', '--', program], 3, 'E_SCRATCH_COPY'],
     ['a file for stdin that is not there', ['--stdin', '/none', '--', program], 2, 'E_STDIN'],
     ['a command without an image', ['--', '/bin/true'], 4, 'E_NO_IMAGE'],
@@ -195,7 +195,7 @@ describe('what cannot be verified', () => {
     ['a program that is not there', ['--', '/none/program'], 127, 'E_PROGRAM_NOT_FOUND'],
     ['a time that is none', ['--timeout', 'soon', '--', program], 2, 'E_USAGE'],
     ['another kind of HOME', ['--home', 'mine', '--', program], 2, 'E_USAGE'],
-    ['no command', [], 2, undefined],
+    ['no command', [], 2, 'E_USAGE'],
   ])('%s', (_what, words, status, code) => {
     const ran = winnow('verify', words);
     expect([ran.status, codeOf(ran), ran.stdout]).toEqual([status, code, '']);
