@@ -41,10 +41,11 @@ static u32 pages_in(const struct slider *slider, const struct linked_map *map, u
   return first;
 }
 
-static int has_fixup(const struct image *image, u64 page) {
-  for (u32 i = 0; i < image->header->fixup_count; i++)
-    if (image->fixups[i].at + image->fixups[i].size > page && image->fixups[i].at < page + PLAN_PAGE) return 1;
-  return 0;
+/* `next` is the first fix-up that is not before the page: they ascend, as pages do that are asked for. */
+static int has_fixup(const struct image *image, u64 page, u32 *next) {
+  const struct linked_fixup *fixups = image->fixups;
+  while (*next < image->header->fixup_count && fixups[*next].at + fixups[*next].size <= page) ++*next;
+  return *next < image->header->fixup_count && fixups[*next].at < page + PLAN_PAGE;
 }
 
 static u64 cluster_room(u64 pages, u64 regions) { return 2 * (pages + regions); }
@@ -62,11 +63,11 @@ static void add_region(struct page_in *later, const struct slider *slider, u32 f
 }
 
 /* The stretches of a map between pages with fix-ups. */
-static void add_regions(const struct image *image, struct page_in *later, const struct linked_map *map, u32 first, u32 end) {
+static void add_regions(const struct image *image, struct page_in *later, const struct linked_map *map, u32 first, u32 end, u32 *fixup) {
   const struct slider *slider = &later->slider;
   u32 from = first;
   for (u32 i = first; i < end; i++) {
-    if (!has_fixup(image, slid_page_at(slider, i))) continue;
+    if (!has_fixup(image, slid_page_at(slider, i), fixup)) continue;
     add_region(later, slider, from, i, map->protection);
     while (i + 1 < end && slid_page_at(slider, i + 1) == slid_page_at(slider, i)) i++;
     from = i + 1;
@@ -96,12 +97,12 @@ static u32 pages_left(const struct page_in *later) {
 
 static void find_regions(const struct restoring *r, struct page_in *later) {
   const struct image *image = r->image;
-  u32 next = 0;
+  u32 next = 0, fixup = 0;
   for (u32 i = 0; i < image->header->map_count; i++) {
     const struct linked_map *map = &image->maps[i];
     if (!is_soft(r, i) || map->from != LINKED_FROM_PAGES || map->protection != PROT_READ) continue;
     u32 first = pages_in(&later->slider, map, &next);
-    add_regions(image, later, map, first, next);
+    add_regions(image, later, map, first, next, &fixup);
   }
   drop_regions_with_fixups(image, later);
 }

@@ -1,6 +1,6 @@
 /** Records a program and builds its image after linking, as a person would. */
 import { cpSync, mkdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { WinnowError } from '../../src/base/errors.ts';
 import { readManifest } from '../../src/image/manifest.ts';
 import { decodeLinked } from '../../src/share/linked/linked-decode.ts';
@@ -29,6 +29,8 @@ export interface SharedImage {
   readonly joined: BuiltProgram | undefined;
   /** At other addresses at each start. */
   readonly slid: BuiltProgram | undefined;
+  /** The same, pages slid when they are touched. */
+  readonly paged: (BuiltProgram & { readonly leaves: number }) | undefined;
   /** Both; of starts alone. */
   readonly slidJoined: BuiltProgram | undefined;
   /** The program as it is, with prelinked libraries; undefined where it got none. */
@@ -122,6 +124,13 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
       ? undefined
       : { ...linkedProgram(at, its), launch: join(at, 'launch'), buildMs: ms };
   };
+  const buildPaged = (): SharedImage['paged'] => {
+    const one = buildAs('paged', '--slide', '--page-in');
+    if (one === undefined) return undefined;
+    const { share: its } = readManifest(join(dirname(one.linked), 'manifest.json'));
+    const pageIn = its?.programs.find(({ path: program }) => program === path)?.slide?.pageIn;
+    return { ...one, leaves: pageIn?.kind === 'left' ? pageIn.pages : 0 };
+  };
   const buildPrelinked = (): SharedImage['prelinked'] => {
     const { at, ms, manifest } = buildOther('prelinked', ['--share', 'prelink']);
     const figures = manifest.prelink?.programs.find((one) => one.path === path)?.figures;
@@ -142,6 +151,7 @@ export function buildSharedImage(program: ShareProgram, folder: string): SharedI
     files: isStart ? buildAs('files', '--variant', 'files') : undefined,
     joined: isStart ? buildAs('joined', '--variant', 'joined') : undefined,
     slid: built === undefined ? undefined : buildAs('slid', '--slide'),
+    paged: built === undefined ? undefined : buildPaged(),
     slidJoined: isStart ? buildAs('slid-joined', '--slide', '--variant', 'joined') : undefined,
     prelinked: isStart ? buildPrelinked() : undefined,
     kept: share?.kept ?? [],

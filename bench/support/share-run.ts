@@ -7,6 +7,7 @@ import type { Conditions } from './program-suite.ts';
 import { buildSharedImage, freshScratch, type PrelinkedStart, type SharedImage } from './share-image.ts';
 import { lazyFigures } from './share-lazy.ts';
 import { ownAtExit, sideBySide } from './share-memory.ts';
+import { pageInFigures } from './share-page-in.ts';
 import type { ShareProgram } from './share-programs.ts';
 import type { ShareResult } from './share-report.ts';
 import { measureStarts } from './share-start.ts';
@@ -28,6 +29,7 @@ export async function measureShare(
   const own = ownAtExit(image);
   const side = await sideBySide(image);
   const lazy = lazyFigures(image);
+  const pageIn = pageInFigures(image);
   return {
     name: program.name,
     title: program.title,
@@ -48,6 +50,7 @@ export async function measureShare(
     own,
     ...(side === undefined ? {} : { side }),
     ...(lazy === undefined ? {} : { lazy }),
+    ...(pageIn === undefined ? {} : { pageIn }),
   };
 }
 
@@ -72,6 +75,7 @@ async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): 
     mode('plain', image.file),
     mode('image', image.launch),
     ...optional('slid', image.slid),
+    ...optional('paged', image.paged),
     ...optional('prelinked', image.prelinked),
   ];
   const runOnce = (one: (typeof modes)[number]): Promise<Sample> => {
@@ -88,6 +92,7 @@ async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): 
   });
   const of = (name: string) => measured[modes.findIndex((one) => one.name === name)];
   const [plain, linked, slid, prelinked] = [of('plain'), of('image'), of('slid'), of('prelinked')];
+  const paged = of('paged');
   if (plain === undefined || linked === undefined) throw notLinked(image);
   const wall = (samples: readonly Sample[]): number[] => samples.map(({ wallMs }) => wallMs);
   return {
@@ -97,6 +102,14 @@ async function wallOf(image: SharedImage, { rounds, abort, talk }: Conditions): 
     ...(slid === undefined
       ? {}
       : { slidMs: slid.wallMs, slidRatio: pairedRatio(wall(plain.samples), wall(slid.samples)) }),
+    ...(slid === undefined || paged === undefined
+      ? {}
+      : {
+          slidCpuMs: slid.cpuMs,
+          pagedMs: paged.wallMs,
+          pagedCpuMs: paged.cpuMs,
+          pagedRatio: pairedRatio(wall(slid.samples), wall(paged.samples)),
+        }),
     ...(prelinked === undefined
       ? {}
       : {
