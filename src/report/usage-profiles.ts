@@ -49,7 +49,7 @@ export function renderProfiles(lines: readonly ProfileLine[]): string {
     line.runs === undefined ? '' : formatCount(line.runs),
     line.pages === undefined ? '' : formatCount(line.pages),
     line.newestRun === undefined ? '' : formatTime(line.newestRun),
-    line.problem ?? (line.argv ?? []).map(printable).join(' '),
+    line.problem ?? commandLine(line.argv ?? []),
   ]);
   return renderTable(columns, rows);
 }
