@@ -29,7 +29,7 @@ import { COLD_ENDING } from './cold-layout.ts';
 import { runInPlace, unusedRuns } from './fixed-addresses.ts';
 import type { BuiltModule, CodeUse, Cold, KeptModule, ModuleUse, StayedCount, StoredCode } from './model.ts';
 import { type Analyse, type Examined, examineModule, hostPath, type SelectContext } from './plan.ts';
-import { rewrittenPages, unseenUnits } from './rewritten-pages.ts';
+import { isLargelyUnknown, rewrittenPages, unseenUnits } from './rewritten-pages.ts';
 
 export interface ModuleJob {
   readonly use: ModuleUse;
@@ -92,7 +92,8 @@ function workOnSound({ use, context, file: name, folder }: ModuleJob, tools: Rew
   const into = folder === undefined ? undefined : join(folder, name);
   const original = statSync(hostPath(use.path, context.root));
   const copied = rewritten.map.clones.map(({ unit }) => unit);
-  const running = [...cold, ...runInPlace(image, copied), ...unseenUnits(analysis)];
+  const inPlace = isLargelyUnknown(image, analysis.units) ? copied : runInPlace(image, copied);
+  const running = [...cold, ...inPlace, ...unseenUnits(analysis)];
   const pages = rewrittenPages(image, readElf(rewritten.bytes, use.path), copied, running);
   const { bytes, coldFile, stored } = separate(examined, rewritten, { context, treated });
   if (

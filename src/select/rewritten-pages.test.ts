@@ -27,16 +27,18 @@ PAGE int main(void) { return called(1) + both(1) + table[0](1); }
 PAGE int last(void) { return 0; }
 `;
 
+let made = 0;
+
 /** Whether the pages of these functions need not be fetched any more when both are copied. */
-function dropped(...flags: string[]): Record<string, boolean> {
-  const path = join(folder, `program${flags.join('')}`);
-  writeFileSync(`${path}.c`, SOURCE);
+function droppedOf(source: string, ...flags: string[]): Record<string, boolean> {
+  const path = join(folder, `program${made++}`);
+  writeFileSync(`${path}.c`, source);
   execFileSync('gcc', ['-O1', '-fno-toplevel-reorder', ...flags, '-o', path, `${path}.c`]);
   const image = readElfFile(path);
   const at = (name: string) => image.staticSymbols.find((symbol) => symbol.name === name)?.rva ?? rva(0);
   const use = { path, identity: identifyFile(path), entered: [at('called'), at('both')], touched: [] };
   const context = contextOf(profileOf({ program: '/bin/true', argv: ['x'], files: [] }), { cold: 'file' });
-  const job = { use, context: { ...context, all: true }, file: `copy${flags.join('')}`, folder };
+  const job = { use, context: { ...context, all: true }, file: `copy${made}`, folder };
   const result = workOn(job, { analyse: analyseModule, rewrite: rewriteModule });
   if (result.kind === 'kept') throw new Error(result.module.reason);
   const { pages } = result.module;
@@ -50,6 +52,8 @@ function dropped(...flags: string[]): Record<string, boolean> {
   return { called: isDropped('called'), both: isDropped('both') };
 }
 
+const dropped = (...flags: string[]): Record<string, boolean> => droppedOf(SOURCE, ...flags);
+
 describe('pages that need not be fetched any more', () => {
   it('are those of all copied functions where their addresses lead to the copies', () => {
     expect(dropped('-fPIE', '-pie')).toEqual({ called: true, both: true });
@@ -57,6 +61,14 @@ describe('pages that need not be fetched any more', () => {
 
   it('are not those of a function whose old address goes on being called', () => {
     expect(dropped('-no-pie')).toEqual({ called: true, both: false });
+  });
+
+  it('are none where much code belongs to no unit, and may call whatever was copied', () => {
+    const unknown = (code: string) => `${SOURCE}__asm__(".text\\n.balign 4096\\n${code}\\n.balign 64");\n`;
+    const calls = (count: number) => `.rept ${count}\\npush %rbx\\ncall both\\npop %rbx\\nret\\n.endr`;
+    expect(droppedOf(unknown(calls(100)), '-fPIE', '-pie')).toEqual({ called: false, both: false });
+    expect(droppedOf(unknown(calls(2)), '-fPIE', '-pie')).toEqual({ called: true, both: true });
+    expect(droppedOf(unknown('.nops 700'), '-fPIE', '-pie')).toEqual({ called: true, both: true });
   });
 });
 
