@@ -27,6 +27,24 @@ describe('winnow report --sharing', () => {
       expect(beyond).toBeLessThan(8);
     }
     expect(report.figures.modules).toHaveLength(5);
+    interface Variant {
+      readonly variant: string;
+      readonly diskBytes: number;
+      readonly copiedBytes: number;
+      readonly executableBytes: number;
+      readonly mappings: number;
+      readonly startMs: number;
+    }
+    const variants: Variant[] = report.variants;
+    expect(variants.map(({ variant }) => variant)).toEqual(['files', 'auto', 'joined', 'direct']);
+    expect(variants.every(({ startMs }) => startMs > 0)).toBe(true);
+    const rising = (of: (one: Variant) => number): void =>
+      expect(variants.map(of)).toEqual(variants.map(of).toSorted((a, b) => a - b));
+    rising(({ diskBytes }) => diskBytes);
+    rising(({ copiedBytes }) => copiedBytes);
+    rising(({ executableBytes }) => executableBytes);
+    rising(({ mappings }) => -mappings);
+    expect(variants.map(({ executableBytes }) => executableBytes > 0)).toEqual([false, false, true, true]);
   });
 
   it('measures prelinked libraries, and the image where there is one', () => {

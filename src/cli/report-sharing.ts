@@ -26,6 +26,8 @@ export async function sharedCommand(store: Store, operands: Operands): Promise<C
   return { program, argv: operands.command ?? [], cwd };
 }
 
+const VARIANT_ROUNDS = 15;
+
 /** @throws WinnowError E_NOT_DYNAMIC, E_CLOSURE, E_ELF_… */
 export async function reportSharing(
   command: Command,
@@ -54,9 +56,14 @@ export async function reportSharing(
     const { measureStarts } = await import('../report/sharing-starts.ts');
     const onProgress = (text: string): void => progress.update(text);
     const starts = await measureStarts({ closure, argv, images, onProgress });
+    const { measureVariants } = await import('../report/sharing-variants.ts');
+    const variants = await measureVariants(
+      { program: closure.program, argv, rounds: VARIANT_ROUNDS },
+      onProgress,
+    );
     progress.stop();
     const libraries = 'missing' in images.fixed ? undefined : images.fixed.libraries;
-    const report = sharingReport({ command: argv, figures, starts, libraries });
+    const report = sharingReport({ command: argv, figures, starts, libraries, variants });
     if (options.json === true) return writeJson('sharing', SHARING_JSON_VERSION, report);
     const { renderSharing } = await import('../report/sharing-text.ts');
     process.stdout.write(renderSharing(report));

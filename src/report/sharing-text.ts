@@ -32,7 +32,7 @@ const MODULES_SHOWN = 10;
 
 /** The report as text that ends with a line end. */
 export function renderSharing(report: SharingReport): string {
-  const { command, rounds, rows, figures, libraries } = report;
+  const { command, rounds, rows, figures, libraries, variants } = report;
   const { modules, relocations, relocatedPages, imports } = figures;
   const head =
     `${commandLine(command)}\n${printable(figures.program)}: ` +
@@ -42,6 +42,7 @@ export function renderSharing(report: SharingReport): string {
     head,
     renderTable(FIGURES, rows.map(figureCells)),
     `${legend(rounds)}${libraries === undefined ? '' : `image: ${libraries}\n`}${whyMissing(rows)}`,
+    renderVariants(variants),
     renderTable(
       WORDS,
       rows.map(({ id, aslr, update }) => [id, aslr, update]),
@@ -49,6 +50,32 @@ export function renderSharing(report: SharingReport): string {
     renderModules(figures),
     `${renderPrelinked(figures)}${renderSolutions(figures)}`,
   ].join('\n');
+}
+
+const VARIANTS: readonly Column[] = [
+  { title: 'variant' },
+  right('on disk'),
+  right('copied'),
+  right('executable'),
+  right('mappings'),
+  right('start'),
+];
+
+/** What each variant costs and gives, side by side. */
+function renderVariants(variants: SharingReport['variants']): string {
+  if ('missing' in variants) return `variants of system 6: -: ${printable(variants.missing)}\n`;
+  const rows = variants.map((one) => [
+    one.variant,
+    formatBytes(one.diskBytes),
+    formatBytes(one.copiedBytes),
+    formatBytes(one.executableBytes),
+    formatCount(one.mappings),
+    formatMs(one.startMs),
+  ]);
+  return (
+    `${renderTable(VARIANTS, rows)}variants of system 6 (winnow build --only share --variant), built and started here; copied: code and constants of libraries that only ` +
+    'processes of the image share; executable: constants and relocated data that can be executed there\n'
+  );
 }
 
 const figureCells = ({ id, what, ...row }: SharingRow): string[] => [

@@ -4,7 +4,7 @@ import { toJson } from '../cli/options.ts';
 import { NO_RELOCATIONS, type RelocationCounts } from '../share/notes/count-relocations.ts';
 import type { SharingFigures } from '../share/notes/figures.ts';
 import type { StartCost } from '../sys/start-cost.ts';
-import { SHARING_JSON_VERSION, type Starts, sharingReport } from './sharing.ts';
+import { type MaybeVariants, SHARING_JSON_VERSION, type Starts, sharingReport } from './sharing.ts';
 import { renderSharing } from './sharing-text.ts';
 
 const counts = (some: Partial<RelocationCounts>): RelocationCounts => ({ ...NO_RELOCATIONS, ...some });
@@ -127,20 +127,37 @@ const STARTS: Starts = {
 
 const command = ['draw', '--all'];
 
+const VARIANTS: MaybeVariants = [
+  { variant: 'auto', diskBytes: 4096, copiedBytes: 0, executableBytes: 0, mappings: 38, startMs: 0.75 },
+  {
+    variant: 'joined',
+    diskBytes: 2 ** 21,
+    copiedBytes: 2 ** 20,
+    executableBytes: 8192,
+    mappings: 27,
+    startMs: 0.5,
+  },
+];
+
 describe('the report about sharing', () => {
   it('shows all systems and solutions, and marks what is not measured', () => {
-    const report = sharingReport({ command, figures: FIGURES, starts: STARTS });
+    const report = sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts: STARTS });
     expectGolden('report/sharing.txt', renderSharing(report));
   });
 
   it('is versioned JSON', () => {
-    const report = sharingReport({ command, figures: FIGURES, starts: STARTS });
+    const report = sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts: STARTS });
     expectGolden('report/sharing.json', toJson('sharing', SHARING_JSON_VERSION, report));
   });
 
   it('shows an image where there is one', () => {
     const image = [start(30_000, 5), start(40_000, 5), start(35_000, 5)];
-    const { rows } = sharingReport({ command, figures: FIGURES, starts: { ...STARTS, image } });
+    const { rows } = sharingReport({
+      command,
+      figures: FIGURES,
+      variants: VARIANTS,
+      starts: { ...STARTS, image },
+    });
     for (const row of rows.filter(({ id }) => id === 'system 6' || id === 'solution 1')) {
       expect(row.startMs).toEqual({ kind: 'measured', value: 0.155 });
       expect(row.privatePages).toEqual({ kind: 'measured', value: 5 });
@@ -150,7 +167,12 @@ describe('the report about sharing', () => {
 
   it('shows at most what relocating by pages takes, where an image relocates all of them', () => {
     const slidImage = [start(230_000, 85), start(240_000, 85), start(235_000, 85)];
-    const { rows } = sharingReport({ command, figures: FIGURES, starts: { ...STARTS, slidImage } });
+    const { rows } = sharingReport({
+      command,
+      figures: FIGURES,
+      variants: VARIANTS,
+      starts: { ...STARTS, slidImage },
+    });
     const row = rows.find(({ id }) => id === 'system 4');
     expect(row?.startMs).toEqual({ kind: 'measured', value: 0.355 });
     expect(row?.privatePages).toEqual({ kind: 'measured', value: 85 });
@@ -160,9 +182,12 @@ describe('the report about sharing', () => {
 
   it('takes copies with references bound in advance for the start of a dispatcher, and says so', () => {
     const of = (bound: Starts['bound']) =>
-      sharingReport({ command, figures: FIGURES, starts: { ...STARTS, bound } }).rows.find(
-        ({ id }) => id === 'system 7',
-      );
+      sharingReport({
+        command,
+        figures: FIGURES,
+        variants: VARIANTS,
+        starts: { ...STARTS, bound },
+      }).rows.find(({ id }) => id === 'system 7');
     expect(of(STARTS.bound)?.startMs).toEqual({ kind: 'computed', value: 0.24 });
     expect(of(STARTS.bound)?.privatePages).toEqual({
       kind: 'computed',
@@ -177,7 +202,7 @@ describe('the report about sharing', () => {
       ['prelinked', 'system 5'],
     ] as const) {
       const starts = { ...STARTS, [missing]: { missing: 'not mapped' } };
-      const { rows } = sharingReport({ command, figures: FIGURES, starts });
+      const { rows } = sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts });
       const [row, other] = [system, system === 'system 2' ? 'system 5' : 'system 2'].map((name) =>
         rows.find(({ id }) => id === name),
       );
@@ -189,15 +214,28 @@ describe('the report about sharing', () => {
 
   it('says of everything that could not be measured why', () => {
     const starts = { missing: 'the program cannot be traced here' };
-    const text = renderSharing(sharingReport({ command, figures: FIGURES, starts }));
+    const text = renderSharing(sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts }));
     expect(text).toContain('-: the program cannot be traced here (system 1, ');
     expect(text).not.toContain('medians');
   });
 
   it('has each system and solution of the notes', () => {
-    const { rows } = sharingReport({ command, figures: FIGURES, starts: STARTS });
+    const { rows } = sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts: STARTS });
     const ids = new Set(rows.map(({ id }) => id));
     for (let i = 1; i <= 7; i++) expect(ids).toContain(`system ${i}`);
     for (let i = 1; i <= 5; i++) expect(ids).toContain(`solution ${i}`);
+  });
+
+  it('has the variants of an image side by side, or says why there are none', () => {
+    const text = renderSharing(
+      sharingReport({ command, figures: FIGURES, variants: VARIANTS, starts: STARTS }),
+    );
+    expect(text).toMatch(/^variant +on disk +copied +executable +mappings +start$/m);
+    expect(text).toMatch(/^auto +4.00 KiB +0 B +0 B +38 +0.75 ms$/m);
+    expect(text).toMatch(/^joined +2.00 MiB +1.00 MiB +8.00 KiB +27 +0.50 ms$/m);
+    const variants = { missing: 'it gets no image: musl' };
+    expect(renderSharing(sharingReport({ command, figures: FIGURES, variants, starts: STARTS }))).toMatch(
+      /^variants of system 6: -: it gets no image: musl$/m,
+    );
   });
 });

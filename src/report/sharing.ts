@@ -7,6 +7,8 @@
  * (src/share/notes), and says so. A figure that is neither has a reason.
  * Limits: modules that are opened later are not seen. Costs of calls are those of the machine they were measured on.
  */
+
+import type { ShareVariant } from '../share/model.ts';
 import { type CallWay, callCost } from '../share/notes/call-costs.ts';
 import { allRelocations } from '../share/notes/count-relocations.ts';
 import type { SharingFigures } from '../share/notes/figures.ts';
@@ -63,12 +65,29 @@ export interface Starts {
 /** Or why there are none. */
 export type MaybeStarts = readonly StartCost[] | { readonly missing: string };
 
+export interface VariantFigures {
+  readonly variant: ShareVariant;
+  /** Of the image on disk, without holes. */
+  readonly diskBytes: number;
+  /** Code and constants of libraries that stand in the image, and in the libraries' files for other programs. */
+  readonly copiedBytes: number;
+  /** Constants and relocated data that can be executed, and could not by themselves. */
+  readonly executableBytes: number;
+  readonly mappings: number;
+  /** From execve until all is mapped; a median. */
+  readonly startMs: number;
+}
+
+export type MaybeVariants = readonly VariantFigures[] | { readonly missing: string };
+
 export interface SharingInput {
   readonly command: readonly string[];
   readonly figures: SharingFigures;
   readonly starts: Starts | { readonly missing: string };
   /** Of the image that was measured: where its libraries are. */
   readonly libraries?: string | undefined;
+  /** Of images after relocation. */
+  readonly variants: MaybeVariants;
 }
 
 export interface SharingReport {
@@ -77,10 +96,17 @@ export interface SharingReport {
   /** Of the image that was measured: where its libraries are. */
   readonly libraries?: string | undefined;
   readonly rows: readonly SharingRow[];
+  readonly variants: MaybeVariants;
   readonly figures: SharingFigures;
 }
 
-export function sharingReport({ command, figures, starts, libraries }: SharingInput): SharingReport {
+export function sharingReport({
+  command,
+  figures,
+  starts,
+  libraries,
+  variants,
+}: SharingInput): SharingReport {
   const all = 'missing' in starts ? undefined : starts;
   const cells = (of: (all: Starts) => MaybeStarts): StartCells =>
     cellsOf(all === undefined ? { missing: 'missing' in starts ? starts.missing : '' } : of(all));
@@ -98,6 +124,7 @@ export function sharingReport({ command, figures, starts, libraries }: SharingIn
       image: cells(({ image }) => image),
       slidImage: cells(({ slidImage }) => slidImage),
     }),
+    variants,
     figures,
   };
 }
@@ -119,7 +146,7 @@ function cellsOf(starts: MaybeStarts): StartCells {
 }
 
 /** The upper one of two middles: a count stays a count. */
-const median = (values: readonly number[]): number =>
+export const median = (values: readonly number[]): number =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 
 const unmeasured = (reason: string): StartCells => ({
