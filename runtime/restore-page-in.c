@@ -2,7 +2,7 @@
  * restore-page-in.c: what a start leaves to be slid when it is touched (page-in.c), and how that begins.
  *
  * Left are read-only pages that hold addresses and no fix-up, where enough of them follow each other: each stretch costs calls of its own. Nothing is left
- * where a signal of ours is not as exec leaves it for most programs, under a filter, to a tracer, and where the kernel cannot
+ * where a signal of ours is not as exec leaves it for most programs, to a tracer, and where the kernel cannot
  * show us system calls: these are ordinary starts with a slide.
  */
 #include "page-in.h"

@@ -5,9 +5,11 @@ import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ENVELOPE } from '../src/base/envelope.ts';
 import {
   type BuiltImage,
   both,
+  expectPlain,
   expectSame,
   RestoreScene,
   type Started,
@@ -187,6 +189,12 @@ describe('a start that leaves pages', () => {
     expect(ran.stdout).toContain('right 512\n');
     expect(ran.stdout).not.toContain('received signal');
     expect(ran.stderr).toMatch(/^left 0$/m);
+  });
+
+  it('is plain where the version of its image knows no page-in', () => {
+    const other = Buffer.from(images.lazy.bytes);
+    other.writeUInt32LE(3, ENVELOPE.version);
+    images.lazy.with(other, () => expectPlain(images.lazy, { env }));
   });
 
   it('is the same with libraries as files, and 200 times', () => {
