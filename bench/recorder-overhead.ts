@@ -2,7 +2,7 @@
  * What recording costs the program that is recorded: its own time from start to exit under
  * `winnow record`, as the recorder notes it in the run, against a plain run, both warm.
  *
- * How: thorough, as the first runs of a command are recorded; thorough with fault-around left on; light in the very
+ * How: from inside, as the first runs of a command are recorded; by the tracer; by the tracer with fault-around left on; light in the very
  * first run (`--quick`); and by default once it is learnt. A control has exact page faults without any recorder
  * (`support/exact-faults.c`), compared with a run that is audited likewise and faults as ever.
  */
@@ -21,8 +21,9 @@ import { freshHostScratch, REPOSITORY, type Recorded, recordOnce } from './suppo
 const PLAIN = 'plain';
 const AUDITED = 'audited';
 const EXACT = 'exact faults, no recorder';
-const THOROUGH = 'thorough: the first runs';
-const AROUND = 'thorough, fault-around left on';
+const THOROUGH = 'from inside: the first runs';
+const TRACED = 'traced (--traced)';
+const AROUND = 'traced, fault-around left on';
 const QUICK = 'light from the first run on (--quick)';
 const LEARNT = 'by default, once learnt';
 
@@ -32,6 +33,7 @@ const MODES = [
   { name: AUDITED, against: PLAIN },
   { name: EXACT, against: AUDITED },
   { name: THOROUGH, against: PLAIN },
+  { name: TRACED, against: PLAIN },
   { name: AROUND, against: PLAIN },
   { name: QUICK, against: PLAIN },
   { name: LEARNT, against: PLAIN },
@@ -73,6 +75,8 @@ export async function measureRecorder(
             return plainRun(recorded, { LD_AUDIT: object });
           case THOROUGH:
             return sampleOf(recordOnce(recorded, stores('thorough'), ['--thorough']).durationMs);
+          case TRACED:
+            return sampleOf(recordOnce(recorded, stores('traced'), ['--traced']).durationMs);
           case AROUND:
             return sampleOf(
               recordOnce(recorded, stores('around'), ['--thorough', '--fault-around']).durationMs,

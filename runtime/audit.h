@@ -43,6 +43,9 @@ int audit_contains(const char *text, char wanted);
 /* Whether a child that is this program, with this environment, is to be audited, too: the object says. */
 int audit_wants(const struct sys_stat *program, char *const *envp);
 
+/* Told of each path that is about to be executed; returns a word for the filter. inside.so's. */
+long audit_executes(const char *path);
+
 /* audit-storage.c */
 
 /* Takes the storage of a module that was mapped at the start; 0 where it is too much for an auditor to be there. */

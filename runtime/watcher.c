@@ -1,13 +1,14 @@
 /*
  * watcher: what a light recording sees of a program.
  *
- * usage: watcher LISTENER ORDERS DATA NUDGE ROOT     (descriptors)
- *   LISTENER  of a filter that traps execve, execveat and exit_group
+ * usage: watcher LISTENER ORDERS DATA NUDGE ROOT [KEEP]     (descriptors)
+ *   LISTENER  of a filter that traps execve, execveat and exit_group, and words of inside.so
  *   ORDERS    a pipe's end to read. One byte: end, the recorder answers from here on. End of file: the
  *             recorder died; then the first process is killed, and the others go on as if unrecorded
  *   DATA      a pipe's end to write: what was seen, in chunks
  *   NUDGE     a pipe that wakes the recorder: one byte when DATA is full
  *   ROOT      pidfd of the first process
+ *   KEEP      a datagram socket that inside.so sends userfaultfds to
  *
  * Problem: a recorder in JavaScript that stands between the program and its system calls costs it
  * several times what the calls themselves cost, as most of its code runs for the first time.
@@ -16,16 +17,25 @@
  * recorder reads the pipe when the program has ended, or when it is full. This program thinks as little
  * as it can.
  * Example: gcc's five processes make nine notices, of about a tenth of a millisecond each.
- * Limits: an end by a signal, or by the plain exit of the last thread, traps nothing.
+ * A recording from inside has words with it (inside.h): it keeps userfaultfds, and seizes those processes so that they stop
+ * before they end, however they do.
+ * Limits: an end by a signal (but of those), or by the plain exit of the last thread, traps nothing.
  *
  * A chunk is 4 bytes of kind, 4 bytes of length, and so many bytes; src/record/sightings.ts reads them.
  * DATA ends when nobody is left behind the filter.
  */
+#include "inside.h"
 #include "notices.h"
 #include "start.h"
 
 #define SYS_execve 59
 #define SYS_execveat 322
+#define SYS_exit_group 231
+#define SYS_userfaultfd 323
+#define UFFDIO_REGISTER 0xc020aa00ul
+#define UFFD_MODE_WP 2
+/* Of processes with inside.so whose mappings are registered; more than this many, and the oldest are given up. */
+#define KEPT_MAX 400
 #define PAGEMAP_SCAN 0xc0606610ul
 #define PAGE_IS_PRESENT 8ull
 #define PAGE_IS_SWAPPED 16ull
@@ -35,6 +45,26 @@
 /* The highest address of a program, less the page that the kernel keeps free. */
 #define USER_END 0x7ffffffff000ull
 #define X_OK 1
+#define SYS_kill 62
+#define PTRACE_CONT 7
+#define PTRACE_DETACH 17
+#define PTRACE_GETEVENTMSG 0x4201
+#define PTRACE_SETOPTIONS 0x4200
+#define PTRACE_SEIZE 0x4206
+#define PTRACE_LISTEN 0x4208
+#define PTRACE_O_TRACEEXIT 0x40
+#define PTRACE_EVENT_EXIT 6
+#define PTRACE_EVENT_STOP 128
+#define SIGSTOP 19
+#define SIGTSTP 20
+#define SIGTTIN 21
+#define SIGTTOU 22
+#define WNOHANG 1
+#define SCM_RIGHTS 1
+#define SCM_CREDENTIALS 2
+#define MSG_DONTWAIT 0x40
+#define MSG_CMSG_CLOEXEC 0x40000000
+#define SFD_CLOEXEC_NONBLOCK 02004000
 /* Room for "/proc/PID/root". */
 #define PREFIX 64
 
@@ -52,8 +82,9 @@ struct seen {
   u32 thread;
   u32 process;
   u32 parent;
-  u32 status; /* of exit_group */
+  u32 status; /* of exit_group; of a kill the signal */
   u32 borrowed; /* the memory is the parent's: vfork */
+  u64 time;     /* of the monotonic clock, in nanoseconds */
 };
 
 struct page_region {
@@ -68,7 +99,27 @@ struct scan_argument {
 };
 
 static int listener, orders, data, nudge, root;
+static int children; /* signalfd of SIGCHLD */
+static int keeping;  /* socket, or -1 */
 static int mute; /* nobody reads DATA any more */
+
+struct socket_message {
+  const void *name;
+  u32 name_length, padding;
+  const struct sys_iovec *parts;
+  u64 parts_count;
+  void *control;
+  u64 control_length;
+  u64 flags;
+};
+
+struct kept {
+  u32 process; /* 0: none */
+  int uffd;
+};
+
+static struct kept kept[KEPT_MAX];
+static unsigned next_kept;
 
 static char out[256 * 1024];
 static unsigned filled;
@@ -211,11 +262,79 @@ static int has_no_file(const struct seccomp_notif *notice) {
   return found == -ENOENT || found == -ENOTDIR;
 }
 
+static struct kept *kept_of(u32 process) {
+  for (unsigned i = 0; i < KEPT_MAX; i++)
+    if (kept[i].process == process) return &kept[i];
+  return 0;
+}
+
+static void give_up(struct kept *one) {
+  if (one == 0 || one->process == 0) return;
+  sys_close(one->uffd);
+  one->process = 0;
+}
+
+static void keep(u32 process, int uffd) {
+  struct kept *one = kept_of(process);
+  if (one == 0) one = &kept[next_kept++ % KEPT_MAX];
+  give_up(one);
+  one->process = process;
+  one->uffd = uffd;
+  /* Its end by a signal traps nothing. Refused where somebody else traces it: then such an end is not seen. */
+  sys_call4(101, PTRACE_SEIZE, process, 0, 0); /* ptrace */
+}
+
+/* Userfaultfds that processes have sent since. */
+static void keep_all(void) {
+  struct {
+    u64 length;
+    int level, type;
+    union {
+      int fd;
+      struct credentials {
+        u32 process, user, group;
+      } credentials;
+    } of;
+    u32 padding;
+  } control[2];
+  for (;;) {
+    char byte;
+    struct sys_iovec part = {&byte, 1};
+    struct socket_message message = {
+        .parts = &part, .parts_count = 1, .control = control, .control_length = sizeof control};
+    if (sys_call3(47, keeping, (long)&message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0) return; /* recvmsg */
+    u32 process = 0;
+    int uffd = -1;
+    const char *at = (const char *)control, *end = at + message.control_length;
+    while (at + 16 < end) {
+      u64 length = *(const u64 *)at;
+      int type = *(const int *)(at + 12);
+      if (type == SCM_RIGHTS) uffd = *(const int *)(at + 16);
+      if (type == SCM_CREDENTIALS) process = *(const u32 *)(at + 16);
+      at += (length + 7) & ~7ul;
+    }
+    if (process != 0 && uffd >= 0) keep(process, uffd);
+    else if (uffd >= 0) sys_close(uffd);
+  }
+}
+
+static long register_later(u32 thread, u64 start, u64 end) {
+  struct seen seen = {.thread = thread};
+  struct kept *one = kept_of(thread);
+  if (one == 0 && read_family(&seen)) one = kept_of(seen.process);
+  u64 argument[4] = {start, end - start, UFFD_MODE_WP, 0};
+  return one == 0 ? -ENOENT : sys_ioctl(one->uffd, UFFDIO_REGISTER, argument);
+}
+
 static void look(const struct seccomp_notif *notice) {
-  int ending = notice->nr != SYS_execve && notice->nr != SYS_execveat;
+  int ending = notice->nr == SYS_exit_group || notice->nr == SYS_kill;
   struct seen seen = {.nr = (u32)notice->nr, .thread = notice->pid};
-  if (notice->pid == 0 || (!ending && has_no_file(notice))) return;
+  if (notice->pid == 0) return;
+  if ((notice->nr == SYS_execve || notice->nr == SYS_execveat) && has_no_file(notice)) return;
   if (!read_family(&seen)) return;
+  struct sys_timespec now;
+  sys_clock_gettime(CLOCK_MONOTONIC, &now);
+  seen.time = (u64)now.sec * 1000000000u + (u64)now.nsec;
   seen.status = ending ? (u32)notice->args[0] & 0xff : 0;
   seen.borrowed = sys_call6(312, seen.process, seen.parent, KCMP_VM, 0, 0, 0) == 0; /* kcmp */
   put(SEEN, &seen, sizeof seen);
@@ -227,11 +346,58 @@ static void look(const struct seccomp_notif *notice) {
     put_pages(seen.thread);
   }
   put(DONE, 0, 0);
+  if (ending) give_up(kept_of(seen.process));
+}
+
+/* A process that keep() has seized stops: for each signal, and from then on before its end. */
+static void attend(u32 process, u32 status) {
+  u32 signal = status >> 8 & 0xff, event = status >> 16;
+  if (event == PTRACE_EVENT_EXIT) {
+    u64 end = 0;
+    sys_call4(101, PTRACE_GETEVENTMSG, process, 0, (long)&end);
+    /* One that exits by itself has been looked at: by itself, or where it called exit_group. */
+    struct seccomp_notif notice = {.pid = process, .nr = SYS_kill, .args = {end & 0x7f}};
+    if ((end & 0x7f) != 0 && !mute) look(&notice);
+    else give_up(kept_of(process));
+    sys_call4(101, PTRACE_DETACH, process, 0, 0);
+  } else if (event == PTRACE_EVENT_STOP) {
+    int is_group_stop = signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+    sys_call4(101, is_group_stop ? PTRACE_LISTEN : PTRACE_CONT, process, 0, 0);
+  } else {
+    /* It may be its last one: only then is its end of interest. */
+    if (event == 0 && signal != SIGCHLD) sys_call4(101, PTRACE_SETOPTIONS, process, 0, PTRACE_O_TRACEEXIT);
+    sys_call4(101, PTRACE_CONT, process, 0, event == 0 ? signal : 0);
+  }
+}
+
+static void attend_all(void) {
+  char told[128];
+  while (sys_read(children, told, sizeof told) > 0) continue;
+  int status = 0;
+  long process;
+  while ((process = sys_wait4(-1, &status, WNOHANG | __WALL)) > 0)
+    if ((status & 0xff) == 0x7f) attend((u32)process, (u32)status);
+  flush();
+}
+
+/* What inside.so asks for; the call is none, and is not made. */
+static void heed(const struct seccomp_notif *notice) {
+  keep_all();
+  long result = 0;
+  if (mute) result = -ENOENT;
+  else if (notice->args[1] == INSIDE_REGISTER) result = register_later(notice->pid, notice->args[2], notice->args[3]);
+  else look(notice);
+  struct seccomp_notif_resp said = {notice->id, 0, result < 0 ? (int)result : 0, 0};
+  while (sys_ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &said) == -EINTR) continue;
 }
 
 static void answer(void) {
   struct seccomp_notif notice = {0};
   if (sys_ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &notice) < 0) return;
+  if (notice.nr == SYS_userfaultfd) {
+    heed(&notice);
+    return flush();
+  }
   if (!mute) look(&notice);
   let_go(listener, notice.id);
   flush();
@@ -239,20 +405,27 @@ static void answer(void) {
 
 int watcher_main(long argc, char **argv) {
   if (argc < 6) return EINVAL;
-  int *const named[] = {&listener, &orders, &data, &nudge, &root};
-  int kept[5];
-  for (int i = 0; i < 5; i++) {
+  int *const named[] = {&listener, &orders, &data, &nudge, &root, &keeping};
+  int count = argc > 6 ? 6 : 5;
+  int kept[6];
+  keeping = -1;
+  for (int i = 0; i < count; i++) {
     int fd = *named[i] = parse_fd(argv[i + 1]);
     int at = i;
     for (; at > 0 && kept[at - 1] > fd; at--) kept[at] = kept[at - 1];
     kept[at] = fd;
   }
-  keep_only(kept, 5);
+  keep_only(kept, count);
   struct sys_sigaction ignored = {.handler = SIG_IGN};
   sys_sigaction(SIGPIPE, &ignored, 0);
+  u64 sigchld = 1ull << (SIGCHLD - 1);
+  sys_sigprocmask(SIG_SETMASK, &sigchld, 0);
+  children = (int)sys_call4(289, -1, (long)&sigchld, sizeof sigchld, SFD_CLOEXEC_NONBLOCK); /* signalfd4 */
   for (;;) {
-    struct pollfd waiting[] = {{listener, POLLIN, 0}, {orders, POLLIN, 0}};
-    if (sys_poll(waiting, 2, -1) < 0) continue;
+    struct pollfd waiting[] = {{listener, POLLIN, 0}, {orders, POLLIN, 0}, {children, POLLIN, 0}, {keeping, POLLIN, 0}};
+    if (sys_poll(waiting, 4, -1) < 0) continue;
+    if (waiting[3].revents & POLLIN) keep_all();
+    if (waiting[2].revents & POLLIN) attend_all();
     if (waiting[0].revents & POLLIN) {
       answer();
       continue;

@@ -49,6 +49,18 @@ const LIBRARIES = {
 /** The audit object of images whose unused code is denied or stored. */
 const DEMAND = [...AUDIT, 'demand.c', 'demand-load.c', 'demand-report.c', 'demand-signals.c'];
 
+/** The recorder's part inside programs. */
+const INSIDE = [
+  'inside.c',
+  'inside-log.c',
+  'inside-pages.c',
+  'inside-reads.c',
+  'inside-sight.c',
+  'inside-sites.c',
+  'audit-storage.c',
+  ...EVERY_AUDIT,
+];
+
 const LIBRARY_FLAGS = [
   '-std=c11',
   '-Os',
@@ -135,6 +147,7 @@ function buildRuntime() {
   const all = [
     ...Object.entries(PROGRAMS).map((entry) => [...entry, CC_FLAGS]),
     ...Object.entries(LIBRARIES).map((entry) => [...entry, LIBRARY_FLAGS]),
+    ['inside.so', INSIDE, [...LIBRARY_FLAGS, '-DWINNOW_INSIDE', '-mno-red-zone', '-mgeneral-regs-only']],
     ['restore', RESTORE, RESTORE_FLAGS],
     ['demand.so', DEMAND, [...LIBRARY_FLAGS, ...DEMAND_FLAGS], DEMAND_LIBRARIES],
   ];

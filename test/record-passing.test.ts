@@ -7,7 +7,8 @@ const scene = new Scene();
 afterAll(() => scene.close());
 
 describe.each<[string, readonly string[]]>([
-  ['thorough', []],
+  ['from inside', []],
+  ['traced', ['--traced']],
   ['light', ['--quick']],
 ])('%s', (_how, mode) => {
   describe('streams', () => {

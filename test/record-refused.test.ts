@@ -4,8 +4,13 @@ import { chmodSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AS_NOBODY, filesIn, IS_ROOT, noteCodes, pagesOf, Scene } from './record-scene.ts';
 
-const scene = new Scene();
-afterAll(() => scene.close());
+/** By the tracer; from inside: record-inside.test.ts. */
+const scene = new Scene('--traced');
+const untraced = new Scene();
+afterAll(() => {
+  scene.close();
+  untraced.close();
+});
 
 const DATA = scene.file('data', Buffer.alloc(100 * 4096, 1));
 let deny = '';
@@ -43,7 +48,7 @@ describe('refused', () => {
   });
 
   it('--no-filter says the same of itself', () => {
-    const { run } = scene.record([program], { options: ['--no-filter'] });
+    const { run } = untraced.record([program], { options: ['--no-filter'] });
     expect(noteCodes(run)).toEqual(['N_NO_LOOKUPS']);
     expect(run.notes[0]?.text).toMatch(/as asked/);
   });

@@ -44,8 +44,11 @@ export class Scene {
   /** Beside the sources, not in /tmp: files on a tmpfs are left out of profiles. */
   readonly folder = mkdtempSync(join(import.meta.dirname, '.programs-record-'));
   #stores = 0;
+  readonly #options: readonly string[];
 
-  constructor() {
+  /** @param options of every `winnow record`. */
+  constructor(...options: readonly string[]) {
+    this.#options = options;
     chmodSync(this.folder, 0o755);
   }
 
@@ -83,7 +86,10 @@ export class Scene {
   /** Records a command to its end. */
   record(command: readonly string[], how: HowToRecord = {}): Result {
     const store = how.store ?? this.newStore(how.through?.[0] === 'setpriv' ? NOBODY : undefined);
-    const words = [...(how.through ?? []), ...recordWords(store, command, how.options)];
+    const words = [
+      ...(how.through ?? []),
+      ...recordWords(store, command, [...this.#options, ...(how.options ?? [])]),
+    ];
     const done = spawnSync(words[0] ?? '', words.slice(1), {
       encoding: 'utf8',
       timeout: TIME_OUT_MS,
@@ -120,7 +126,10 @@ export class Scene {
   /** Starts a recording that goes on. */
   start(command: readonly string[], how: HowToRecord = {}): Started {
     const store = this.newStore();
-    const words = [...(how.through ?? []), ...recordWords(store, command, how.options)];
+    const words = [
+      ...(how.through ?? []),
+      ...recordWords(store, command, [...this.#options, ...(how.options ?? [])]),
+    ];
     const child = spawn(words[0] ?? '', words.slice(1), {
       cwd: this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -129,6 +138,12 @@ export class Scene {
     return new Started(child, store);
   }
 }
+
+/** The two ways in which everything is recorded: options, and whether it is from inside the program. */
+export const WAYS: readonly { readonly way: string; readonly options: readonly string[] }[] = [
+  { way: 'from inside', options: [] },
+  { way: 'traced', options: ['--traced'] },
+];
 
 export const NOBODY = 65534;
 /** In front of a command: as a user without any right. */

@@ -24,6 +24,8 @@ import { commandKey } from './name.ts';
 import { isLight } from './order.ts';
 
 export const LEARNING_RUNS = 3;
+/** The note of a recording from inside that did not see everything. */
+export const PARTLY_INSIDE = 'N_PARTLY_INSIDE';
 /** Pages that only one of two runs used, of all. */
 const AGREEING = 0.001;
 const STALE_MS = 7 * 24 * 3600 * 1000;
@@ -70,6 +72,16 @@ export function nextRecording(
   }
   const stale = now - (runs[asked]?.startedAt ?? 0) > STALE_MS;
   return stale ? { how: 'thorough', why: 'stale' } : { how: 'light' };
+}
+
+/**
+ * Whether a remembered run of the command that was recorded from inside did not see everything (a static child, an end by a
+ * signal): thorough ones are made by the tracer, then.
+ */
+export function nextIsTraced(profile: Profile | undefined, command: Command): boolean {
+  const key = commandKey(command);
+  const runs = (profile?.runs ?? []).filter((run) => commandKey(run.command) === key);
+  return runs.some(({ notes }) => notes.some(({ code }) => code === PARTLY_INSIDE));
 }
 
 function isWorthALook({ newFiles, changedFiles, pages }: News, run: Run): boolean {

@@ -51,7 +51,7 @@ const CLOCK_TICK_MS = 10;
 export interface Seen {
   readonly images: readonly Image[];
   readonly snapshots: Pick<Snapshots, 'pagesOf'>;
-  readonly fileUse: FileUse;
+  readonly fileUse: Pick<FileUse, 'settle' | 'written' | 'order' | 'lookups' | 'pagesOf'>;
   readonly code?: CodeObserver | undefined;
 }
 
@@ -134,7 +134,7 @@ function describeEntered(code: CodeObserver | undefined, catalogue: Catalogue): 
   return [...byFile].map(([file, entries]) => ({ file, entries: [...entries] }));
 }
 
-const describeLookups = (fileUse: FileUse): Lookup[] =>
+const describeLookups = (fileUse: Seen['fileUse']): Lookup[] =>
   [...fileUse.lookups]
     .filter((path) => !fileUse.written.has(path) && !isInMemory(path))
     .map((path) => ({ path, found: statOrNothing(path) !== undefined }));

@@ -21,17 +21,13 @@ import type { FollowedFd } from '../sys/wake.ts';
 import { READINGS_MAX } from '../sys/wake-layout.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
+import { isReadOnlyOpen, isWritingOpen } from './open-flags.ts';
 import { type FilePages, ImagePages } from './pages.ts';
 import type { PathReader } from './paths.ts';
 import { readFdLink, readOwnLink } from './proc.ts';
 import { statOrNothing } from './stat.ts';
 import { type Image, pidfdOf, type Thread } from './tracees.ts';
 
-const O_ACCMODE = 3;
-const O_CREAT = 0o100;
-const O_TRUNC = 0o1000;
-const O_DIRECTORY = 0o200000;
-const O_PATH = 0o10000000;
 const SEEK_SET = 0;
 const SEEK_CUR = 1;
 const OPENS: ReadonlySet<number> = new Set([SYS.open, SYS.openat, SYS.openat2]);
@@ -179,11 +175,8 @@ export class FileUse implements Observer {
 
   #noteOpen(image: Image, thread: Thread, notice: Notice, path: string, control: Control): void {
     const flags = notice.nr === SYS.openat2 ? 0 : Number(notice.args[notice.nr === SYS.open ? 1 : 2]);
-    if ((flags & (O_DIRECTORY | O_PATH)) !== 0) return;
-    if ((flags & O_ACCMODE) !== 0 || (flags & (O_CREAT | O_TRUNC)) !== 0) {
-      this.written.add(path);
-      return;
-    }
+    if (isWritingOpen(flags)) this.written.add(path);
+    if (!isReadOnlyOpen(flags)) return;
     const size = this.#sizeOf(path);
     if (size <= 0) return;
     if (isLoaders(image, notice.ip) || size <= SMALL_FILE) this.#addWhole(image, path, notice.ip, size);

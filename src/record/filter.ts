@@ -7,7 +7,9 @@
  * the writable part of a library is mapped last, and its notice covers the whole library. Every munmap is
  * told: the filter cannot know which addresses belong to files, and programs rarely call it.
  */
+
 import { assembleFilter, SECCOMP_RET_USER_NOTIF, type Trap } from '../sys/bpf.ts';
+import { INSIDE_WORD } from '../sys/inside-layout.ts';
 
 export const SYS = {
   open: 2,
@@ -20,12 +22,14 @@ export const SYS = {
   pread64: 17,
   access: 21,
   execve: 59,
+  kill: 62,
   flock: 73,
   exitGroup: 231,
   openat: 257,
   newfstatat: 262,
   faccessat: 269,
   execveat: 322,
+  userfaultfd: 323,
   statx: 332,
   openat2: 437,
   faccessat2: 439,
@@ -110,9 +114,20 @@ export function recorderFilter(options: { readonly arrivals: boolean }): Buffer 
   return assembleFilter(traps, SECCOMP_RET_USER_NOTIF);
 }
 
+const MEMORY_ENDS: readonly Trap[] = [{ nr: SYS.execve }, { nr: SYS.execveat }, { nr: SYS.exitGroup }];
+/** Not where the process has looked at itself, which it says in an argument that the call does not have. */
+const UNSEEN_ENDS: readonly Trap[] = [
+  { nr: SYS.execve, when: [[{ kind: 'differs', arg: 3, value: INSIDE_WORD }]] },
+  { nr: SYS.execveat },
+  { nr: SYS.exitGroup, when: [[{ kind: 'differs', arg: 1, value: INSIDE_WORD }]] },
+];
+const WORD: Trap = { nr: SYS.userfaultfd, when: [[{ kind: 'equals', arg: 0, value: INSIDE_WORD }]] };
+
 /**
  * The filter of a light recording: only where a memory is about to go. Other calls have one answer whatever
  * their arguments, which the kernel (since 5.11) keeps in a bitmap and gives without running the filter.
  */
-export const lightFilter = (): Buffer =>
-  assembleFilter([{ nr: SYS.execve }, { nr: SYS.execveat }, { nr: SYS.exitGroup }], SECCOMP_RET_USER_NOTIF);
+export const lightFilter = (): Buffer => assembleFilter(MEMORY_ENDS, SECCOMP_RET_USER_NOTIF);
+
+/** The same for a recording from inside, whose object has words with the watcher. */
+export const insideFilter = (): Buffer => assembleFilter([...UNSEEN_ENDS, WORD], SECCOMP_RET_USER_NOTIF);

@@ -69,9 +69,11 @@ export class LightFamily {
     if (seen.call === 'exec') {
       entry.before = { image, place };
       entry.image = this.#family.bearImage(seen.process, image, NOT_KNOWN);
-    } else {
+    } else if (seen.call === 'exit') {
       image.ended = { kind: 'exited', code: seen.status };
       if (image.serial === 0) this.notStarted = true;
+    } else if (seen.call === 'kill') {
+      image.ended = { kind: 'killed', signal: seen.status };
     }
     return image;
   }

@@ -11,9 +11,10 @@
  */
 import { closeSync, readdirSync } from 'node:fs';
 import { release } from 'node:os';
-import { type Pid, pid as toPid, tid as toTid } from '../base/brands.ts';
+import { type Pid, pid as toPid, tid as toTid, type UserAddress } from '../base/brands.ts';
 import type { Ended, Note } from '../profile/model.ts';
 import type { Fd } from '../sys/fds.ts';
+import type { InsideLog } from '../sys/inside-log.ts';
 import { type Mapping, readMaps } from '../sys/maps.ts';
 import { backedPages, pagemapMethod } from '../sys/pagemap.ts';
 import { askForHandOver } from '../sys/seccomp.ts';
@@ -21,9 +22,12 @@ import { startWithFds, type WaitingProgram } from '../sys/start.ts';
 import { pollChild, type WaitEvent } from '../sys/wait.ts';
 import { SIGCHLD, Waker } from '../sys/wake.ts';
 import { Watcher } from '../sys/watcher.ts';
-import { assembleRun } from './assemble.ts';
+import { assembleRun, type Seen } from './assemble.ts';
 import { FileUse } from './file-use.ts';
-import { lightFilter } from './filter.ts';
+import { insideFilter, lightFilter } from './filter.ts';
+import { viewFromInside } from './inside/inside-view.ts';
+import { selfSightings } from './inside/self-sightings.ts';
+import type { InsideSession } from './inside/session.ts';
 import { LightFamily } from './light-family.ts';
 import { notStarted } from './not-started.ts';
 import { notes } from './notes.ts';
@@ -34,6 +38,7 @@ import { PROGRESS_MS, type Recording, type RecordRequest } from './request.ts';
 import { type Sighting, SightingReader } from './sightings.ts';
 import { Snapshots } from './snapshots.ts';
 import { statOrNothing } from './stat.ts';
+import type { Image } from './tracees.ts';
 
 /** While leaving: how often to look for the watcher's end. */
 const LEAVING_MS = 20;
@@ -44,14 +49,19 @@ const LEAVING_MS = 20;
  * @returns undefined where the kernel or a container does not allow it: the program still waits then.
  * @throws WinnowError E_PROGRAM_START.
  */
-export function recordLight(request: RecordRequest, program: WaitingProgram): Recording | undefined {
+export function recordLight(
+  request: RecordRequest,
+  program: WaitingProgram,
+  inside?: InsideSession,
+): Recording | undefined {
   if (!canScan()) return undefined;
-  const listener = program.installFilter(lightFilter(), process.getuid?.() !== 0);
+  const filter = inside === undefined ? lightFilter() : insideFilter();
+  const listener = program.installFilter(filter, process.getuid?.() !== 0);
   if (listener === undefined) return undefined;
   askForHandOver(listener);
   const waker = new Waker([SIGCHLD, ...HANDLED]);
   try {
-    return new LightRecording(request, program, listener, waker).run();
+    return new LightRecording(request, program, { listener, waker, inside }).run();
   } finally {
     waker.close();
     closeSync(listener);
@@ -59,7 +69,7 @@ export function recordLight(request: RecordRequest, program: WaitingProgram): Re
 }
 
 /** PAGEMAP_SCAN (Linux 6.7): the watcher knows no other way. */
-function canScan(): boolean {
+export function canScan(): boolean {
   try {
     const own = readMaps(toPid(process.pid))[0];
     return (
@@ -70,6 +80,13 @@ function canScan(): boolean {
   }
 }
 
+interface Use {
+  readonly fileUse: Seen['fileUse'];
+  /** Exact pages and all look-ups, of all processes. */
+  readonly wholly: boolean;
+  readonly notes: readonly Note[];
+}
+
 class LightRecording {
   readonly #request: RecordRequest;
   readonly #program: WaitingProgram;
@@ -78,33 +95,54 @@ class LightRecording {
   readonly #watcher: Watcher;
   readonly #signals: OwnSignals;
   readonly #paths = new PathReader();
-  readonly #snapshots = new Snapshots(this.#paths);
+  readonly #snapshots: Snapshots;
   readonly #family: LightFamily;
-  readonly #reader = new SightingReader((seen) => this.#note(seen));
+  readonly #reader = new SightingReader((seen) => this.#take(seen));
+  /** Until it is known what processes saw of themselves: a family is told in the order of time. */
+  readonly #untold: Sighting[] = [];
   /** Who answers the listener. */
   #answering: Pid;
   #answered = true;
   #rootEnded: Ended | undefined;
 
-  constructor(request: RecordRequest, program: WaitingProgram, listener: Fd, waker: Waker) {
+  readonly #inside: InsideSession | undefined;
+  #log: InsideLog = { entries: [], lost: 0 };
+  /** Where each image's vDSO lies, which tells its entries in the log apart. */
+  readonly #vdsos = new Map<Image, UserAddress>();
+  readonly #borrowers = new Set<Image>();
+
+  constructor(
+    request: RecordRequest,
+    program: WaitingProgram,
+    {
+      listener,
+      waker,
+      inside,
+    }: { readonly listener: Fd; readonly waker: Waker; readonly inside: InsideSession | undefined },
+  ) {
+    this.#inside = inside;
+    this.#snapshots = new Snapshots(this.#paths, undefined, inside?.ownFiles);
     this.#request = request;
     this.#program = program;
     this.#listener = listener;
     this.#waker = waker;
     this.#signals = new OwnSignals(request);
     this.#family = new LightFamily(program.pid);
-    this.#watcher = new Watcher(listener, program.pid, waker.nudge);
+    this.#watcher = new Watcher(listener, program.pid, waker.nudge, inside?.socket);
     this.#answering = this.#watcher.pid;
+    inside?.noteWatcher(this.#watcher.pid);
   }
 
   run(): Recording {
     const startedAt = Date.now();
     const begun = process.hrtime.bigint();
+    this.#waker.awaitEnd(this.#program.pid);
     this.#program.release();
     // From here on the program runs; it ends, or it is left running.
     const finished = this.#wait();
-    const durationMs = Number(process.hrtime.bigint() - begun) / 1e6;
+    const durationMs = Number((this.#waker.endedAt ?? process.hrtime.bigint()) - begun) / 1e6;
     this.#read();
+    if (finished) this.#tell();
     const leftRunning = finished ? [] : this.#leave();
     this.#watcher.close();
     const { command } = this.#request;
@@ -114,16 +152,22 @@ class LightRecording {
     const unseenEnds = finished ? this.#family.living.size : 0;
     const ended = this.#rootEnded ?? { kind: 'left-running' as const };
     if (this.#rootEnded !== undefined) this.#family.noteRootEnd(ended, command.program, command.argv);
+    const use = this.#viewUse(unseenEnds);
     const run = assembleRun(
       {
         command,
         startedAt,
         durationMs,
-        method: { pages: 'fault-around', lookups: 'unseen', functions: 'unseen', kernel: release() },
+        method: {
+          pages: use.wholly ? 'exact' : 'fault-around',
+          lookups: use.wholly ? 'seen' : 'unseen',
+          functions: 'unseen',
+          kernel: release(),
+        },
         ended,
-        notes: this.#notes(leftRunning, unseenEnds),
+        notes: this.#notes(leftRunning, unseenEnds, [...use.notes]),
       },
-      { images: this.#family.images, snapshots: this.#snapshots, fileUse: this.#filesInOrder() },
+      { images: this.#family.images, snapshots: this.#snapshots, fileUse: use.fileUse },
     );
     return { run, ended: this.#rootEnded, leftRunning };
   }
@@ -177,10 +221,27 @@ class LightRecording {
     this.#watcher.read((bytes) => this.#reader.add(bytes));
   }
 
+  #take(seen: Sighting): void {
+    if (this.#inside === undefined) this.#note(seen);
+    else this.#untold.push(seen);
+  }
+
+  /** Everything that was seen so far, by the watcher and by the processes themselves. */
+  #tell(): void {
+    if (this.#inside === undefined) return;
+    this.#log = this.#inside.read();
+    const seen = [...this.#untold, ...selfSightings(this.#log.entries)].sort((a, b) => a.time - b.time);
+    this.#untold.length = 0;
+    for (const one of seen) this.#note(one);
+  }
+
   #note(seen: Sighting): void {
     const image = this.#family.note(seen);
+    if (seen.borrowed) this.#borrowers.add(image);
+    else this.#borrowers.delete(image);
     if (seen.borrowed || image.serial === 0) return;
     image.startFiles = inOrder(image.program, seen.mappings);
+    this.#noteVdso(image, seen.mappings);
     if (seen.mappings.length === 0) this.#snapshots.lost++;
     else this.#snapshots.add(image, seen.mappings, seen.backed);
   }
@@ -196,12 +257,14 @@ class LightRecording {
     }
     this.#read();
     if (this.#answering === this.#watcher.pid) startWithFds('keeper', [this.#listener]);
+    this.#tell();
     const left: Pid[] = [];
     for (const [process, parent] of this.#findLiving()) {
       const thread = liveThread(process);
       if (thread === undefined) continue;
       const image = this.#family.noteLiving(process, parent, readExecuted(thread));
       this.#snapshots.take(image, thread);
+      this.#noteVdso(image, readMaps(thread));
       left.push(process);
     }
     return left;
@@ -227,18 +290,33 @@ class LightRecording {
     return found;
   }
 
-  #filesInOrder(): FileUse {
-    const fileUse = new FileUse(this.#paths);
-    for (const { startFiles } of this.#family.images) fileUse.noteMapped(startFiles);
-    return fileUse;
+  #noteVdso(image: Image, mappings: readonly Mapping[]): void {
+    const vdso = mappings.find(({ path }) => path === '[vdso]');
+    if (vdso !== undefined) this.#vdsos.set(image, vdso.start);
   }
 
-  #notes(leftRunning: readonly Pid[], unseenEnds: number): Note[] {
+  /** What was used beyond what is mapped. */
+  #viewUse(unseenEnds: number): Use {
     const { images } = this.#family;
-    const found: Note[] = [notes.light()];
+    if (this.#inside === undefined) {
+      const fileUse = new FileUse(this.#paths);
+      for (const { startFiles } of images) fileUse.noteMapped(startFiles);
+      return { fileUse, wholly: false, notes: [notes.light()] };
+    }
+    const seen = { images, vdsos: this.#vdsos, borrowers: this.#borrowers };
+    const { use, unseen, lost } = viewFromInside(this.#log, seen, this.#paths);
+    use.noteStarted(this.#request.command.program);
+    const programs = [...new Set(unseen.map(({ program }) => program))];
+    if (unseen.length === 0 && lost === 0 && unseenEnds === 0)
+      return { fileUse: use, wholly: true, notes: [] };
+    return { fileUse: use, wholly: false, notes: [notes.partlyInside(programs, lost, unseenEnds)] };
+  }
+
+  #notes(leftRunning: readonly Pid[], unseenEnds: number, found: Note[]): Note[] {
+    const { images } = this.#family;
     const setUid = images.map(({ program }) => program).filter(isSetUid);
     if (process.getuid?.() !== 0 && setUid.length > 0) found.push(notes.setUidChild([...new Set(setUid)]));
-    if (unseenEnds > 0) found.push(notes.unseenEnds(unseenEnds));
+    if (unseenEnds > 0 && this.#inside === undefined) found.push(notes.unseenEnds(unseenEnds));
     if (this.#snapshots.lost > 0) found.push(notes.lost(this.#snapshots.lost));
     if (leftRunning.length > 0) found.push(notes.leftRunning(leftRunning));
     return found;

@@ -1,4 +1,5 @@
 /** What a person should know about a recording: a closed list, with stable codes. */
+import { PARTLY_INSIDE } from '../profile/learn.ts';
 import type { Note } from '../profile/model.ts';
 
 const NO_FILTER = {
@@ -32,6 +33,17 @@ export const notes = {
   unseenEnds: (processes: number): Note => ({
     code: 'N_UNSEEN_END',
     text: `${processes} process(es) ended by a signal, or without exit_group, while they were recorded lightly: the pages of their last images are not in the profile`,
+  }),
+  partlyInside: (programs: readonly string[], lost: number, unseenEnds: number): Note => ({
+    code: PARTLY_INSIDE,
+    text: [
+      ...(programs.length > 0 ? [`seen from outside only, or in part: ${programs.join(', ')}`] : []),
+      ...(unseenEnds > 0
+        ? [`${unseenEnds} process(es) ended by a signal before their pages could be seen`]
+        : []),
+      ...(lost > 0 ? [`${lost} entries of the log found no room`] : []),
+      'the next recording is traced',
+    ].join('; '),
   }),
   faultAround: (): Note => ({
     code: 'N_FAULT_AROUND',

@@ -20,7 +20,8 @@ import type { CodeObserver } from './events.ts';
 import { FaultAround } from './fault-around.ts';
 import { FileUse } from './file-use.ts';
 import { recorderFilter } from './filter.ts';
-import { recordLight } from './light.ts';
+import { openInside } from './inside/session.ts';
+import { canScan, recordLight } from './light.ts';
 import { notStarted } from './not-started.ts';
 import { notes } from './notes.ts';
 import { HANDLED, OwnSignals } from './own-signals.ts';
@@ -39,12 +40,40 @@ export type { Recording, RecordRequest } from './request.ts';
  */
 export function record(request: RecordRequest): Recording {
   if (request.light !== true) {
-    rehearse(request);
-    return recordRun(request, start(request));
+    if (request.traced === undefined) {
+      const recording = recordInside(request);
+      if (recording !== undefined) return recording;
+    }
+    const isRefused = !rehearse(request) && request.traced === 'preferred';
+    return (isRefused ? recordInside(request) : undefined) ?? recordRun(request, start(request));
   }
   const program = start(request);
   const recording = mayFilter(request.command.program) ? recordLight(request, program) : undefined;
   return recording ?? recordRun({ ...request, filter: false }, program);
+}
+
+/** Whether everything that is asked for can be seen from inside, as far as is known before the program starts. */
+const mayGoInside = ({ filter, exactPages, observers, code, command }: RecordRequest): boolean =>
+  filter &&
+  exactPages !== false &&
+  code === undefined &&
+  (observers ?? []).length === 0 &&
+  canScan() &&
+  mayFilter(command.program);
+
+/** @returns undefined where that cannot be; nothing has been started then. */
+function recordInside(request: RecordRequest): Recording | undefined {
+  const inside = mayGoInside(request) ? openInside(request.command.program, request.env) : undefined;
+  if (inside === undefined) return undefined;
+  try {
+    const program = start({ ...request, env: inside.env });
+    const recording = recordLight(request, program, inside);
+    if (recording !== undefined) return recording;
+    inside.withdraw();
+    return recordRun(request, program, { filterRefused: true });
+  } finally {
+    inside.close();
+  }
 }
 
 const start = (request: RecordRequest): WaitingProgram =>
@@ -61,8 +90,10 @@ const start = (request: RecordRequest): WaitingProgram =>
 /**
  * Records a program of our own first and throws the run away: Node compiles code when it first runs it, and
  * the program that is recorded would wait for that (docs/measurements.md).
+ *
+ * @returns whether it could be traced.
  */
-function rehearse(request: RecordRequest): void {
+function rehearse(request: RecordRequest): boolean {
   const stub = runtimeFile('stub');
   try {
     const practice = {
@@ -76,13 +107,24 @@ function rehearse(request: RecordRequest): void {
       onProgress: () => {},
     };
     recordRun(practice, start(practice));
+    return true;
   } catch (error) {
     // What is wrong with the machine is told where it matters: when the program itself is started.
     if (!(error instanceof Error)) throw error;
+    return false;
   }
 }
 
-function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
+interface Known {
+  /** The filter has been tried, and the program has been told. */
+  readonly filterRefused: boolean;
+}
+
+function recordRun(
+  request: RecordRequest,
+  program: WaitingProgram,
+  known: Known = { filterRefused: false },
+): Recording {
   const waker = new Waker([SIGCHLD, ...HANDLED]);
   const paths = new PathReader();
   const fileUse = new FileUse(paths, (followed) => waker.followSeeks(followed));
@@ -96,11 +138,12 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
   const tracer = new Tracer(observers, waker, (signal) => signals.programStopped(signal));
   let listener: Fd | undefined;
   try {
-    listener = prepare(program, tracer, request);
+    listener = prepare(program, tracer, known.filterRefused ? { ...request, filter: false } : request);
     const code = listener === undefined ? undefined : request.code;
     if (request.code !== code) tracer.dismiss(request.code);
     const startedAt = Date.now();
     const begun = process.hrtime.bigint();
+    waker.awaitEnd(program.pid);
     program.release();
     // From here on the program runs; it ends, or it is left running.
     let lookedUp = startedAt;
@@ -122,7 +165,7 @@ function recordRun(request: RecordRequest, program: WaitingProgram): Recording {
     if (tracer.images.length === 1 && rootEnded?.kind === 'exited') {
       throw notStarted(request.command.program, rootEnded.code);
     }
-    const durationMs = Number(process.hrtime.bigint() - begun) / 1e6;
+    const durationMs = Number((waker.endedAt ?? process.hrtime.bigint()) - begun) / 1e6;
     const ended = rootEnded ?? { kind: 'left-running' as const };
     const run = assembleRun(
       {

@@ -23,6 +23,8 @@ export interface RecordRequest {
   readonly stopAfterMs: number | undefined;
   /** Page tables only, with next to no cost for the program: no tracer, no observers. */
   readonly light?: boolean;
+  /** By the tracer, also where a recording from inside could do; `preferred`: unless tracing is refused. */
+  readonly traced?: 'asked' | 'preferred' | undefined;
   /** False: fault-around stays on, so pages are rounded up: to measure what exact ones cost. */
   readonly exactPages?: boolean;
   /** False: no seccomp filter, so no look-ups and read() files. */

@@ -16,13 +16,16 @@ const PAGES = 5;
 const DONE = 6;
 const ENVIRONMENT = 7;
 const HEAD = 8;
+const SEEN_BYTES = 32;
 
 export interface Sighting {
-  /** An exec may still fail; an exit is one of the whole process. */
-  readonly call: 'exec' | 'exit';
+  /** An exec may still fail; an exit is one of the whole process, a kill its end by a signal; a look is asked for before files are unmapped. */
+  readonly call: 'exec' | 'exit' | 'look' | 'kill';
+  /** Nanoseconds of the monotonic clock. */
+  readonly time: number;
   readonly process: Pid;
   readonly parent: Pid;
-  /** Exit code; 0 for an exec. */
+  /** Exit code, of a kill the signal; else 0. */
   readonly status: number;
   /** The memory is the parent's (vfork): there are no mappings then. */
   readonly borrowed: boolean;
@@ -34,6 +37,12 @@ export interface Sighting {
   /** Ascending. */
   readonly backed: readonly AddressRange[];
 }
+
+const CALLS: ReadonlyMap<number, Sighting['call']> = new Map([
+  [SYS.exitGroup, 'exit'],
+  [SYS.userfaultfd, 'look'],
+  [SYS.kill, 'kill'],
+]);
 
 /** Puts chunks together, however they are cut by the pipe. */
 export class SightingReader {
@@ -74,9 +83,10 @@ export class SightingReader {
 
   #assemble(): Sighting | undefined {
     const seen = this.#bytes(SEEN);
-    if (seen.length < 24) return undefined;
+    if (seen.length < SEEN_BYTES) return undefined;
     return {
-      call: seen.readUInt32LE(0) === SYS.exitGroup ? 'exit' : 'exec',
+      call: CALLS.get(seen.readUInt32LE(0)) ?? 'exec',
+      time: Number(seen.readBigUInt64LE(24)),
       process: pid(seen.readUInt32LE(8)),
       parent: pid(seen.readUInt32LE(12)),
       status: seen.readUInt32LE(16),

@@ -23,9 +23,15 @@ export class Snapshots implements Observer {
   /** Images whose memory was gone before it could be looked at. */
   lost = 0;
 
-  /** @param code knows which pages are there because of breakpoints: they do not count. */
-  constructor(paths: PathReader, code?: CodeObserver) {
+  readonly #ownFiles: ReadonlySet<string>;
+
+  /**
+   * @param code knows which pages are there because of breakpoints: they do not count.
+   * @param ownFiles files that only the recording puts into memory.
+   */
+  constructor(paths: PathReader, code?: CodeObserver, ownFiles: ReadonlySet<string> = new Set()) {
     this.#paths = paths;
+    this.#ownFiles = ownFiles;
     this.#code = code;
   }
 
@@ -69,7 +75,11 @@ export class Snapshots implements Observer {
 
   /** What somebody else saw of an image: its mappings, and the backed pages of its memory. */
   add(image: Image, mappings: readonly Mapping[], backed: readonly AddressRange[]): void {
-    addPages(mappings.filter(ofRegularFile), backed, this.pagesOf(image));
+    addPages(this.#counted(mappings.filter(ofRegularFile)), backed, this.pagesOf(image));
+  }
+
+  #counted(files: readonly Mapping[]): readonly Mapping[] {
+    return this.#ownFiles.size === 0 ? files : files.filter(({ path }) => !this.#ownFiles.has(path));
   }
 
   pagesOf(image: Image): FilePages {
@@ -80,7 +90,7 @@ export class Snapshots implements Observer {
   #readAll(): void {
     for (const { image, maps, regions, within, written = [] } of this.#unread) {
       const backed = Buffer.isBuffer(regions) ? regionsOf(regions) : regions;
-      addPages(filesIn(maps, within), without(backed, written), this.#pages.of(image));
+      addPages(this.#counted(filesIn(maps, within)), without(backed, written), this.#pages.of(image));
     }
     this.#unread = [];
     this.#unreadSize = 0;

@@ -22,6 +22,7 @@ export const SIGTTIN = 21;
 export const SIGTTOU = 22;
 
 const SA_RESTART = 0x10000000;
+const SA_SIGINFO = 4;
 /** glibc's struct sigaction: handler, 128 bytes of mask, flags, restorer. */
 const SIGACTION_SIZE = 152;
 const FLAGS_AT = 136;
@@ -77,6 +78,8 @@ export class Waker {
   readonly #log = new Uint8Array(LOG_BYTES);
   readonly #sleepRaw: (sleep: Int32Array, log: Uint8Array) => void;
   readonly #bytes = Buffer.alloc(256);
+  readonly #await: (pid: number) => void;
+  readonly #endedAt: () => bigint | number;
 
   constructor(signals: readonly number[]) {
     const library = loadWake();
@@ -84,9 +87,11 @@ export class Waker {
     for (const fd of [this.#pipe.read, this.#pipe.write]) fcntl(fd, F_SETFL, O_NONBLOCK);
     library.func('void winnow_wake_into(int fd)')(this.#pipe.write);
     this.#sleepRaw = library.func('void winnow_sleep(void *sleep, void *log)');
+    this.#await = library.func('void winnow_await(int pid)');
+    this.#endedAt = library.func('uint64_t winnow_ended_at(void)');
     const action = Buffer.alloc(SIGACTION_SIZE);
     action.writeBigUInt64LE(handlerAddress(), 0);
-    action.writeUInt32LE(SA_RESTART, FLAGS_AT);
+    action.writeUInt32LE(SA_RESTART | SA_SIGINFO, FLAGS_AT);
     for (const signal of signals) {
       const old = Buffer.alloc(SIGACTION_SIZE);
       if (sigaction(signal, action, old) !== 0) throw new Error(`sigaction: ${lastErrno()}`);
@@ -144,6 +149,21 @@ export class Waker {
       this.#sleep[at + word(layout.READING.borrowed)] = borrowed;
     }
     this.#sleep[SLEEP.readingsCount] = count;
+  }
+
+  /** Notes the time at which this child ends: SIGCHLD must be among the signals. */
+  awaitEnd(child: Pid): void {
+    this.#await(child);
+  }
+
+  /**
+   * When the awaited child ended, in nanoseconds of the monotonic clock (that of process.hrtime).
+   *
+   * @returns undefined while it runs, and where its SIGCHLD was one with another child's.
+   */
+  get endedAt(): bigint | undefined {
+    const at = BigInt(this.#endedAt());
+    return at === 0n ? undefined : at;
   }
 
   /** The pipe's end to write: a byte in it is a signal's number for `wait`. */

@@ -19,9 +19,10 @@ export class Watcher {
 
   /**
    * @param root the first process of the program, which is killed if this process dies.
+   * @param keep a socket that processes of a recording from inside send descriptors to.
    * @param nudge a pipe that this process sleeps on: a byte comes when there is no more room for what was seen.
    */
-  constructor(listener: Fd, root: Pid, nudge: Fd) {
+  constructor(listener: Fd, root: Pid, nudge: Fd, keep?: Fd) {
     const pidfd = openPidfd(root);
     if (pidfd === undefined) throw new Error('pidfd_open of a waiting child failed');
     const orders = openPipe();
@@ -30,7 +31,8 @@ export class Watcher {
     neverWait(data.write);
     widenPipe(data.write, PIPE_BYTES);
     try {
-      this.pid = startWithFds('watcher', [listener, orders.read, data.write, nudge, pidfd]);
+      const given = [listener, orders.read, data.write, nudge, pidfd];
+      this.pid = startWithFds('watcher', keep === undefined ? given : [...given, keep]);
     } finally {
       for (const fd of [orders.read, data.write, pidfd]) closeFd(fd);
     }

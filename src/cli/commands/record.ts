@@ -4,7 +4,7 @@ import { isatty } from 'node:tty';
 import { setFlagsFromString } from 'node:v8';
 import { type Command as CommandLine, Option } from 'commander';
 import { errnoOf, usageError, type WinnowError } from '../../base/errors.ts';
-import { nextRecording } from '../../profile/learn.ts';
+import { nextIsTraced, nextRecording } from '../../profile/learn.ts';
 import type { Command, Profile } from '../../profile/model.ts';
 import { addExample, addStoreOption, type StoreOption } from '../options.ts';
 import { ownFailure } from '../own-failure.ts';
@@ -17,6 +17,7 @@ interface RecordOptions extends StoreOption {
   readonly filter: boolean;
   readonly thorough?: boolean;
   readonly quick?: boolean;
+  readonly traced?: boolean;
   readonly functions?: boolean;
   readonly quiet?: boolean;
   readonly fromMisses?: boolean;
@@ -33,6 +34,7 @@ export function registerRecord(program: CommandLine): void {
     .option('--for <time>', 'leave the program running after this time, e.g. 30s or 5m')
     .option('--pid <pid>', 'take a snapshot of a process that runs already')
     .option('--thorough', 'see everything, also where the command is known already')
+    .option('--traced', 'see it by a tracer, also where it can be seen from inside: slower')
     .option('--functions', 'find out which functions run, by breakpoints: for winnow build --only select')
     .option('--quick', 'look at page tables only: costs next to nothing, see docs/commands/record.md')
     .option('--no-filter', 'do not trap system calls: no look-ups and read() files in the profile')
@@ -74,7 +76,11 @@ function isLightRun(options: RecordOptions, profile: Profile | undefined, comman
   if (options.thorough === true && (options.quick === true || !options.filter)) {
     throw usageError('--thorough goes with neither --quick nor --no-filter', 'leave one of them out');
   }
-  if (options.thorough === true || options.functions === true || !options.filter) return false;
+  if (options.traced === true && (options.quick === true || !options.filter)) {
+    throw usageError('--traced goes with neither --quick nor --no-filter', 'leave one of them out');
+  }
+  const asked = options.thorough === true || options.traced === true || options.functions === true;
+  if (asked || !options.filter) return false;
   return options.quick === true || nextRecording(profile, command).how === 'light';
 }
 
@@ -109,6 +115,7 @@ async function recordCommand(words: readonly string[], options: RecordOptions): 
       ...caller,
       stopAfterMs: options.for === undefined ? undefined : parseTime(options.for),
       light,
+      traced: options.traced === true ? 'asked' : nextIsTraced(known, command) ? 'preferred' : undefined,
       filter: options.filter,
       exactPages: options.faultAround !== true,
       code: functions?.observer,
