@@ -56,7 +56,10 @@ struct range {
 /* Of mappings of files, in the order they were made. */
 static struct range ranges[RANGES_MAX];
 static volatile u32 ranges_count;
-static struct range module; /* that is being mapped */
+static struct {
+  u64 start, end;
+  u64 written; /* the start of the module whose writable segment has been mapped */
+} module; /* that is being mapped */
 static int uffd = -1;
 static int kept; /* the watcher has it */
 static int has_begun;
@@ -192,13 +195,17 @@ void inside_pages_mapped(u64 at, u64 size, u32 protection, u32 flags, int by_loa
     else note_range(at, at + size);
     return;
   }
-  if (!(flags & MAP_FIXED)) {
+  u64 end = at + size;
+  if (!(flags & MAP_FIXED) || at < module.start || end > module.end) {
+    /* Its first mapping, as long as all of it; at a place of its own where it is aligned to more than a page. */
     module.start = at;
-    module.end = at + size;
-  } else if (protection & PROT_WRITE && at >= module.start && at + size <= ((module.end + PAGE - 1) & ~(PAGE - 1))) {
-    add_range(module.start, at + size);
-    module.start = module.end = 0;
+    module.end = (end + PAGE - 1) & ~(PAGE - 1);
+    return;
   }
+  int is_written = (protection & PROT_WRITE) != 0, was_written = module.written == module.start;
+  /* What is mapped behind the first writable segment, as in files that patchelf has written, is a mapping more. */
+  if (is_written || was_written) add_range(was_written ? at : module.start, end);
+  if (is_written) module.written = module.start;
 }
 
 void inside_pages_unmap(u64 at, u64 size) {
