@@ -46,6 +46,8 @@ void inside_pages_unmap(u64 at, u64 size);
 
 void inside_reads_open(int fd, u64 opened, u64 flags);
 void inside_reads_call(u32 call, const u64 *arguments, i64 result);
+/* From now on `to` is `from`. */
+void inside_reads_share(u64 from, i64 to);
 void inside_reads_fork(void);
 void inside_reads_start(void);
 

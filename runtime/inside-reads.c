@@ -13,8 +13,6 @@
 #define O_ACCMODE 3
 #define O_CREAT 0100
 #define O_TRUNC 01000
-#define F_DUPFD 0
-#define F_DUPFD_CLOEXEC 1030
 
 /* In the log. A number of it is what descriptors with one offset share. */
 static struct inside_reading *table;
@@ -66,9 +64,8 @@ void inside_reads_open(int fd, u64 opened, u64 flags) {
   else let_go((u64)fd);
 }
 
-/* From now on `to` is `from`. */
-static void share(u64 from, i64 to) {
-  if (to < 0 || (u64)to >= INSIDE_DESCRIPTORS || (u64)to == from) return;
+void inside_reads_share(u64 from, i64 to) {
+  if ((u64)to >= INSIDE_DESCRIPTORS || (u64)to == from) return;
   let_go((u64)to);
   if (reading_of(from) == NULL) return;
   numbers[to] = numbers[from];
@@ -89,17 +86,7 @@ static void jump(struct inside_reading *reading, u64 to) {
 
 void inside_reads_call(u32 call, const u64 *arguments, i64 result) {
   u64 fd = arguments[call == 40 ? 1 : 0];
-  switch (call) {
-    case 3: /* close */
-      return let_go(fd);
-    case 72: /* fcntl */
-      if (arguments[1] != F_DUPFD && arguments[1] != F_DUPFD_CLOEXEC) return;
-      /* fall through */
-    case 32:  /* dup */
-    case 33:  /* dup2 */
-    case 292: /* dup3 */
-      return share(fd, result);
-  }
+  if (call == 3) return let_go(fd); /* close */
   struct inside_reading *reading = reading_of(fd);
   if (reading == NULL || result < 0) return;
   switch (call) {

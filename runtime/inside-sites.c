@@ -157,6 +157,8 @@ __attribute__((used, visibility("hidden"))) void inside_called_by_number(const s
 
 #define AT_FDCWD_64 ((u64)(i64)AT_FDCWD)
 #define PR_SET_SECCOMP 22
+#define F_DUPFD 0
+#define F_DUPFD_CLOEXEC 1030
 
 static void note(u32 call, u64 path, u64 folder, u64 flags, i64 result, int by_loader) {
   /* What the kernel could not read is not there to be read. */
@@ -171,6 +173,14 @@ static void note(u32 call, u64 path, u64 folder, u64 flags, i64 result, int by_l
   if (call == 2 || call == 257) {
     if (result >= 0) inside_reads_open((int)result, opened, flags);
   }
+}
+
+/* Of a folder perhaps, below which things are looked up. */
+static void note_duplicate(const u64 *arguments, i64 to) {
+  struct inside_entry entry = {.kind = ENTRY_DUPLICATED, .first = arguments[0], .result = to};
+  if (to < 0) return;
+  inside_log_add(entry, NULL);
+  inside_reads_share(arguments[0], to);
 }
 
 static void dispatch(const struct frame *f, u32 call, int by_loader) {
@@ -198,6 +208,13 @@ static void dispatch(const struct frame *f, u32 call, int by_loader) {
       if (f->rax == 0) inside_log_add(entry, NULL);
       return;
     }
+    case 72: /* fcntl */
+      if (f->rsi != F_DUPFD && f->rsi != F_DUPFD_CLOEXEC) return;
+      /* fall through */
+    case 32:  /* dup */
+    case 33:  /* dup2 */
+    case 292: /* dup3 */
+      return note_duplicate(arguments, f->rax);
     case 9: /* mmap */
       if (f->rax > 0 && !(f->r10 & MAP_ANONYMOUS))
         inside_pages_mapped((u64)f->rax, f->rsi, (u32)f->rdx, (u32)f->r10, by_loader);

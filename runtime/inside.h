@@ -9,7 +9,7 @@
 #include "sys.h"
 
 #define INSIDE_MAGIC 0x656469736e697777ull /* "wwinside" */
-#define INSIDE_VERSION 1u
+#define INSIDE_VERSION 2u
 #define INSIDE_CHUNK 65536u
 #define INSIDE_CHUNKS_MAX 65536u
 #define INSIDE_SITES_MAX 112u
@@ -78,6 +78,7 @@ struct inside_chunk {
 #define ENTRY_MAPS 9u    /* a piece of /proc/self/maps */
 #define ENTRY_PAGES 10u  /* struct page_region of PAGEMAP_SCAN, some */
 #define ENTRY_SEEN 11u   /* ends a look of process `result` at itself: `call` is why, `first` a status, `second` the time, `by_loader` the parent */
+#define ENTRY_DUPLICATED 12u /* descriptor `result` is `first` from now on */
 #define SEEN_EXIT 1u
 #define SEEN_EXEC 2u
 #define SEEN_EXEC_BORROWED 3u /* the memory is the parent's: vfork */

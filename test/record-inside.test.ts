@@ -1,6 +1,6 @@
 /** Recordings from inside the program: what is the tracer's no longer, what is left to it, and that nobody notices. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, utimesSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nextIsTraced } from '../src/profile/learn.ts';
 import type { Run } from '../src/profile/model.ts';
@@ -21,6 +21,10 @@ describe('the same as the tracer', () => {
       ['sh', '-c', 'cat /etc/services | sort | tail -n 1; cd /etc && ls ld.so.conf.d/../passwd'],
     ],
     ['an interpreter', ['perl', '-MPOSIX', '-e', 'print strftime("%Y", gmtime(0)), "\n"']],
+    [
+      'folders by duplicates of their descriptors',
+      ['find', '/usr/share/perl5', '/etc/ld.so.conf.d', '-name', '*.conf'],
+    ],
     ['a compiler', ['gcc', '-E', '-x', 'c', '/dev/null', '-include', 'stdio.h', '-o', '/dev/null']],
   ])('%s', (_name, command) => {
     const [inside, other] = [scene.record(command), scene.record(command, { options: ['--traced'] })];
@@ -79,6 +83,28 @@ describe('nobody notices', () => {
     scene.record(['true']);
     scene.record(['sh', '-c', 'kill -9 $$']);
     expect(sessions()).toEqual(before);
+  });
+
+  it('what a killed recorder left goes with the next recording; what another one holds stays', async () => {
+    const before = sessions();
+    const isNew = (name: string): boolean => !before.includes(name);
+    const held = scene.start(['sh', '-c', 'echo up; sleep 60']);
+    await held.saw(/up/);
+    const [holding] = sessions().filter(isNew);
+    const killed = scene.start(['sh', '-c', 'echo up; sleep 60']);
+    await killed.saw(/up/);
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    // Young ones are left alone.
+    const old = new Date(Date.now() - 600_000);
+    const made = sessions().filter(isNew);
+    for (const name of made) utimesSync(`/dev/shm/${name}`, old, old);
+    expect(made).toHaveLength(2);
+    scene.record(['true']);
+    expect(sessions().filter(isNew)).toEqual([holding]);
+    held.child.kill('SIGINT');
+    await held.ended;
+    expect(sessions().filter(isNew)).toEqual([]);
   });
 
   it('a log of many chunks', () => {

@@ -1,7 +1,7 @@
 /** TypeScript's side of runtime/inside.h; `inside-layout.test.ts` compiles that header and compares. */
 
 export const INSIDE_MAGIC = 0x656469736e697777n;
-export const INSIDE_VERSION = 1;
+export const INSIDE_VERSION = 2;
 export const INSIDE_CHUNK = 65536;
 export const INSIDE_CHUNKS_MAX = 65536;
 export const INSIDE_SITES_MAX = 112;
@@ -29,6 +29,7 @@ export const ENTRY_UNSEEN = 8;
 export const ENTRY_MAPS = 9;
 export const ENTRY_PAGES = 10;
 export const ENTRY_SEEN = 11;
+export const ENTRY_DUPLICATED = 12;
 export const SEEN_EXIT = 1;
 export const SEEN_EXEC = 2;
 export const SEEN_EXEC_BORROWED = 3;

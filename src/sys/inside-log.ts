@@ -37,6 +37,8 @@ export type InsideEntry = {
       readonly byLoader: boolean;
     }
   | { readonly kind: 'exec'; readonly path: string }
+  /** Descriptor `to` is what `from` is. */
+  | { readonly kind: 'duplicated'; readonly from: number; readonly to: number }
   | { readonly kind: 'held'; readonly path: string }
   | { readonly kind: 'piece'; readonly piece: ReadPiece }
   | { readonly kind: 'table'; readonly pieces: readonly ReadPiece[] }
@@ -90,7 +92,7 @@ function readChunk(chunk: Buffer, into: InsideEntry[]): void {
   for (let at: number = layout.CHUNK.size; at + layout.ENTRY.size <= end; ) {
     const size = chunk.readUInt32LE(at + layout.ENTRY.entry_size);
     const kind = (chunk.readUInt32LE(at + layout.ENTRY.kind) ^ layout.ENTRY_MARK) >>> 0;
-    const isWhole = kind <= layout.ENTRY_SEEN && size >= layout.ENTRY.size && at + size <= end;
+    const isWhole = kind <= layout.ENTRY_DUPLICATED && size >= layout.ENTRY.size && at + size <= end;
     // Its process died while it was written.
     if (!isWhole) {
       at += 8;
@@ -137,6 +139,8 @@ function entryOf(bytes: Buffer, kind: number): InsideEntry | undefined {
       };
     case layout.ENTRY_EXEC:
       return { ...from, kind: 'exec', path };
+    case layout.ENTRY_DUPLICATED:
+      return { ...from, kind: 'duplicated', from: bytes.readInt32LE(ENTRY.first), to: result };
     case layout.ENTRY_HELD:
       return { ...from, kind: 'held', path };
     case layout.ENTRY_PIECE:

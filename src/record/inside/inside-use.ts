@@ -98,6 +98,11 @@ export class InsideUse {
         return this.#noteCall(entry);
       case 'exec':
         return this.#noteExec(entry);
+      case 'duplicated': {
+        const life = this.#lives.get(entry.process);
+        if (life !== undefined) setPath(life.descriptors, entry.to, life.descriptors.get(entry.from));
+        return;
+      }
       case 'held': {
         const image = this.#lives.get(entry.process)?.image;
         if (this.#sizeOf(entry.path) > 0)
@@ -122,10 +127,7 @@ export class InsideUse {
       return;
     }
     const isOpen = OPENS.has(entry.nr);
-    if (isOpen && entry.result >= 0) {
-      if (path === undefined) life.descriptors.delete(entry.result);
-      else life.descriptors.set(entry.result, path);
-    }
+    if (isOpen && entry.result >= 0) setPath(life.descriptors, entry.result, path);
     if (path === undefined) return;
     this.#look(path);
     if (!isOpen) return;
@@ -186,4 +188,9 @@ export class InsideUse {
     this.#sizes.set(path, size);
     return size;
   }
+}
+
+function setPath(descriptors: Map<number, string>, fd: number, path: string | undefined): void {
+  if (path === undefined) descriptors.delete(fd);
+  else descriptors.set(fd, path);
 }

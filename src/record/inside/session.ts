@@ -7,7 +7,6 @@
 import {
   closeSync,
   ftruncateSync,
-  mkdtempSync,
   openSync,
   readSync,
   realpathSync,
@@ -17,7 +16,6 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Pid } from '../../base/brands.ts';
 import { probeProgram } from '../../elf/probe.ts';
@@ -28,10 +26,9 @@ import { emptyLog, type InsideLog, readInsideLog } from '../../sys/inside-log.ts
 import { openKeepSocket } from '../../sys/keep-socket.ts';
 import { runtimeFile } from '../../sys/runtime.ts';
 import { findSites, LIBC_CALLS, LOADER_CALLS, NEEDED, type Site } from './find-sites.ts';
+import { openSessionFolder } from './folder.ts';
 
 const OBJECT = 'inside.so';
-/** A file system in memory on every Linux; a log there is never written to a disk. */
-const SHARED_MEMORY = '/dev/shm';
 const LOADER_NAME = 'ld-linux-x86-64.so.2';
 const LIBC_NAME = 'libc.so.6';
 const SCRIPT_DEPTH = 5;
@@ -76,42 +73,32 @@ export function openInside(
 }
 
 function openSession(env: Readonly<Record<string, string>>, sites: Buffer): InsideSession {
-  const folder = mkdtempSync(join(sharedFolder(), 'winnow-inside-'));
-  const log = join(folder, 'log');
+  const folder = openSessionFolder();
+  const log = join(folder.path, 'log');
   let socket: Fd | undefined;
   try {
-    socket = openKeepSocket(join(folder, 'keep'));
-    symlinkSync(runtimeFile(OBJECT), join(folder, OBJECT));
-    writeFileSync(join(folder, 'sites'), sites, { mode: 0o644 });
+    socket = openKeepSocket(join(folder.path, 'keep'));
+    symlinkSync(runtimeFile(OBJECT), join(folder.path, OBJECT));
+    writeFileSync(join(folder.path, 'sites'), sites, { mode: 0o644 });
     createLog(log);
   } catch (error) {
     if (socket !== undefined) closeFd(socket);
-    rmSync(folder, { recursive: true, force: true });
+    folder.close();
     throw error;
   }
   const keep = socket;
   return {
-    env: { ...env, LD_AUDIT: join(folder, OBJECT) },
+    env: { ...env, LD_AUDIT: join(folder.path, OBJECT) },
     socket: keep,
-    ownFiles: new Set([realpathSync(runtimeFile(OBJECT)), log, join(folder, 'sites')]),
+    ownFiles: new Set([realpathSync(runtimeFile(OBJECT)), log, join(folder.path, 'sites')]),
     noteWatcher: (watcher) => writeWatcher(log, watcher),
     read: () => readInsideLog(readLog(log)),
     withdraw: () => rmSync(log, { force: true }),
     close: () => {
       closeFd(keep);
-      rmSync(folder, { recursive: true, force: true });
+      folder.close();
     },
   };
-}
-
-function sharedFolder(): string {
-  try {
-    const folder = mkdtempSync(join(SHARED_MEMORY, 'winnow-inside-'));
-    rmSync(folder, { recursive: true });
-    return SHARED_MEMORY;
-  } catch {
-    return tmpdir();
-  }
 }
 
 function createLog(path: string): void {
