@@ -12,6 +12,7 @@
 
 #define PATH_MAX 4096u
 #define SYS_fallocate 285
+#define MAP_POPULATE 0x8000
 #define MAPPED(at) (!((long)(at) < 0 && (long)(at) > -4096))
 
 static char log_path[AUDIT_PATH_SIZE];
@@ -29,7 +30,7 @@ static int map_chunk(int fd, u32 number) {
   if (number == 0 || number >= INSIDE_CHUNKS_MAX) return 0;
   long offset = (long)number * INSIDE_CHUNK;
   if (sys_call4(SYS_fallocate, fd, 0, offset, INSIDE_CHUNK) < 0) return 0;
-  void *at = (void *)sys_mmap(NULL, INSIDE_CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+  void *at = (void *)sys_mmap(NULL, INSIDE_CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset);
   if (!MAPPED(at)) return 0;
   /* The old one stays: another thread may be writing to it. */
   chunk = at;

@@ -19,7 +19,6 @@
 #define INSIDE_WORD 0x77696e6eu
 /* A userfaultfd to keep for its process comes as a message with its descriptor, to the socket `keep`. */
 #define INSIDE_REGISTER 1u /* (start, end) register a mapping that was made later */
-#define INSIDE_LOOK 2u     /* look at this process's pages now */
 
 /* What stands at a site, which becomes a jump. */
 #define SITE_RESULT 0u        /* cmp $0xfffffffffffff000, %rax, behind a system call */
@@ -81,6 +80,7 @@ struct inside_chunk {
 #define ENTRY_DUPLICATED 12u /* descriptor `result` is `first` from now on */
 #define SEEN_EXIT 1u
 #define SEEN_EXEC 2u
+#define SEEN_LOOK 4u /* before files are unmapped */
 #define SEEN_EXEC_BORROWED 3u /* the memory is the parent's: vfork */
 #define UNSEEN_PLACES 1u /* libc is another, or could not be changed */
 #define UNSEEN_PAGES 2u  /* no userfaultfd, or nobody to keep it */

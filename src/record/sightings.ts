@@ -40,7 +40,6 @@ export interface Sighting {
 
 const CALLS: ReadonlyMap<number, Sighting['call']> = new Map([
   [SYS.exitGroup, 'exit'],
-  [SYS.userfaultfd, 'look'],
   [SYS.kill, 'kill'],
 ]);
 

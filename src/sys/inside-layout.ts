@@ -33,6 +33,7 @@ export const ENTRY_DUPLICATED = 12;
 export const SEEN_EXIT = 1;
 export const SEEN_EXEC = 2;
 export const SEEN_EXEC_BORROWED = 3;
+export const SEEN_LOOK = 4;
 
 /** Offsets of the fields, in bytes, and the size of the whole. */
 export const SITE = { size: 16, rva: 0, call: 8, kind: 12 } as const;

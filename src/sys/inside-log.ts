@@ -48,7 +48,7 @@ export type InsideEntry = {
   | { readonly kind: 'pages'; readonly regions: Buffer }
   | {
       readonly kind: 'seen';
-      readonly call: 'exec' | 'exit';
+      readonly call: 'exec' | 'exit' | 'look';
       /** The memory is the parent's: of a child of vfork. */
       readonly borrowed: boolean;
       /** Who looked: of a child of vfork, the child. */
@@ -158,7 +158,7 @@ function entryOf(bytes: Buffer, kind: number): InsideEntry | undefined {
       return {
         ...from,
         kind: 'seen',
-        call: what === layout.SEEN_EXIT ? 'exit' : 'exec',
+        call: what === layout.SEEN_EXIT ? 'exit' : what === layout.SEEN_LOOK ? 'look' : 'exec',
         borrowed: what === layout.SEEN_EXEC_BORROWED,
         looking: pid(result),
         parent: pid(bytes.readUInt32LE(ENTRY.by_loader)),
