@@ -51,7 +51,10 @@
 #define PTRACE_GETEVENTMSG 0x4201
 #define PTRACE_SETOPTIONS 0x4200
 #define PTRACE_SEIZE 0x4206
+#define PTRACE_INTERRUPT 0x4207
 #define PTRACE_LISTEN 0x4208
+#define SEIZE_AFTER 50000000ull /* nanoseconds */
+#define SEIZE_STEP_MS 25
 #define PTRACE_O_TRACEEXIT 0x40
 #define PTRACE_EVENT_EXIT 6
 #define PTRACE_EVENT_STOP 128
@@ -116,6 +119,8 @@ struct socket_message {
 struct kept {
   u32 process; /* 0: none */
   int uffd;
+  int pidfd;
+  u64 since; /* on the monotonic clock; 0: it is seized */
 };
 
 static struct kept kept[KEPT_MAX];
@@ -268,20 +273,63 @@ static struct kept *kept_of(u32 process) {
   return 0;
 }
 
+static u64 now(void) {
+  struct sys_timespec time;
+  sys_clock_gettime(CLOCK_MONOTONIC, &time);
+  return (u64)time.sec * 1000000000u + (u64)time.nsec;
+}
+
 static void give_up(struct kept *one) {
   if (one == 0 || one->process == 0) return;
   sys_close(one->uffd);
+  sys_close(one->pidfd);
   one->process = 0;
 }
 
 static void keep(u32 process, int uffd) {
   struct kept *one = kept_of(process);
+  u64 since = one != 0 && one->since == 0 ? 0 : now();
   if (one == 0) one = &kept[next_kept++ % KEPT_MAX];
   give_up(one);
+  one->pidfd = (int)sys_call3(434, process, 0, 0); /* pidfd_open */
+  if (one->pidfd < 0) {
+    sys_close(uffd);
+    return;
+  }
   one->process = process;
   one->uffd = uffd;
-  /* Its end by a signal traps nothing. Refused where somebody else traces it: then such an end is not seen. */
-  sys_call4(101, PTRACE_SEIZE, process, 0, 0); /* ptrace */
+  one->since = since;
+}
+
+static int has_ended(const struct kept *one) {
+  struct pollfd process = {one->pidfd, POLLIN, 0};
+  return sys_poll(&process, 1, 0) > 0;
+}
+
+/*
+ * Seizes the processes that have lived for a while: their end by a signal traps nothing. Not at once, for the parent of one that
+ * is seized learns of its end by way of this process. Refused where somebody else traces it: then such an end is not seen.
+ * Returns whether there are younger ones.
+ */
+static int seize_grown(void) {
+  u64 time = now();
+  int young = 0;
+  for (unsigned i = 0; i < KEPT_MAX; i++) {
+    struct kept *one = &kept[i];
+    if (one->process == 0 || one->since == 0) continue;
+    if (has_ended(one)) give_up(one);
+    else if (time - one->since < SEIZE_AFTER) young = 1;
+    else {
+      one->since = 0;
+      long seized = sys_call4(101, PTRACE_SEIZE, one->process, 0, 0); /* ptrace */
+      /* The number may have gone to another process in between. */
+      if (seized == 0 && has_ended(one)) {
+        sys_call4(101, PTRACE_INTERRUPT, one->process, 0, 0);
+        give_up(one);
+      }
+    }
+  }
+  return young;
 }
 
 /* Userfaultfds that processes have sent since. */
@@ -332,9 +380,7 @@ static void look(const struct seccomp_notif *notice) {
   if (notice->pid == 0) return;
   if ((notice->nr == SYS_execve || notice->nr == SYS_execveat) && has_no_file(notice)) return;
   if (!read_family(&seen)) return;
-  struct sys_timespec now;
-  sys_clock_gettime(CLOCK_MONOTONIC, &now);
-  seen.time = (u64)now.sec * 1000000000u + (u64)now.nsec;
+  seen.time = now();
   seen.status = ending ? (u32)notice->args[0] & 0xff : 0;
   seen.borrowed = sys_call6(312, seen.process, seen.parent, KCMP_VM, 0, 0, 0) == 0; /* kcmp */
   put(SEEN, &seen, sizeof seen);
@@ -352,6 +398,11 @@ static void look(const struct seccomp_notif *notice) {
 /* A process that keep() has seized stops: for each signal, and from then on before its end. */
 static void attend(u32 process, u32 status) {
   u32 signal = status >> 8 & 0xff, event = status >> 16;
+  if (kept_of(process) == 0) {
+    /* Not one of them: seized by its number, which was another's. */
+    sys_call4(101, PTRACE_DETACH, process, 0, event == 0 ? signal : 0);
+    return;
+  }
   if (event == PTRACE_EVENT_EXIT) {
     u64 end = 0;
     sys_call4(101, PTRACE_GETEVENTMSG, process, 0, (long)&end);
@@ -375,8 +426,10 @@ static void attend_all(void) {
   while (sys_read(children, told, sizeof told) > 0) continue;
   int status = 0;
   long process;
-  while ((process = sys_wait4(-1, &status, WNOHANG | __WALL)) > 0)
+  while ((process = sys_wait4(-1, &status, WNOHANG | __WALL)) > 0) {
     if ((status & 0xff) == 0x7f) attend((u32)process, (u32)status);
+    else give_up(kept_of((u32)process));
+  }
   flush();
 }
 
@@ -423,7 +476,8 @@ int watcher_main(long argc, char **argv) {
   children = (int)sys_call4(289, -1, (long)&sigchld, sizeof sigchld, SFD_CLOEXEC_NONBLOCK); /* signalfd4 */
   for (;;) {
     struct pollfd waiting[] = {{listener, POLLIN, 0}, {orders, POLLIN, 0}, {children, POLLIN, 0}, {keeping, POLLIN, 0}};
-    if (sys_poll(waiting, 4, -1) < 0) continue;
+    int young = seize_grown();
+    if (sys_poll(waiting, 4, young ? SEIZE_STEP_MS : -1) < 0) continue;
     if (waiting[3].revents & POLLIN) keep_all();
     if (waiting[2].revents & POLLIN) attend_all();
     if (waiting[0].revents & POLLIN) {

@@ -169,10 +169,25 @@ static void touch(int page) { sum += map[page * 4096]; }
     ])('%s', (_name, die, signal) => {
       const program = scene.c('dying', `${TOUCH} int main() { open_map(); touch(13); ${die}; return 0; }`);
       const { run } = scene.record(['sh', '-c', `"${program}"; true`]);
-      // SIGKILL comes without a word, and is known to the tracer alone.
-      if (way === 'from inside' && signal === 9) return expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
+      // So soon after the start it is known to the tracer alone.
+      if (way === 'from inside') return expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
       expect(mapped(run)).toEqual([13]);
       expect(run.processes.at(-1)?.ended).toEqual({ kind: 'killed', signal });
+    });
+
+    it.each([
+      ['SIGSEGV', '*(volatile int *)0 = 1', 11],
+      ['abort', 'abort()', 6],
+      ['SIGTERM of itself', 'kill(getpid(), SIGTERM)', 15],
+    ])('%s after a while', (_name, die, signal) => {
+      const program = scene.c(
+        'late',
+        `${TOUCH} int main() { open_map(); touch(13); usleep(300000); signal(SIGUSR1, SIG_IGN); raise(SIGUSR1); touch(14); ${die}; return 0; }`,
+      );
+      const { run } = scene.record(['sh', '-c', `"${program}"; true`]);
+      expect(mapped(run)).toEqual([13, 14]);
+      expect(run.processes.at(-1)?.ended).toEqual({ kind: 'killed', signal });
+      expect(noteCodes(run)).toEqual([]);
     });
 
     it('children that are killed at once', () => {

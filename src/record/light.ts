@@ -307,9 +307,10 @@ class LightRecording {
     const { use, unseen, lost } = viewFromInside(this.#log, seen, this.#paths);
     use.noteStarted(this.#request.command.program);
     const programs = [...new Set(unseen.map(({ program }) => program))];
-    if (unseen.length === 0 && lost === 0 && unseenEnds === 0)
-      return { fileUse: use, wholly: true, notes: [] };
-    return { fileUse: use, wholly: false, notes: [notes.partlyInside(programs, lost, unseenEnds)] };
+    const wholly = unseen.length === 0 && lost === 0;
+    // Pages of a process that was killed young are few, and the tracer adds them.
+    const isAll = wholly && unseenEnds === 0;
+    return { fileUse: use, wholly, notes: isAll ? [] : [notes.partlyInside(programs, lost, unseenEnds)] };
   }
 
   #notes(leftRunning: readonly Pid[], unseenEnds: number, found: Note[]): Note[] {
