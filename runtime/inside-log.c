@@ -13,6 +13,8 @@
 #define PATH_MAX 4096u
 #define SYS_fallocate 285
 #define MAP_POPULATE 0x8000
+/* Hundreds of processes at a time fill a chunk before a slow one has mapped it. */
+#define TRIES 100
 #define MAPPED(at) (!((long)(at) < 0 && (long)(at) > -4096))
 
 static char log_path[AUDIT_PATH_SIZE];
@@ -68,7 +70,7 @@ static int move_on(u32 full) {
 }
 
 static struct inside_entry *reserve(u32 size) {
-  for (int tries = 0; header != NULL && chunk != NULL && tries < 3; tries++) {
+  for (int tries = 0; header != NULL && chunk != NULL && tries < TRIES; tries++) {
     struct inside_chunk *into = chunk;
     u32 number = chunk_number;
     u32 at = __atomic_fetch_add(&into->used, size, __ATOMIC_RELAXED) + (u32)sizeof *into;

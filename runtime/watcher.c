@@ -34,7 +34,7 @@
 #define SYS_userfaultfd 323
 #define UFFDIO_REGISTER 0xc020aa00ul
 #define UFFD_MODE_WP 2
-/* Of processes with inside.so whose mappings are registered; more than this many, and the oldest are given up. */
+/* Of processes with inside.so whose mappings are registered, at a time; those beyond are given up. */
 #define KEPT_MAX 400
 #define PAGEMAP_SCAN 0xc0606610ul
 #define PAGE_IS_PRESENT 8ull
@@ -79,6 +79,7 @@
 #define PAGES 5   /* struct page_region, some */
 #define DONE 6    /* ends a sighting */
 #define ENVIRONMENT 7 /* a piece of /proc/PID/environ */
+#define GIVEN_UP 8 /* a process whose pages are rounded up from here on; by itself */
 
 struct seen {
   u32 nr;
@@ -124,7 +125,6 @@ struct kept {
 };
 
 static struct kept kept[KEPT_MAX];
-static unsigned next_kept;
 
 static char out[256 * 1024];
 static unsigned filled;
@@ -286,10 +286,30 @@ static void give_up(struct kept *one) {
   one->process = 0;
 }
 
+static int has_ended(const struct kept *one) {
+  struct pollfd process = {one->pidfd, POLLIN, 0};
+  return sys_poll(&process, 1, 0) > 0;
+}
+
+static struct kept *free_place(void) {
+  struct kept *one = kept_of(0);
+  for (unsigned i = 0; one == 0 && i < KEPT_MAX; i++) {
+    if (!has_ended(&kept[i])) continue;
+    one = &kept[i];
+    give_up(one);
+  }
+  return one;
+}
+
 static void keep(u32 process, int uffd) {
   struct kept *one = kept_of(process);
   u64 since = one != 0 && one->since == 0 ? 0 : now();
-  if (one == 0) one = &kept[next_kept++ % KEPT_MAX];
+  if (one == 0) one = free_place();
+  if (one == 0) {
+    sys_close(uffd);
+    if (!mute) put(GIVEN_UP, &process, sizeof process);
+    return;
+  }
   give_up(one);
   one->pidfd = (int)sys_call3(434, process, 0, 0); /* pidfd_open */
   if (one->pidfd < 0) {
@@ -299,11 +319,6 @@ static void keep(u32 process, int uffd) {
   one->process = process;
   one->uffd = uffd;
   one->since = since;
-}
-
-static int has_ended(const struct kept *one) {
-  struct pollfd process = {one->pidfd, POLLIN, 0};
-  return sys_poll(&process, 1, 0) > 0;
 }
 
 /*

@@ -146,6 +146,39 @@ describe('what is seen', () => {
     expect(processesOf(run, /forker/)).toHaveLength(2);
   });
 
+  it('a program that has outlived hundreds of children, exactly', () => {
+    const program = scene.c(
+      'parent',
+      `static volatile int sum; int main() { int fd = open("${DATA}", O_RDONLY); volatile char *m = mmap(0, 300 * 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+      for (int i = 0; i < 450; i++) { pid_t p = fork(); if (!p) _exit(0); waitpid(p, 0, 0); } sum = m[200 * 4096]; return 0; }`,
+    );
+    const { run } = scene.record([program]);
+    expect(pagesOf(run, DATA, 'mapped')).toEqual([200]);
+    expect(noteCodes(run)).toEqual([]);
+  });
+
+  it('more processes at a time than can be kept: a note', () => {
+    const program = scene.c(
+      'many-at-a-time',
+      `int main() { int go[2]; pipe(go); for (int i = 0; i < 410; i++) if (!fork()) { char b; close(go[1]); read(go[0], &b, 1); _exit(0); }
+      usleep(300000); close(go[1]); while (wait(0) > 0); return 0; }`,
+    );
+    const { run, status } = scene.record([program]);
+    expect(status).toBe(0);
+    expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
+    expect(run.notes[0]?.text).toContain(program);
+  });
+
+  it('a child that was killed before anybody looked at it: a note', () => {
+    const program = scene.c(
+      'killer',
+      `int main() { int up[2]; pipe(up); pid_t p = fork(); if (!p) { write(up[1], "u", 1); for (;;) pause(); } char b; read(up[0], &b, 1); kill(p, SIGKILL); waitpid(p, 0, 0); return 0; }`,
+    );
+    const { run } = scene.record([program]);
+    expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
+    expect(run.notes[0]?.text).toContain('1 process(es) ended by a signal');
+  });
+
   it('standard input that is a file', () => {
     const line = `"${WINNOW}" record -q --name it --store "${scene.path('stdin-store')}" -- head -c 100000 < "${DATA}"`;
     execFileSync('sh', ['-c', line], { cwd: scene.folder, stdio: ['ignore', 'ignore', 'inherit'] });

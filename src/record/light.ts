@@ -303,14 +303,16 @@ class LightRecording {
       for (const { startFiles } of images) fileUse.noteMapped(startFiles);
       return { fileUse, wholly: false, notes: [notes.light()] };
     }
-    const seen = { images, vdsos: this.#vdsos, borrowers: this.#borrowers };
-    const { use, unseen, lost } = viewFromInside(this.#log, seen, this.#paths);
+    const { givenUp } = this.#reader;
+    const seen = { images, vdsos: this.#vdsos, borrowers: this.#borrowers, givenUp };
+    const { use, unseen, unmet, lost } = viewFromInside(this.#log, seen, this.#paths);
     use.noteStarted(this.#request.command.program);
     const programs = [...new Set(unseen.map(({ program }) => program))];
     const wholly = unseen.length === 0 && lost === 0;
+    const ends = unseenEnds + unmet;
     // Pages of a process that was killed young are few, and the tracer adds them.
-    const isAll = wholly && unseenEnds === 0;
-    return { fileUse: use, wholly, notes: isAll ? [] : [notes.partlyInside(programs, lost, unseenEnds)] };
+    const isAll = wholly && ends === 0;
+    return { fileUse: use, wholly, notes: isAll ? [] : [notes.partlyInside(programs, lost, ends)] };
   }
 
   #notes(leftRunning: readonly Pid[], unseenEnds: number, found: Note[]): Note[] {

@@ -15,6 +15,7 @@ const MAPS = 4;
 const PAGES = 5;
 const DONE = 6;
 const ENVIRONMENT = 7;
+const GIVEN_UP = 8;
 const HEAD = 8;
 const SEEN_BYTES = 32;
 
@@ -46,6 +47,8 @@ const CALLS: ReadonlyMap<number, Sighting['call']> = new Map([
 /** Puts chunks together, however they are cut by the pipe. */
 export class SightingReader {
   #rest: Buffer = Buffer.alloc(0);
+  /** Processes whose pages are rounded up: there were too many at a time. */
+  readonly givenUp = new Set<Pid>();
   #parts: { readonly kind: number; readonly bytes: Buffer }[] = [];
   readonly #take: (sighting: Sighting) => void;
 
@@ -67,6 +70,10 @@ export class SightingReader {
   }
 
   #addChunk(kind: number, bytes: Buffer): void {
+    if (kind === GIVEN_UP) {
+      this.givenUp.add(pid(bytes.readUInt32LE(0)));
+      return;
+    }
     if (kind !== DONE) {
       this.#parts.push({ kind, bytes });
       return;

@@ -18,12 +18,16 @@ export interface SeenImages {
   readonly vdsos: ReadonlyMap<Image, UserAddress>;
   /** Children of vfork that had no memory of their own. */
   readonly borrowers: ReadonlySet<Image>;
+  /** Processes whose pages were rounded up for want of room. */
+  readonly givenUp: ReadonlySet<Pid>;
 }
 
 export interface InsideView {
   readonly use: InsideUse;
   /** Images that did not write, or said that they could not see everything. */
   readonly unseen: readonly Image[];
+  /** Processes that nobody looked at, from their beginning to their end. */
+  readonly unmet: number;
   /** Entries for which there was no room. */
   readonly lost: number;
 }
@@ -32,8 +36,11 @@ export function viewFromInside(log: InsideLog, seen: SeenImages, paths: PathRead
   const wrote = new Set<Image>();
   const current = new Map<Pid, Image>();
   const unseen = new Set<Image>();
+  const known = new Set(seen.images.map(({ pid }) => pid));
+  const unmet = new Set<Pid>();
   const imageOf = (entry: InsideEntry): Image | undefined => {
     if (entry.kind !== 'started' && entry.kind !== 'forked') return undefined;
+    if (!known.has(entry.process)) unmet.add(entry.process);
     const images = seen.images.filter(({ pid }) => pid === entry.process);
     const at = Number(entry.vdso);
     const image =
@@ -51,7 +58,7 @@ export function viewFromInside(log: InsideLog, seen: SeenImages, paths: PathRead
   }
   for (const image of seen.images) {
     const isReal = image.program !== '' && !seen.borrowers.has(image);
-    if (isReal && !wrote.has(image)) unseen.add(image);
+    if (isReal && (!wrote.has(image) || seen.givenUp.has(image.pid))) unseen.add(image);
   }
-  return { use, unseen: [...unseen], lost: log.lost };
+  return { use, unseen: [...unseen], unmet: unmet.size, lost: log.lost };
 }
