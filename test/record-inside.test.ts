@@ -179,6 +179,17 @@ describe('what is seen', () => {
     expect(run.notes[0]?.text).toContain('1 process(es) ended by a signal');
   });
 
+  it('a child by clone without libc, which executes another program: its pages, and a note', () => {
+    const program = scene.c(
+      'cloner',
+      `static volatile int sum; int main() { int fd = open("${DATA}", O_RDONLY); volatile char *m = mmap(0, 300 * 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+      pid_t p = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); if (!p) { sum = m[200 * 4096]; execl("/bin/true", "true", (char *)0); } waitpid(p, 0, 0); return 0; }`,
+    );
+    const { run } = scene.record([program]);
+    expect(pagesOf(run, DATA, 'mapped')).toContain(200);
+    expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
+  });
+
   it('standard input that is a file', () => {
     const line = `"${WINNOW}" record -q --name it --store "${scene.path('stdin-store')}" -- head -c 100000 < "${DATA}"`;
     execFileSync('sh', ['-c', line], { cwd: scene.folder, stdio: ['ignore', 'ignore', 'inherit'] });
