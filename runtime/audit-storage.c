@@ -20,6 +20,7 @@
 #define DT_FLAGS 30
 #define DF_STATIC_TLS 0x10u
 #define SEGMENTS_MAX 512
+#define SEGMENTS_AT_ONCE 16u
 
 static u64 taken;
 
@@ -30,12 +31,16 @@ static int is_static(const struct link_map *map) {
 }
 
 static void take_segment(int fd, const struct elf_header *elf) {
-  for (u64 i = 0; i < elf->phnum && i < SEGMENTS_MAX; i++) {
-    struct elf_segment segment;
-    if (sys_pread(fd, &segment, sizeof segment, (long)(elf->phoff + i * sizeof segment)) != (long)sizeof segment) return;
-    if (segment.type != PT_TLS) continue;
-    u64 align = segment.align > 0 ? segment.align : 1;
-    taken = (taken + segment.memsz + align - 1) / align * align;
+  struct elf_segment segments[SEGMENTS_AT_ONCE];
+  for (u64 first = 0; first < elf->phnum && first < SEGMENTS_MAX; first += SEGMENTS_AT_ONCE) {
+    u64 count = elf->phnum - first < SEGMENTS_AT_ONCE ? elf->phnum - first : SEGMENTS_AT_ONCE;
+    long size = (long)(count * sizeof segments[0]);
+    if (sys_pread(fd, segments, (unsigned long)size, (long)(elf->phoff + first * sizeof segments[0])) != size) return;
+    for (u64 i = 0; i < count; i++) {
+      if (segments[i].type != PT_TLS) continue;
+      u64 align = segments[i].align > 0 ? segments[i].align : 1;
+      taken = (taken + segments[i].memsz + align - 1) / align * align;
+    }
   }
 }
 

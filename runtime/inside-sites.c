@@ -312,17 +312,20 @@ int inside_sites_meet(const char *path, u64 base) {
       continue;
     if (module->count == 0 || module->first + module->count > INSIDE_SITES_MAX) return 0;
     const struct inside_site *list = sites->sites + module->first;
-    for (u32 at = 0; at < module->count; at++) {
-      const u8 *code = (const u8 *)base + list[at].rva;
-      if (!stands_there(code, list[at].kind) || !reaches(code + 5, inside_slots)) return 0;
-    }
     u64 start = (base + list[0].rva) & ~(PAGE - 1);
     u64 end = (base + list[module->count - 1].rva + 6 + PAGE - 1) & ~(PAGE - 1);
     /* In one step: a page that stopped being executable might not be allowed to become so again. */
     if (sys_mprotect((void *)start, end - start, PROT_READ | PROT_WRITE | PROT_EXEC) < 0) return 0;
-    for (u32 at = 0; at < module->count; at++) change((u8 *)base + list[at].rva, &list[at], i == 0);
+    int good = 1;
+    for (u32 at = 0; at < module->count; at++) {
+      u8 *code = (u8 *)base + list[at].rva;
+      /* A write at once: one page fault in place of two. */
+      __asm__ volatile("orb $0, %0" : "+m"(*code));
+      good = good && stands_there(code, list[at].kind) && reaches(code + 5, inside_slots);
+    }
+    for (u32 at = 0; good && at < module->count; at++) change((u8 *)base + list[at].rva, &list[at], i == 0);
     sys_mprotect((void *)start, end - start, PROT_READ | PROT_EXEC);
-    return 1;
+    return good;
   }
   return 0;
 }

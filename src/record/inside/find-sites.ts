@@ -26,13 +26,14 @@ export interface Site {
 }
 
 /** Of the loader: how it searches and maps libraries. */
-export const LOADER_CALLS: ReadonlySet<number> = new Set([SYS.mmap, SYS.access, SYS.openat, SYS.newfstatat]);
+export const LOADER_CALLS: ReadonlySet<number> = new Set([SYS.mmap, SYS.openat, SYS.newfstatat]);
 
 const READ = 0;
 const CLOSE = 3;
 /** Of libc: what is looked up, read, mapped, and what becomes of descriptors, folders and memories. */
 export const LIBC_CALLS: ReadonlySet<number> = new Set([
   ...LOADER_CALLS,
+  SYS.access,
   READ,
   SYS.open,
   CLOSE,

@@ -19,6 +19,8 @@ import type { Image } from '../tracees.ts';
 
 /** The one file that the loader maps and lets go again before anybody could look; it searches in all of it. */
 const LOADER_CACHE = '/etc/ld.so.cache';
+/** What the loader looks for before any library, always: its call is not worth a page that is written to. */
+const LOADER_PRELOAD = '/etc/ld.so.preload';
 const AT_FDCWD = -100;
 const CHDIR = 80;
 const FCHDIR = 81;
@@ -86,6 +88,7 @@ export class InsideUse {
         const image = this.#imageOf(entry);
         this.#lives.set(entry.process, { folder: entry.folder, descriptors: new Map(), image });
         if (image !== undefined) this.noteMapped(image.startFiles);
+        this.#look(LOADER_PRELOAD);
         return;
       }
       case 'forked': {
