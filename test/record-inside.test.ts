@@ -116,6 +116,17 @@ describe('nobody notices', () => {
   });
 });
 
+it('a log that is full: the program goes on, and a note', () => {
+  const program = scene.c(
+    'much',
+    `int main() { static char p[4000]; struct stat s; memset(p, 'x', 3999); for (int i = 0; i < 75000; i++) stat(p, &s); puts("done"); return 3; }`,
+  );
+  const { run, stdout, status } = scene.record([program]);
+  expect([stdout, status]).toEqual(['done\n', 3]);
+  expect(noteCodes(run)).toEqual(['N_PARTLY_INSIDE']);
+  expect(run.notes[0]?.text).toMatch(/entries of the log found no room/);
+});
+
 describe('what is seen', () => {
   it('libraries that are opened and closed again', () => {
     const library = scene.path('lib.so');

@@ -3,7 +3,7 @@
 export const INSIDE_MAGIC = 0x656469736e697777n;
 export const INSIDE_VERSION = 2;
 export const INSIDE_CHUNK = 65536;
-export const INSIDE_CHUNKS_MAX = 65536;
+export const INSIDE_CHUNKS_MAX = 4096;
 export const INSIDE_SITES_MAX = 112;
 export const INSIDE_MODULES_MAX = 2;
 export const INSIDE_DESCRIPTORS = 256;
