@@ -224,9 +224,11 @@ describe('joined images of two programs', () => {
         'joined',
       ];
       const child = spawn(WINNOW, words, { stdio: 'ignore', env: scene.env, cwd: folder });
+      // Before the sleep: it may have ended by itself by then.
+      const closed = new Promise((resolve) => child.on('close', resolve));
       await sleep(ms);
       child.kill('SIGKILL');
-      await new Promise((resolve) => child.on('close', resolve));
+      await closed;
       if (readlinkSync(imageOf('first')) === before)
         expect(await launch('first')).toMatchObject({ isLinked: true, status: 5 });
     }

@@ -134,9 +134,11 @@ describe('two images of one program', () => {
     for (const ms of [250, 400, 550, 700]) {
       const words = ['build', '--store', scene.store, '--name', 'two', '--only', 'share'];
       const child = spawn(WINNOW, words, { stdio: 'ignore', env: scene.env });
+      // Before the sleep: it may have ended by itself by then.
+      const closed = new Promise((resolve) => child.on('close', resolve));
       await sleep(ms);
       child.kill('SIGKILL');
-      await new Promise((resolve) => child.on('close', resolve));
+      await closed;
       for (const name of ['one', 'two']) expect(await start(name)).toBe(LINKED);
     }
     build('two');
