@@ -106,8 +106,8 @@ u64 inside_log_add(struct inside_entry entry, const char *path) {
 
 struct inside_entry *inside_log_reserve(u32 room) { return reserve((u32)sizeof(struct inside_entry) + room); }
 
-void inside_log_fill(struct inside_entry *at, struct inside_entry entry, u32 room, u32 length) {
-  fill(at, entry, (u32)sizeof entry + room, length);
+u64 inside_log_fill(struct inside_entry *at, struct inside_entry entry, u32 room, u32 length) {
+  return fill(at, entry, (u32)sizeof entry + room, length);
 }
 
 struct inside_reading *inside_log_table(void) {

@@ -20,7 +20,7 @@ void inside_log_process(u32 process);
 u32 inside_log_own_process(void);
 /* An entry with `room` bytes behind it, which inside_log_fill ends; NULL where there is none. */
 struct inside_entry *inside_log_reserve(u32 room);
-void inside_log_fill(struct inside_entry *at, struct inside_entry entry, u32 room, u32 length);
+u64 inside_log_fill(struct inside_entry *at, struct inside_entry entry, u32 room, u32 length);
 /* An entry with room for a table, all zero; NULL where there is none. */
 struct inside_reading *inside_log_table(void);
 /* The program has a filter of its own: no more system calls that it would not have made. */
@@ -55,6 +55,8 @@ void inside_reads_start(void);
 
 /* This process looks at itself; returns what lets the call that follows pass the filter, or 0. */
 long inside_sight(u32 what, u64 status);
+/* At some pages only, which are about to be unmapped. */
+void inside_sight_range(u64 start, u64 end);
 void inside_exit(int status);
 
 /* inside.c */

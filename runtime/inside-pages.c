@@ -217,5 +217,5 @@ void inside_pages_unmap(u64 at, u64 size) {
     holds_file = 1;
     if (range->start >= at && range->end <= at + size) range->end = range->start;
   }
-  if (holds_file && kept && !inside_quiet) inside_sight(SEEN_LOOK, 0);
+  if (holds_file && kept && !inside_quiet) inside_sight_range(at & ~(PAGE - 1), (at + size + PAGE - 1) & ~(PAGE - 1));
 }

@@ -26,7 +26,10 @@ struct scan_argument {
   u64 inverted, required, any_of, wanted;
 };
 
-static int put_maps(void) {
+/*
+ * Threads may look at the same time (what they unmap), so the pieces of a look have a number: that of the first piece's entry.
+ */
+static int put_maps(u64 *look) {
   int fd = (int)sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   long got = -1;
@@ -34,17 +37,20 @@ static int put_maps(void) {
     struct inside_entry *entry = inside_log_reserve(PIECE);
     if (entry == NULL) break;
     got = sys_read(fd, entry + 1, PIECE);
-    inside_log_fill(entry, (struct inside_entry){.kind = ENTRY_MAPS}, PIECE, got > 0 ? (u32)got : 0);
+    u64 sequence = inside_log_fill(entry, (struct inside_entry){.kind = ENTRY_MAPS, .result = (i64)*look}, PIECE,
+                                   got > 0 ? (u32)got : 0);
+    if (*look == 0) *look = sequence;
   } while (got > 0);
   sys_close(fd);
   return got == 0;
 }
 
-static int put_pages(void) {
+static int put_pages(u64 look, u64 start, u64 end) {
   int fd = (int)sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   struct scan_argument scan = {.size = sizeof scan,
-                               .end = USER_END,
+                               .start = start,
+                               .end = end,
                                .vec_length = PIECE / sizeof(struct page_region),
                                .any_of = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
                                .wanted = PAGE_IS_PRESENT | PAGE_IS_SWAPPED};
@@ -54,7 +60,8 @@ static int put_pages(void) {
     if (entry == NULL) break;
     scan.vec = (u64)(entry + 1);
     got = sys_call3(16, fd, (long)PAGEMAP_SCAN, (long)&scan);
-    inside_log_fill(entry, (struct inside_entry){.kind = ENTRY_PAGES}, PIECE, got > 0 ? (u32)got * (u32)sizeof(struct page_region) : 0);
+    inside_log_fill(entry, (struct inside_entry){.kind = ENTRY_PAGES, .result = (i64)look}, PIECE,
+                    got > 0 ? (u32)got * (u32)sizeof(struct page_region) : 0);
     if (got <= 0) break;
     scan.start = scan.walk_end;
   }
@@ -62,13 +69,13 @@ static int put_pages(void) {
   return got >= 0;
 }
 
-static int put_seen(u32 what, u64 status, u32 process) {
+static int put_seen(u32 what, u64 status, u32 process, u64 look) {
   struct sys_timespec now;
   sys_clock_gettime(CLOCK_MONOTONIC, &now);
   struct inside_entry entry = {.kind = ENTRY_SEEN,
                                .call = what,
                                .result = (i64)process,
-                               .first = status,
+                               .first = look << 8 | (status & 0xff),
                                .second = (u64)now.sec * 1000000000u + (u64)now.nsec,
                                .by_loader = (u32)sys_call3(110, 0, 0, 0)}; /* getppid */
   return inside_log_add(entry, NULL) != 0;
@@ -81,13 +88,19 @@ long inside_sight(u32 what, u64 status) {
     /* A copy of the memory (clone without libc) goes with the exec; the watcher looks at it. */
     long parent = sys_call3(110, 0, 0, 0); /* getppid */
     int borrows = what == SEEN_EXEC && sys_call6(312, process, parent, KCMP_VM, 0, 0, 0) == 0; /* kcmp */
-    return borrows && put_seen(SEEN_EXEC_BORROWED, status, process) ? INSIDE_WORD : 0;
+    return borrows && put_seen(SEEN_EXEC_BORROWED, status, process, 0) ? INSIDE_WORD : 0;
   }
-  return put_maps() && put_pages() && put_seen(what, status, process) ? INSIDE_WORD : 0;
+  u64 look = 0;
+  return put_maps(&look) && put_pages(look, 0, USER_END) && put_seen(what, status, process, look) ? INSIDE_WORD : 0;
+}
+
+void inside_sight_range(u64 start, u64 end) {
+  u64 look = 0;
+  if (put_maps(&look) && put_pages(look, start, end)) put_seen(SEEN_LOOK, 0, inside_log_own_process(), look);
 }
 
 /* In place of libc's _exit. */
 __attribute__((used, visibility("hidden"))) void inside_exit(int status) {
-  long word = inside_sight(SEEN_EXIT, (u64)status & 0xff);
+  long word = inside_sight(SEEN_EXIT, (u64)status);
   for (;;) sys_call3(231, status, word, 0); /* exit_group */
 }

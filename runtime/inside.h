@@ -74,9 +74,10 @@ struct inside_chunk {
 #define ENTRY_TABLE 6u   /* INSIDE_DESCRIPTORS of struct inside_reading, which change */
 #define ENTRY_HELD 7u    /* descriptor `result` was open at the start; its path */
 #define ENTRY_UNSEEN 8u  /* `first`: why this process is seen in part only */
+/* The number of a look is that of its first entry, whose `result` is 0; the others have it there. */
 #define ENTRY_MAPS 9u    /* a piece of /proc/self/maps */
 #define ENTRY_PAGES 10u  /* struct page_region of PAGEMAP_SCAN, some */
-#define ENTRY_SEEN 11u   /* ends a look of process `result` at itself: `call` is why, `first` a status, `second` the time, `by_loader` the parent */
+#define ENTRY_SEEN 11u   /* ends a look of process `result` at itself: `call` is why, `first` 256 times the look's number, with a status, `second` the time, `by_loader` the parent */
 #define ENTRY_DUPLICATED 12u /* descriptor `result` is `first` from now on */
 #define SEEN_EXIT 1u
 #define SEEN_EXEC 2u

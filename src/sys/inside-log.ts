@@ -44,8 +44,8 @@ export type InsideEntry = {
   | { readonly kind: 'table'; readonly pieces: readonly ReadPiece[] }
   | { readonly kind: 'unseen'; readonly why: number }
   /** Pieces of what /proc/self/maps and PAGEMAP_SCAN said; a `seen` ends them. */
-  | { readonly kind: 'maps'; readonly text: Buffer }
-  | { readonly kind: 'pages'; readonly regions: Buffer }
+  | { readonly kind: 'maps'; readonly look: number; readonly text: Buffer }
+  | { readonly kind: 'pages'; readonly look: number; readonly regions: Buffer }
   | {
       readonly kind: 'seen';
       readonly call: 'exec' | 'exit' | 'look';
@@ -54,6 +54,8 @@ export type InsideEntry = {
       /** Who looked: of a child of vfork, the child. */
       readonly looking: Pid;
       readonly parent: Pid;
+      /** The number that its pieces have. */
+      readonly look: number;
       readonly status: number;
       /** Nanoseconds of the monotonic clock. */
       readonly time: number;
@@ -111,6 +113,7 @@ function entryOf(bytes: Buffer, kind: number): InsideEntry | undefined {
   const path = bytes.toString('utf8', ENTRY.size, ENTRY.size + length);
   const from = { sequence: number(ENTRY.sequence), process: pid(bytes.readUInt32LE(ENTRY.process)) };
   const [result, first, second] = [number(ENTRY.result), number(ENTRY.first), number(ENTRY.second)];
+  const look = result === 0 ? from.sequence : result;
   switch (kind) {
     case layout.ENTRY_STARTED:
       return {
@@ -150,9 +153,9 @@ function entryOf(bytes: Buffer, kind: number): InsideEntry | undefined {
     case layout.ENTRY_UNSEEN:
       return { ...from, kind: 'unseen', why: first };
     case layout.ENTRY_MAPS:
-      return { ...from, kind: 'maps', text: bytes.subarray(ENTRY.size, ENTRY.size + length) };
+      return { ...from, kind: 'maps', look, text: bytes.subarray(ENTRY.size, ENTRY.size + length) };
     case layout.ENTRY_PAGES:
-      return { ...from, kind: 'pages', regions: bytes.subarray(ENTRY.size, ENTRY.size + length) };
+      return { ...from, kind: 'pages', look, regions: bytes.subarray(ENTRY.size, ENTRY.size + length) };
     case layout.ENTRY_SEEN: {
       const what = bytes.readUInt32LE(ENTRY.call);
       return {
@@ -162,7 +165,8 @@ function entryOf(bytes: Buffer, kind: number): InsideEntry | undefined {
         borrowed: what === layout.SEEN_EXEC_BORROWED,
         looking: pid(result),
         parent: pid(bytes.readUInt32LE(ENTRY.by_loader)),
-        status: first,
+        look: Math.floor(first / 256),
+        status: first % 256,
         time: second,
       };
     }
