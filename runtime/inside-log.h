@@ -3,6 +3,7 @@
 #define WINNOW_INSIDE_LOG_H
 
 #include "audit.h"
+#include "elf.h"
 #include "inside.h"
 
 /* inside-log.c */
@@ -61,6 +62,8 @@ void inside_exit(int status);
 
 /* inside.c */
 
+/* Where the program lies, by its program headers in memory. */
+u64 inside_program_base(const struct elf_segment *segments, u64 count);
 /* This process is a child that has its parent's memory copied. */
 void inside_forked(void);
 /* Asks the watcher; below 0 where nobody answers. */

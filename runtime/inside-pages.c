@@ -13,8 +13,8 @@
  * Limits: of the loader's own pages all that fault-around brought count; after an unshared memory of another kind (a raw
  * clone) there is none, and the recorder is told of no such process.
  */
-#include "elf.h"
 #include "inside-log.h"
+#include "messages.h"
 
 #define PAGE 4096ul
 #define MAP_DENYWRITE 0x800u
@@ -28,23 +28,12 @@
 #define AF_UNIX 1
 #define SOCK_DGRAM 2
 #define SOL_SOCKET 1
-#define SCM_RIGHTS 1
 #define SMALL_FILE 65536u /* LOGGED_SMALL_FILE */
 #define RANGES_MAX 1024u
 
 struct socket_address {
   u16 family;
   char path[108];
-};
-
-struct socket_message {
-  const void *name;
-  u32 name_length, padding;
-  const struct sys_iovec *parts;
-  u64 parts_count;
-  void *control;
-  u64 control_length;
-  u64 flags;
 };
 
 static struct socket_address keep_address;
@@ -131,9 +120,7 @@ void inside_pages_start(const struct audit_process *process) {
     add_range(range.start, range.end);
   }
   const struct elf_segment *segments = (const struct elf_segment *)audit_auxiliary(process, AT_PHDR);
-  u64 count = audit_auxiliary(process, AT_PHNUM), base = 0;
-  for (u64 i = 0; i < count; i++)
-    if (segments[i].type == PT_PHDR) base = (u64)segments - segments[i].vaddr;
+  u64 count = audit_auxiliary(process, AT_PHNUM), base = inside_program_base(segments, count);
   struct range range = extent_of(segments, count, base);
   if (range.end <= range.start) return;
   add_range(range.start, range.end);

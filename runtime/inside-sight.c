@@ -9,22 +9,10 @@
  * anything fails, the call is made as ever, and the watcher looks.
  */
 #include "inside-log.h"
+#include "pagemap.h"
 
-#define PAGEMAP_SCAN 0xc0606610ul
-#define PAGE_IS_PRESENT 8ull
-#define PAGE_IS_SWAPPED 16ull
 #define KCMP_VM 1
-#define USER_END 0x7ffffffff000ull
 #define PIECE 2048u /* of which half is lost behind the last one */
-
-struct page_region {
-  u64 start, end, categories;
-};
-
-struct scan_argument {
-  u64 size, flags, start, end, walk_end, vec, vec_length, max_pages;
-  u64 inverted, required, any_of, wanted;
-};
 
 /*
  * Threads may look at the same time (what they unmap), so the pieces of a look have a number: that of the first piece's entry.

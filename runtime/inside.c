@@ -54,17 +54,18 @@ void inside_forked(void) {
   inside_log_add(entry, NULL);
 }
 
+u64 inside_program_base(const struct elf_segment *segments, u64 count) {
+  for (u64 i = 0; i < count; i++)
+    if (segments[i].type == PT_PHDR) return (u64)segments - segments[i].vaddr;
+  return 0;
+}
+
 /* The program's interpreter, as its PT_INTERP says. */
 static const char *loader_path(void) {
-  const struct elf_segment {
-    u32 type, flags;
-    u64 offset, vaddr, paddr, filesz, memsz, align;
-  } *segments = (const void *)audit_auxiliary(&process, AT_PHDR);
-  u64 count = audit_auxiliary(&process, AT_PHNUM), base = 0;
+  const struct elf_segment *segments = (const void *)audit_auxiliary(&process, AT_PHDR);
+  u64 count = audit_auxiliary(&process, AT_PHNUM), base = inside_program_base(segments, count);
   for (u64 i = 0; i < count; i++)
-    if (segments[i].type == 6) base = (u64)segments - segments[i].vaddr;
-  for (u64 i = 0; i < count; i++)
-    if (segments[i].type == 3) return (const char *)(base + segments[i].vaddr);
+    if (segments[i].type == PT_INTERP) return (const char *)(base + segments[i].vaddr);
   return NULL;
 }
 

@@ -25,7 +25,9 @@
  * DATA ends when nobody is left behind the filter.
  */
 #include "inside.h"
+#include "messages.h"
 #include "notices.h"
+#include "pagemap.h"
 #include "start.h"
 
 #define SYS_execve 59
@@ -36,14 +38,9 @@
 #define UFFD_MODE_WP 2
 /* Of processes with inside.so whose mappings are registered, at a time; those beyond are given up. */
 #define KEPT_MAX 400
-#define PAGEMAP_SCAN 0xc0606610ul
-#define PAGE_IS_PRESENT 8ull
-#define PAGE_IS_SWAPPED 16ull
 #define KCMP_VM 1
 #define SIGKILL 9
 #define SIGPIPE 13
-/* The highest address of a program, less the page that the kernel keeps free. */
-#define USER_END 0x7ffffffff000ull
 #define X_OK 1
 #define SYS_kill 62
 #define PTRACE_CONT 7
@@ -63,8 +60,6 @@
 #define SIGTTIN 21
 #define SIGTTOU 22
 #define WNOHANG 1
-#define SCM_RIGHTS 1
-#define SCM_CREDENTIALS 2
 #define MSG_DONTWAIT 0x40
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define SFD_CLOEXEC_NONBLOCK 02004000
@@ -91,31 +86,10 @@ struct seen {
   u64 time;     /* of the monotonic clock, in nanoseconds */
 };
 
-struct page_region {
-  u64 start;
-  u64 end;
-  u64 categories;
-};
-
-struct scan_argument {
-  u64 size, flags, start, end, walk_end, vec, vec_length, max_pages;
-  u64 inverted, required, any_of, wanted;
-};
-
 static int listener, orders, data, nudge, root;
 static int children; /* signalfd of SIGCHLD */
 static int keeping;  /* socket, or -1 */
 static int mute; /* nobody reads DATA any more */
-
-struct socket_message {
-  const void *name;
-  u32 name_length, padding;
-  const struct sys_iovec *parts;
-  u64 parts_count;
-  void *control;
-  u64 control_length;
-  u64 flags;
-};
 
 struct kept {
   u32 process; /* 0: none */

@@ -20,6 +20,7 @@ import type { Notice } from '../sys/seccomp.ts';
 import type { FollowedFd } from '../sys/wake.ts';
 import { READINGS_MAX } from '../sys/wake-layout.ts';
 import type { Control, Observer, TraceEvent } from './events.ts';
+import { FileSizes } from './file-sizes.ts';
 import { SMALL_FILE, SYS } from './filter.ts';
 import { isReadOnlyOpen, isWritingOpen } from './open-flags.ts';
 import { type FilePages, ImagePages } from './pages.ts';
@@ -62,7 +63,7 @@ export class FileUse implements Observer {
   readonly setUid = new Set<string>();
   readonly #paths: PathReader;
   readonly #pages = new ImagePages();
-  readonly #sizes = new Map<string, number>();
+  readonly #sizes = new FileSizes();
   readonly #readings = new Map<string, Reading>();
   readonly #follows: (readings: Iterable<FollowedFd>) => void;
 
@@ -177,20 +178,10 @@ export class FileUse implements Observer {
     const flags = notice.nr === SYS.openat2 ? 0 : Number(notice.args[notice.nr === SYS.open ? 1 : 2]);
     if (isWritingOpen(flags)) this.written.add(path);
     if (!isReadOnlyOpen(flags)) return;
-    const size = this.#sizeOf(path);
+    const size = this.#sizes.of(path);
     if (size <= 0) return;
     if (isLoaders(image, notice.ip) || size <= SMALL_FILE) this.#addWhole(image, path, notice.ip, size);
     else control.afterCall(thread, (result) => this.#borrow(image, thread, path, size, Number(result)));
-  }
-
-  /** Bytes; 0 for what is no regular file, or is not there. */
-  #sizeOf(path: string): number {
-    const known = this.#sizes.get(path);
-    if (known !== undefined) return known;
-    const stats = statOrNothing(path);
-    const size = stats?.isFile() === true ? stats.size : 0;
-    this.#sizes.set(path, size);
-    return size;
   }
 
   #borrow(image: Image, thread: Thread, path: string, size: number, fd: number): void {
@@ -262,7 +253,7 @@ export class FileUse implements Observer {
     const fd = Number(notice.args[0]);
     const path = this.#readingBehind(image, notice.tid, fd)?.path ?? readFdLink(notice.tid, fd);
     const offset = Number(notice.args[3]);
-    const size = path.startsWith('/') ? this.#sizeOf(path) : 0;
+    const size = path.startsWith('/') ? this.#sizes.of(path) : 0;
     if (offset >= size) return;
     this.#pages
       .of(image)

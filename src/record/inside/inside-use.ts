@@ -10,6 +10,7 @@
  */
 import type { Pid } from '../../base/brands.ts';
 import type { InsideEntry, ReadPiece } from '../../sys/inside-log.ts';
+import { FileSizes } from '../file-sizes.ts';
 import { SMALL_FILE, SYS } from '../filter.ts';
 import { isReadOnlyOpen, isWritingOpen } from '../open-flags.ts';
 import { type FilePages, ImagePages } from '../pages.ts';
@@ -51,7 +52,7 @@ export class InsideUse {
   readonly #imageOf: (entry: InsideEntry) => Image | undefined;
   readonly #lives = new Map<Pid, Life>();
   readonly #opened = new Map<number, Opened>();
-  readonly #sizes = new Map<string, number>();
+  readonly #sizes = new FileSizes();
 
   /** @param imageOf which image a program that starts, or a child, is. */
   constructor(paths: PathReader, imageOf: (entry: InsideEntry) => Image | undefined) {
@@ -108,7 +109,7 @@ export class InsideUse {
       }
       case 'held': {
         const image = this.#lives.get(entry.process)?.image;
-        if (this.#sizeOf(entry.path) > 0)
+        if (this.#sizes.of(entry.path) > 0)
           this.#noteOpened(entry.sequence, { image, path: entry.path, byLoader: false });
         return;
       }
@@ -135,7 +136,7 @@ export class InsideUse {
     this.#look(path);
     if (!isOpen) return;
     if (isWritingOpen(entry.flags)) this.written.add(path);
-    else if (entry.result >= 0 && isReadOnlyOpen(entry.flags) && this.#sizeOf(path) > 0) {
+    else if (entry.result >= 0 && isReadOnlyOpen(entry.flags) && this.#sizes.of(path) > 0) {
       this.#noteOpened(entry.sequence, { image: life.image, path, byLoader: entry.byLoader });
     }
   }
@@ -158,7 +159,7 @@ export class InsideUse {
     const { image, path } = opened;
     if (image === undefined) return;
     const pages = this.#pages.of(image).of(path);
-    const size = this.#sizeOf(path);
+    const size = this.#sizes.of(path);
     if (opened.byLoader && path !== LOADER_CACHE) pages.addPages(0, 1);
     else if (size <= SMALL_FILE || opened.byLoader) pages.addBytes(0, size);
   }
@@ -178,18 +179,8 @@ export class InsideUse {
   #addPiece({ opened, from, to }: ReadPiece): void {
     const file = this.#opened.get(opened);
     if (file?.image === undefined || file.byLoader) return;
-    const size = this.#sizeOf(file.path);
+    const size = this.#sizes.of(file.path);
     if (size > SMALL_FILE) this.#pages.of(file.image).of(file.path).addBytes(from, Math.min(to, size));
-  }
-
-  /** Bytes; 0 for what is no regular file, or is not there any more. */
-  #sizeOf(path: string): number {
-    const known = this.#sizes.get(path);
-    if (known !== undefined) return known;
-    const stats = statOrNothing(path);
-    const size = stats?.isFile() === true ? stats.size : 0;
-    this.#sizes.set(path, size);
-    return size;
   }
 }
 
